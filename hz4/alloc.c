@@ -1,0 +1,225 @@
+#include "hz4/alloc.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "hz4/large.h"
+#include "hz4/meta.h"
+#include "hz4/mid.h"
+#include "hz4/os.h"
+#include "hz4/segment.h"
+#include "hz4/span.h"
+#include "hz4/thread.h"
+
+static void *no_memory(void) {
+  errno = ENOMEM;
+  return NULL;
+}
+
+// ---- malloc ----
+
+// An object without a cache: the thread has ended, or has none yet.
+static void *take_directly(uint32_t size_class) {
+  void *object = NULL;
+  enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
+  struct hz4_mid_result got = hz4_mid_take(size_class, &object, 1, 1, NULL);
+  hz4_count_shared(&hz4_tcache_ended.counters, range, HZ4_COUNT_direct_malloc, 1);
+  hz4_count_shared(&hz4_tcache_ended.counters, range, HZ4_COUNT_span_opened, got.spans_opened);
+  return object;
+}
+
+static void *take_object(uint32_t size_class) {
+  struct hz4_tcache *cache = hz4_thread_attach();
+  if (!hz4_tcache_is_real(cache)) return take_directly(size_class);
+  hz4_count_fast(cache, size_class, HZ4_COUNT_malloc_calls);
+  void *object = hz4_tcache_pop(cache, size_class);  // aligned_alloc comes here without having tried
+  if (object != NULL) return object;
+  object = hz4_tcache_refill(cache, size_class, false);
+  if (object != NULL) return object;
+  // Before memory is asked of the system: what waits for threads that may be asleep.
+  if (hz4_thread_steal(cache, size_class)) object = hz4_tcache_pop(cache, size_class);
+  if (object == NULL) object = hz4_tcache_refill(cache, size_class, true);
+  return object != NULL ? object : take_directly(size_class);
+}
+
+// A block of a class; where there is none (no memory for a span, or fork is on), a mapping of its own.
+static void *alloc_class(uint32_t size_class) {
+  void *object = take_object(size_class);
+  bool zeroed;
+  if (object == NULL) object = hz4_large_alloc(hz4_class_bytes(size_class), HZ4_PAGE_BYTES, &zeroed);
+  return object;
+}
+
+// Memory that only caches keep goes back, and may be enough for one more try.
+static bool make_room(void) {
+  return hz4_alloc_trim(0);
+}
+
+// pre: 1 <= size <= PTRDIFF_MAX. *zeroed: the block is known to be zero.
+static void *alloc_block(size_t size, size_t align, bool *zeroed) {
+  *zeroed = false;
+  int saved = errno;
+  hz4_thread_init();
+  for (bool again = true;; again = false) {
+    void *block;
+    if (size <= HZ4_CLASS_MAX_BYTES && align <= HZ4_PAGE_BYTES) {
+      // Spans are aligned to pages, so a class whose size is a multiple of align has aligned objects. A power of two
+      // that is large enough is such a class.
+      uint32_t c = hz4_class_of_size_minus_1((size > align ? size : align) - 1);
+      while (hz4_class_bytes(c) % align != 0) ++c;
+      block = alloc_class(c);
+    } else {
+      block = hz4_large_alloc(size, align, zeroed);
+    }
+    if (HZ4_LIKELY(block != NULL)) {
+      errno = saved;
+      return block;
+    }
+    if (!again || !make_room()) return no_memory();
+  }
+}
+
+void *hz4_alloc_malloc_slow(size_t size) {
+  if (HZ4_UNLIKELY(size > PTRDIFF_MAX)) return no_memory();
+  bool zeroed;
+  return alloc_block(size != 0 ? size : 1, 16, &zeroed);
+}
+
+void *hz4_alloc_calloc(size_t count, size_t size) {
+  size_t bytes;
+  if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX) return no_memory();
+  bool zeroed = false;
+  void *block = bytes <= HZ4_CLASS_MAX_BYTES ? hz4_alloc_malloc(bytes) : alloc_block(bytes, 16, &zeroed);
+  // Only what came fresh from the system is trusted to be zero.
+  if (block != NULL && !zeroed) memset(block, 0, bytes);
+  return block;
+}
+
+// ---- free ----
+
+static void free_object(uint32_t size_class, void *ptr) {
+  struct hz4_tcache *cache = hz4_thread_attach();
+  if (hz4_tcache_is_real(cache)) {
+    hz4_count_fast(cache, size_class, HZ4_COUNT_free_calls);
+    hz4_tcache_overflow(cache, size_class, ptr);
+    return;
+  }
+  enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
+  hz4_count_shared(&hz4_tcache_ended.counters, range, HZ4_COUNT_direct_free, 1);
+  hz4_tcache_give(&hz4_tcache_ended.counters, size_class, &ptr, 1);
+}
+
+// The span of a large block. Aborts, naming the pointer, when ptr is not the address of one.
+static struct hz4_span *large_span(const void *ptr, const char *complaint) {
+  struct hz4_span *span = hz4_pagemap_span(ptr);
+  if (HZ4_UNLIKELY(span == NULL || span->base != ptr)) hz4_panic_pointer(complaint, ptr);
+  return span;
+}
+
+void hz4_alloc_free_slow(void *ptr) {
+  if (ptr == NULL) return;
+  int saved = errno;
+  uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
+  if (size_class != 0) free_object(size_class, ptr);
+  else hz4_large_free(large_span(ptr, "free of a pointer that is not allocated"));
+  errno = saved;
+}
+
+// ---- realloc and sizes ----
+
+size_t hz4_alloc_usable_size(const void *ptr) {
+  if (ptr == NULL) return 0;
+  uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
+  if (size_class != 0) return hz4_class_bytes(size_class);
+  return large_span(ptr, "malloc_usable_size of a pointer that is not allocated")->bytes;
+}
+
+static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
+  void *block = hz4_alloc_malloc(size);
+  if (block == NULL) return NULL;
+  // The whole usable size: programs write up to malloc_usable_size.
+  memcpy(block, ptr, old_usable < size ? old_usable : size);
+  hz4_alloc_free(ptr);
+  return block;
+}
+
+void *hz4_alloc_realloc(void *ptr, size_t size) {
+  if (ptr == NULL) return hz4_alloc_malloc(size);
+  if (size == 0) {
+    hz4_alloc_free(ptr);
+    return NULL;
+  }
+  if (size > PTRDIFF_MAX) return no_memory();
+  uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
+  if (size_class == 0) {
+    struct hz4_span *span = large_span(ptr, "realloc of a pointer that is not allocated");
+    size_t usable = span->bytes;
+    void *resized = hz4_large_resize(span, size);
+    return resized != NULL ? resized : realloc_by_copy(ptr, usable, size);
+  }
+  size_t usable = hz4_class_bytes(size_class);
+  if (size <= usable && size > usable / 2) return ptr;
+  return realloc_by_copy(ptr, usable, size);
+}
+
+// ---- alignment ----
+
+void *hz4_alloc_aligned(size_t align, size_t size) {
+  if (!hz4_is_power_of_two(align)) {
+    errno = EINVAL;
+    return NULL;
+  }
+  if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
+  if (align <= 16) return hz4_alloc_malloc(size);
+  bool zeroed;
+  return alloc_block(size != 0 ? size : 1, align, &zeroed);
+}
+
+void *hz4_alloc_memalign(size_t align, size_t size) {
+  if (align > (size_t)PTRDIFF_MAX + 1) {  // no power of two is as large
+    errno = EINVAL;
+    return NULL;
+  }
+  size_t power = 16;
+  while (power < align) power *= 2;
+  return hz4_alloc_aligned(power, size);
+}
+
+int hz4_alloc_posix_memalign(void **out, size_t align, size_t size) {
+  if (!hz4_is_power_of_two(align) || align % sizeof(void *) != 0) return EINVAL;
+  int saved = errno;
+  void *block = hz4_alloc_aligned(align, size);
+  errno = saved;
+  if (block == NULL) return ENOMEM;
+  *out = block;
+  return 0;
+}
+
+void *hz4_alloc_valloc(size_t size) {
+  return hz4_alloc_aligned(hz4_os_page_bytes(), size);
+}
+
+void *hz4_alloc_pvalloc(size_t size) {
+  size_t page = hz4_os_page_bytes();
+  if (size > PTRDIFF_MAX - page) return no_memory();
+  return hz4_alloc_aligned(page, size == 0 ? page : hz4_round_up(size, page));
+}
+
+// ---- whole heap ----
+
+bool hz4_alloc_trim(size_t pad) {
+  hz4_thread_init();
+  hz4_thread_trim();
+  hz4_mid_trim();
+  bool any = hz4_large_trim();
+  return hz4_segment_purge(pad) || any;
+}
+
+void hz4_alloc_check(void) {
+  hz4_thread_init();
+  if (hz4_tcache_is_real(hz4_tcache_current)) hz4_tcache_check(hz4_tcache_current);
+  hz4_mid_check();
+  hz4_large_check();
+  hz4_segment_check();
+  hz4_meta_check();
+}

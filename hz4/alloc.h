@@ -1,0 +1,55 @@
+// Rank 9. The malloc contract: sizes, alignments and errno, and the way of each call to its layer.
+//
+// The two fast paths are here, inline, so that hz4_malloc and malloc are each one function without a call inside.
+#ifndef HZ4_ALLOC_H_
+#define HZ4_ALLOC_H_
+
+#include "hz4/base.h"
+#include "hz4/counter.h"
+#include "hz4/pagemap.h"
+#include "hz4/sizeclass.h"
+#include "hz4/tcache.h"
+
+// All rules are those of hz4.h.
+HZ4_NOINLINE void *hz4_alloc_malloc_slow(size_t size);
+HZ4_NOINLINE void hz4_alloc_free_slow(void *ptr);
+void *hz4_alloc_calloc(size_t count, size_t size);
+void *hz4_alloc_realloc(void *ptr, size_t size);
+// NULL with EINVAL or ENOMEM; align must be a power of two.
+void *hz4_alloc_aligned(size_t align, size_t size);
+void *hz4_alloc_memalign(size_t align, size_t size);
+int hz4_alloc_posix_memalign(void **out, size_t align, size_t size);
+void *hz4_alloc_valloc(size_t size);
+void *hz4_alloc_pvalloc(size_t size);
+size_t hz4_alloc_usable_size(const void *ptr);
+bool hz4_alloc_trim(size_t pad);
+void hz4_alloc_check(void);
+
+HZ4_INLINE void hz4_count_fast(struct hz4_tcache *cache, uint32_t size_class, enum hz4_counter id) {
+  if (!HZ4_STATS_FAST) return;
+  hz4_count(&cache->counters, hz4_range_of(hz4_class_bytes(size_class)), id, 1);
+}
+
+HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
+  size_t size_minus_1 = size - 1;
+  if (HZ4_UNLIKELY(size_minus_1 >= HZ4_CLASS_MAX_BYTES)) return hz4_alloc_malloc_slow(size);  // size 0 too
+  uint32_t size_class = hz4_class_of_size_minus_1(size_minus_1);
+  struct hz4_tcache *cache = hz4_tcache_current;
+  void *object = hz4_tcache_pop(cache, size_class);
+  if (HZ4_UNLIKELY(object == NULL)) return hz4_alloc_malloc_slow(size);
+  hz4_count_fast(cache, size_class, HZ4_COUNT_malloc_calls);
+  return object;
+}
+
+HZ4_INLINE void hz4_alloc_free(void *ptr) {
+  // Class 0 (NULL, foreign, large): bin 0 is always full.
+  size_t size_class = hz4_pagemap_class(ptr);
+  struct hz4_tcache *cache = hz4_tcache_current;
+  if (HZ4_UNLIKELY(!hz4_tcache_push(cache, size_class, ptr))) {
+    hz4_alloc_free_slow(ptr);
+    return;
+  }
+  hz4_count_fast(cache, size_class, HZ4_COUNT_free_calls);
+}
+
+#endif  // HZ4_ALLOC_H_

@@ -1,0 +1,29 @@
+// Rank 0. Atomics whose names carry their memory order. No other file spells a memory order.
+//
+// A relaxed operation publishes nothing: it is for counters, hints and values that some other synchronisation already
+// covers. Where _acquire, _release or _acq_rel stands, a comment at the call names what it publishes and its partner.
+#ifndef HZ4_ATOMIC_H_
+#define HZ4_ATOMIC_H_
+
+#include <stdatomic.h>
+
+#define hz4_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
+#define hz4_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)
+#define hz4_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
+#define hz4_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define hz4_exchange_acquire(p, v) atomic_exchange_explicit((p), (v), memory_order_acquire)
+#define hz4_exchange_release(p, v) atomic_exchange_explicit((p), (v), memory_order_release)
+#define hz4_exchange_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
+#define hz4_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define hz4_fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
+
+// On failure *expected is what was seen, loaded relaxed.
+#define hz4_cas_weak_release(p, expected, v) \
+  atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release, memory_order_relaxed)
+#define hz4_cas_strong_acquire(p, expected, v) \
+  atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acquire, memory_order_relaxed)
+// On failure *expected is what was seen, loaded acquire: the caller goes on to use it.
+#define hz4_cas_strong_acq_rel(p, expected, v) \
+  atomic_compare_exchange_strong_explicit((p), (expected), (v), memory_order_acq_rel, memory_order_acquire)
+
+#endif  // HZ4_ATOMIC_H_

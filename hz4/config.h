@@ -1,0 +1,126 @@
+// Rank 0. Every constant of the allocator, with its unit and its reason. No other file has a tunable number.
+#ifndef HZ4_CONFIG_H_
+#define HZ4_CONFIG_H_
+
+#include <stdbool.h>
+#include <stddef.h>
+
+// ---- Build switches: constants, so that what is switched off still compiles. ----
+
+#ifdef NDEBUG
+#define HZ4_DEBUG 0
+#else
+#define HZ4_DEBUG 1
+#endif
+
+// --config=stats: count every malloc and free. Costs two instructions on each fast path.
+#ifndef HZ4_STATS_FAST
+#define HZ4_STATS_FAST 0
+#endif
+
+// ---- Page map and page runs ----
+
+// The granule of the page map and of page runs, 64 KiB: one span of the smallest size, and a multiple of every page
+// size Linux has on x86-64 and aarch64.
+#define HZ4_PAGE_SHIFT 16
+#define HZ4_PAGE_BYTES ((size_t)1 << HZ4_PAGE_SHIFT)
+
+// User addresses: 47 bits on x86-64 and 48 on aarch64, unless a program asks for more by a hint, which hz4 never does.
+#define HZ4_ADDRESS_BITS 48
+// One leaf of the page map covers 64 GiB: 1 MiB of address space, of which 4 KiB are touched per 256 MiB in use.
+#define HZ4_PAGEMAP_REGION_SHIFT 36
+// Span pointers come in chunks of 256 MiB of addresses (32 KiB each).
+#define HZ4_PAGEMAP_CHUNK_SHIFT 28
+
+// A segment has at most as many pages as a word has bits: 4 MiB.
+#define HZ4_SEGMENT_PAGES_MAX 64
+// Small programs start with segments of 1 MiB, for the sake of `ulimit -v`.
+#define HZ4_SEGMENT_PAGES_MIN 16
+// A segment grows the heap by a quarter until segments have their full size.
+#define HZ4_SEGMENT_GROWTH_SHIFT 2
+
+// ---- Size classes ----
+
+// 16-byte steps to 128 bytes, then 8 classes for each doubling up to 256 KiB: at most 12.5% internal waste. (Spacing of
+// 1/4 was equal in speed.) Class 0 means "not an object of a size class".
+#define HZ4_CLASS_COUNT 96
+#define HZ4_CLASS_SLOTS (HZ4_CLASS_COUNT + 1)
+#define HZ4_CLASS_MAX_BYTES ((size_t)256 << 10)
+// "Small" and "mid" are ranges in the statistics, not code paths.
+#define HZ4_SMALL_MAX_BYTES ((size_t)2 << 10)
+
+// A span holds at least this many objects, or one page's worth.
+#define HZ4_SPAN_OBJECTS_MIN 8
+#define HZ4_SPAN_PAGES_MAX 16
+
+// ---- tcache ----
+
+// Slots of a bin, sentinel included, are a power of two between these; a bin starts at the first.
+#define HZ4_BIN_SLOTS_MIN 8
+#define HZ4_BIN_SLOTS_MAX 256
+// A full bin holds at most this much, but BIN_SLOTS_FLOOR slots are always allowed.
+#define HZ4_BIN_MAX_BYTES ((size_t)2 << 20)
+#define HZ4_BIN_SLOTS_FLOOR 16
+// A bin grows at every second miss or overflow: a thread that allocates once does not pay for many.
+#define HZ4_BIN_GROW_AFTER 2
+// A refill that must open fresh memory takes at most this much, so as not to spread over pages nobody needs yet.
+#define HZ4_REFILL_FRESH_BYTES ((size_t)64 << 10)
+// How many bins are looked at for one to shrink.
+#define HZ4_BIN_SHRINK_TRIES 8
+// The least share of the cache budget that a thread gets, however many threads there are.
+#define HZ4_TCACHE_BYTES_MIN ((size_t)256 << 10)
+// and the most
+#define HZ4_TCACHE_BYTES_MAX ((size_t)16 << 20)
+
+// ---- inbox ----
+
+// Objects in one batch node: 512 bytes with its header.
+#define HZ4_BATCH_OBJECTS 62
+// Empty batches that a thread keeps.
+#define HZ4_BATCH_CACHE 8
+// An inbox refuses a batch of a class when as many wait in it already: what an owner who sleeps can withhold.
+#define HZ4_INBOX_BATCHES_MAX 4
+// How many threads' inboxes a thread looks into before it opens a fresh span.
+#define HZ4_STEAL_TRIES 16
+// How many objects of an overflow batch are asked for their owner.
+#define HZ4_OWNER_SAMPLES 4
+
+// ---- Mid ----
+
+// Objects that wait in a class's depot: at most a quarter of those that are out of its spans, or this many bytes' worth
+// where that is more; never more than DEPOT_OBJECTS_MAX.
+#define HZ4_DEPOT_SHARE_SHIFT 2
+#define HZ4_DEPOT_FLOOR_BYTES ((size_t)256 << 10)
+#define HZ4_DEPOT_OBJECTS_MAX 16384
+// Pointers in a depot's first array.
+#define HZ4_DEPOT_SLOTS_MIN 128
+// Lists of partial spans by fullness.
+#define HZ4_MID_BUCKETS 4
+
+// ---- large ----
+
+// Blocks above this have a mapping of their own and grow by mremap; below they are page runs.
+#define HZ4_RUN_MAX_BYTES ((size_t)1 << 20)
+// Freed mappings kept for reuse.
+#define HZ4_LARGE_CACHE_SLOTS 16
+// Bytes that may be cached whatever is live: see large.h for how it rises.
+#define HZ4_LARGE_ALLOWANCE_MIN ((size_t)4 << 20)
+#define HZ4_LARGE_ALLOWANCE_MAX ((size_t)64 << 20)
+#define HZ4_LARGE_SHARE_SHIFT 3
+
+// ---- meta ----
+
+#define HZ4_META_UNIT 64
+#define HZ4_META_MAX_BYTES 8192
+// The first chunk is small for the sake of `ulimit -v`.
+#define HZ4_META_CHUNK_MIN ((size_t)64 << 10)
+#define HZ4_META_CHUNK_MAX ((size_t)512 << 10)
+
+// ---- lock ----
+
+// Times that a waiter looks at a taken lock before it sleeps. (Spinning against sleeping at once: inside the noise.)
+#define HZ4_LOCK_SPINS 64
+
+#define HZ4_CACHE_LINE 64
+
+#endif  // HZ4_CONFIG_H_

@@ -1,0 +1,84 @@
+// hz4: a memory allocator for programs whose threads free each other's memory.
+//
+// These are hz4's own names. They are in every build, so that hz4 and the C library's malloc can live side by side
+// in one process. Memory from one allocator must never be given to the other's free.
+//
+// Rules that hold for every function here:
+//   - Sizes and alignments are in bytes. Every block is aligned to 16 bytes at least.
+//   - Every function may be called from any thread at any time, thread destructors and exit handlers included, and
+//     in a child after fork. None may be called from a signal handler (POSIX: malloc is not async-signal-safe).
+//   - A block belongs to the caller until it is freed; any thread may free it.
+//   - Failure is NULL with errno ENOMEM, and nothing has changed, unless a function says otherwise. Sizes above
+//     PTRDIFF_MAX always fail so. Success leaves errno alone.
+//   - A pointer that did not come from hz4 is reported on stderr in one line, followed by abort().
+#ifndef HZ4_HZ4_H_
+#define HZ4_HZ4_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HZ4_API __attribute__((visibility("default")))
+
+// C17 7.22.3. size 0 gives a unique block that can be freed (glibc manual, "Basic Memory Allocation").
+HZ4_API void *hz4_malloc(size_t size);
+
+// Zeroed memory, always. ENOMEM when count * size overflows.
+HZ4_API void *hz4_calloc(size_t count, size_t size);
+
+// realloc(NULL, n) is malloc(n); realloc(p, 0) frees p and returns NULL with errno unchanged (glibc). On failure the
+// old block is intact. A growing realloc keeps the whole old usable size, not only what was asked for.
+HZ4_API void *hz4_realloc(void *ptr, size_t size);
+
+// NULL is allowed. errno is kept (POSIX.1-2024).
+HZ4_API void hz4_free(void *ptr);
+
+// C23 7.24.3.4 and 7.24.3.5. The size and alignment are those the block was asked for with; a wrong one is undefined.
+HZ4_API void hz4_free_sized(void *ptr, size_t size);
+HZ4_API void hz4_free_aligned_sized(void *ptr, size_t alignment, size_t size);
+
+// EINVAL unless alignment is a power of two; size need not be a multiple of it (glibc 2.38).
+HZ4_API void *hz4_aligned_alloc(size_t alignment, size_t size);
+
+// As aligned_alloc, but an alignment that is not a power of two is rounded up to one (glibc).
+HZ4_API void *hz4_memalign(size_t alignment, size_t size);
+
+// POSIX: returns 0, EINVAL (alignment is no power of two times sizeof(void *)) or ENOMEM. errno is never touched, and
+// *out only on success.
+HZ4_API int hz4_posix_memalign(void **out, size_t alignment, size_t size);
+
+// Aligned to the system's page; pvalloc also rounds the size up to whole pages, one at least.
+HZ4_API void *hz4_valloc(size_t size);
+HZ4_API void *hz4_pvalloc(size_t size);
+
+// Bytes that may be used in ptr's block, constant while it lives; 0 for NULL (glibc).
+HZ4_API size_t hz4_malloc_usable_size(void *ptr);
+
+// Gives free memory back to the system: the calling thread's caches, the middle layer and all free pages, but for
+// pad bytes of free pages. Returns 1 if anything went back, else 0 (glibc's malloc_trim).
+HZ4_API int hz4_malloc_trim(size_t pad);
+
+// Statistics. Exact for threads that are quiet; safe, and at most a little stale, while others run.
+// hz4_stats_print writes the text form to the file descriptor. hz4_stats_json writes at most size bytes (with a final
+// NUL when size > 0) and returns the length of the whole text, like snprintf.
+HZ4_API void hz4_stats_print(int fd);
+HZ4_API size_t hz4_stats_json(char *buffer, size_t size);
+
+// One counter by its name ("refill_calls", "os_mmap_calls", ...): its value, or UINT64_MAX for an unknown name.
+HZ4_API uint64_t hz4_stats_get(const char *name);
+
+// Writes the table of options (name, range, default, meaning) as text to the file descriptor.
+HZ4_API void hz4_options_print(int fd);
+
+// Walks every structure of the allocator and aborts with a message where an invariant is broken. For tests and
+// debugging: it takes hz4's locks one after the other, and the caches of other threads are not looked into.
+HZ4_API void hz4_check(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_HZ4_H_

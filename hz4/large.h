@@ -1,0 +1,49 @@
+// Rank 6. Blocks above the largest size class: page runs up to 1 MiB, and mappings of their own above that.
+//
+// A mapping grows by mremap, in place or moved without copying. Freed mappings are cached, their pages kept, within a
+// bound: 1/8 of the bytes in live mappings, or the allowance where that is more. The allowance starts at 4 MiB and
+// rises to 64 MiB at most, when a size just unmapped is asked for again: programs that allocate the same buffer in a
+// loop get it from the cache, and those that free for good get their memory back.
+//
+// Lock: HZ4_RANK_LARGE, for the cache only. When fork holds it, everything goes straight to the system.
+#ifndef HZ4_LARGE_H_
+#define HZ4_LARGE_H_
+
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct hz4_span;
+
+// A block of at least `bytes`, aligned to `align` (a power of two; page granules at least). *zeroed tells that its
+// bytes are zero. NULL: no memory. pre: 0 < bytes <= PTRDIFF_MAX, align <= PTRDIFF_MAX.
+void *hz4_large_alloc(size_t bytes, size_t align, bool *zeroed);
+
+// pre: span is a RUN or MAPPED span of a live block.
+void hz4_large_free(struct hz4_span *span);
+
+// Makes the block's usable size at least `bytes` without copying, and gives back what a much smaller size leaves over.
+// Returns the block's address, which may be new, or NULL with nothing changed: then the caller copies.
+void *hz4_large_resize(struct hz4_span *span, size_t bytes);
+
+// Empties the cache. True when something went back to the system.
+bool hz4_large_trim(void);
+
+struct hz4_large_stats {
+  uint64_t allocs, frees, cache_hits, live_mapped_bytes, cached_bytes, moved, grown_in_place;
+};
+void hz4_large_stats(struct hz4_large_stats *out);
+
+void hz4_large_check(void);
+
+void hz4_large_fork_prepare(void);
+void hz4_large_fork_parent(void);
+void hz4_large_fork_child(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_LARGE_H_

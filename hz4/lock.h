@@ -1,0 +1,52 @@
+// Rank 1. A ranked futex lock, and the gate that keeps fork from deadlocking.
+//
+// Ranks: a thread takes locks in rising rank only (checked in debug builds). Locks of one rank are never held together,
+// except by fork, which takes all of them in a fixed order.
+//
+// The fork gate. fork must copy a consistent heap, so the forking thread holds every hz4 lock across it. Inside fork
+// glibc takes locks of its own (stdio's list, the name service's), whose holders may be waiting for memory. So no
+// thread may wait for a lock that fork holds: hz4_lock_enter gives up, and its caller falls back to a path without
+// locks (a mapping of its own for malloc, the orphan inbox for free). Only a thread that holds no hz4 lock can meet a
+// lock of fork's: fork takes them in rank order, so while anybody holds a lock of a lower rank, fork has not come to the
+// higher ones. Inner acquisitions therefore never give up.
+#ifndef HZ4_LOCK_H_
+#define HZ4_LOCK_H_
+
+#include "hz4/atomic.h"
+#include "hz4/base.h"
+
+enum hz4_lock_rank {
+  HZ4_RANK_FORK = 1,  // one fork at a time
+  HZ4_RANK_THREADS,   // the list of thread caches
+  HZ4_RANK_MID,       // one per size class
+  HZ4_RANK_LARGE,     // cached mappings
+  HZ4_RANK_SEGMENT,   // segments and page runs
+  HZ4_RANK_META,      // metadata blocks
+  HZ4_RANK_TEST,
+};
+
+struct hz4_lock {
+  _Atomic uint32_t state;  // free, taken, taken and somebody may sleep, taken by fork
+  uint8_t rank;
+};
+
+#define HZ4_LOCK_INIT(r) {.rank = (r)}
+
+// True with the lock held; false, at once or after a wait, when fork holds it. False only where the thread holds none.
+bool hz4_lock_enter(struct hz4_lock *lock);
+
+// Waits for as long as it takes. Only for the fork lock itself, for threads that come and go, and for tests.
+void hz4_lock_acquire(struct hz4_lock *lock);
+
+void hz4_lock_release(struct hz4_lock *lock);
+
+// Debug builds: aborts unless this thread holds a lock of this rank.
+void hz4_lock_assert_held(const struct hz4_lock *lock);
+
+// fork's own acquisition of a lock: waits, and may hold several of one rank.
+void hz4_lock_fork_acquire(struct hz4_lock *lock);
+void hz4_lock_fork_release(struct hz4_lock *lock);
+// In the child no other thread exists: the lock is simply free again.
+void hz4_lock_fork_reset(struct hz4_lock *lock);
+
+#endif  // HZ4_LOCK_H_

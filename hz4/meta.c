@@ -1,0 +1,153 @@
+// A bump pointer over chunks, and one free list per size.
+#include "hz4/meta.h"
+
+#include <string.h>
+
+#include "hz4/atomic.h"
+#include "hz4/lock.h"
+#include "hz4/os.h"
+
+struct free_block {
+  struct free_block *next;
+  size_t units;
+};
+
+static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_META);
+
+// Under lock.
+static struct free_block *free_lists[HZ4_META_MAX_BYTES / HZ4_META_UNIT + 1];
+static char *bump, *bump_end;
+static size_t next_chunk_bytes = HZ4_META_CHUNK_MIN;
+
+static _Atomic uint64_t mapped_bytes, used_bytes;
+
+// Blocks freed while fork held the lock. Pushed by anybody, taken as a whole by whoever holds the lock: so no ABA.
+static _Atomic(struct free_block *) deferred;
+
+static size_t units_of(size_t bytes) {
+  return (bytes + HZ4_META_UNIT - 1) / HZ4_META_UNIT;
+}
+
+static void put_locked(struct free_block *block, size_t units) {
+  hz4_lock_assert_held(&lock);
+  block->units = units;
+  block->next = free_lists[units];
+  free_lists[units] = block;
+  hz4_fetch_sub_relaxed(&used_bytes, units * HZ4_META_UNIT);
+}
+
+static void take_deferred_locked(void) {
+  if (HZ4_LIKELY(hz4_load_relaxed(&deferred) == NULL)) return;
+  // Acquire: pairs with the release in hz4_meta_free, which publishes next and units.
+  struct free_block *block = hz4_exchange_acquire(&deferred, NULL);
+  while (block != NULL) {
+    struct free_block *next = block->next;
+    put_locked(block, block->units);
+    block = next;
+  }
+}
+
+static bool add_chunk_locked(void) {
+  size_t bytes = next_chunk_bytes;
+  char *chunk = hz4_os_map(bytes, hz4_os_page_bytes());
+  while (chunk == NULL && bytes > HZ4_META_MAX_BYTES && bytes > hz4_os_page_bytes()) {
+    bytes /= 2;
+    chunk = hz4_os_map(bytes, hz4_os_page_bytes());
+  }
+  if (chunk == NULL) return false;
+  // The rest of the old chunk serves as one free block; what exceeds the largest size is given up (never in practice:
+  // a chunk is only left when its rest is smaller than the block asked for).
+  size_t rest = (size_t)(bump_end - bump) / HZ4_META_UNIT;
+  if (rest != 0) {
+    hz4_fetch_add_relaxed(&used_bytes, rest * HZ4_META_UNIT);
+    put_locked((struct free_block *)bump, rest);
+  }
+  bump = chunk;
+  bump_end = chunk + bytes;
+  hz4_fetch_add_relaxed(&mapped_bytes, bytes);
+  if (next_chunk_bytes < HZ4_META_CHUNK_MAX) next_chunk_bytes *= 2;
+  return true;
+}
+
+static void *alloc_locked(size_t units) {
+  hz4_lock_assert_held(&lock);
+  take_deferred_locked();
+  struct free_block *block = free_lists[units];
+  if (block != NULL) {
+    free_lists[units] = block->next;
+    memset(block, 0, units * HZ4_META_UNIT);
+  } else {
+    if ((size_t)(bump_end - bump) < units * HZ4_META_UNIT && !add_chunk_locked()) return NULL;
+    block = (struct free_block *)bump;  // fresh from the system: zero
+    bump += units * HZ4_META_UNIT;
+  }
+  hz4_fetch_add_relaxed(&used_bytes, units * HZ4_META_UNIT);
+  return block;
+}
+
+// While fork holds the lock: whole system pages, of which the block is the first part. The rest counts as in use.
+static void *alloc_without_lock(size_t bytes) {
+  bytes = hz4_round_up(bytes, hz4_os_page_bytes());
+  void *block = hz4_os_map(bytes, hz4_os_page_bytes());
+  if (block == NULL) return NULL;
+  hz4_fetch_add_relaxed(&used_bytes, bytes);
+  hz4_fetch_add_relaxed(&mapped_bytes, bytes);
+  return block;
+}
+
+void *hz4_meta_alloc(size_t bytes) {
+  HZ4_ASSERT(bytes > 0);
+  if (bytes > HZ4_META_MAX_BYTES) return hz4_os_map(hz4_round_up(bytes, hz4_os_page_bytes()), hz4_os_page_bytes());
+  if (!hz4_lock_enter(&lock)) return alloc_without_lock(bytes);
+  void *block = alloc_locked(units_of(bytes));
+  hz4_lock_release(&lock);
+  return block;
+}
+
+void hz4_meta_free(void *ptr, size_t bytes) {
+  if (bytes > HZ4_META_MAX_BYTES) {
+    hz4_os_unmap(ptr, hz4_round_up(bytes, hz4_os_page_bytes()));
+    return;
+  }
+  struct free_block *block = ptr;
+  size_t units = units_of(bytes);
+  if (HZ4_LIKELY(hz4_lock_enter(&lock))) {
+    put_locked(block, units);
+    hz4_lock_release(&lock);
+    return;
+  }
+  block->units = units;
+  block->next = hz4_load_relaxed(&deferred);
+  // Release: publishes the block's fields to take_deferred_locked.
+  while (!hz4_cas_weak_release(&deferred, &block->next, block)) continue;
+}
+
+void hz4_meta_stats(struct hz4_meta_stats *out) {
+  out->mapped_bytes = hz4_load_relaxed(&mapped_bytes);
+  out->used_bytes = hz4_load_relaxed(&used_bytes);
+}
+
+void hz4_meta_check(void) {
+  if (!hz4_lock_enter(&lock)) return;
+  uint64_t free_bytes = (uint64_t)(bump_end - bump);
+  for (size_t units = 0; units < sizeof(free_lists) / sizeof(free_lists[0]); ++units) {
+    for (struct free_block *block = free_lists[units]; block != NULL; block = block->next) {
+      HZ4_CHECK(block->units == units && hz4_is_aligned(block, HZ4_META_UNIT), "meta: broken free list");
+      free_bytes += units * HZ4_META_UNIT;
+    }
+  }
+  HZ4_CHECK(free_bytes + hz4_load_relaxed(&used_bytes) == hz4_load_relaxed(&mapped_bytes), "meta: bytes do not add up");
+  hz4_lock_release(&lock);
+}
+
+void hz4_meta_fork_prepare(void) {
+  hz4_lock_fork_acquire(&lock);
+}
+
+void hz4_meta_fork_parent(void) {
+  hz4_lock_fork_release(&lock);
+}
+
+void hz4_meta_fork_child(void) {
+  hz4_lock_fork_reset(&lock);
+}

@@ -1,0 +1,38 @@
+// Rank 3. Memory for hz4's own structures, away from user memory: a write after free cannot reach it.
+//
+// Blocks are multiples of HZ4_META_UNIT bytes and aligned to it. Up to HZ4_META_MAX_BYTES the memory stays readable for
+// ever: a freed block may become another block, but its address never leaves the process. Larger blocks are mappings of
+// their own. Lock: HZ4_RANK_META.
+#ifndef HZ4_META_H_
+#define HZ4_META_H_
+
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// pre: 0 < bytes. Zeroed. NULL when the system has no memory. Never waits for fork.
+void *hz4_meta_alloc(size_t bytes);
+
+// `bytes` as given to hz4_meta_alloc. Never fails, never waits for fork.
+void hz4_meta_free(void *block, size_t bytes);
+
+// Bytes mapped for metadata, and of these the bytes in use.
+struct hz4_meta_stats {
+  uint64_t mapped_bytes, used_bytes;
+};
+void hz4_meta_stats(struct hz4_meta_stats *out);
+
+// Walks all free lists. Aborts where one is broken.
+void hz4_meta_check(void);
+
+void hz4_meta_fork_prepare(void);
+void hz4_meta_fork_parent(void);
+void hz4_meta_fork_child(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_META_H_

@@ -1,0 +1,305 @@
+#include "hz4/mid.h"
+
+#include <string.h>
+
+#include "hz4/lock.h"
+#include "hz4/meta.h"
+#include "hz4/pagemap.h"
+#include "hz4/segment.h"
+#include "hz4/sizeclass.h"
+#include "hz4/span.h"
+
+struct mid_class {
+  struct hz4_lock lock;
+  // under lock
+  uint32_t depot_count, depot_slots;
+  void **depot;
+  struct hz4_span *partial[HZ4_MID_BUCKETS];  // spans with free objects; bucket 0 has the fullest
+  uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
+} __attribute__((aligned(HZ4_CACHE_LINE)));
+
+static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_COUNT] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
+
+// ---- spans ----
+
+static uint32_t words_of(uint32_t objects) {
+  return (objects + 63) / 64;
+}
+
+static void unlink_locked(struct mid_class *mid, struct hz4_span *span) {
+  if (span->prev != NULL) span->prev->next = span->next;
+  else mid->partial[span->bucket] = span->next;
+  if (span->next != NULL) span->next->prev = span->prev;
+  span->next = span->prev = NULL;
+}
+
+static void link_locked(struct mid_class *mid, struct hz4_span *span, uint32_t bucket) {
+  span->bucket = bucket;
+  span->prev = NULL;
+  span->next = mid->partial[bucket];
+  if (span->next != NULL) span->next->prev = span;
+  mid->partial[bucket] = span;
+}
+
+// pre: free_count > 0. Bucket 0 holds the fullest spans.
+static uint32_t bucket_of(const struct hz4_span *span) {
+  return (span->free_count - 1) * HZ4_MID_BUCKETS / span->object_count;
+}
+
+// Keeps the span on the list of its fullness after its free_count changed from `before`.
+static void relink_locked(struct mid_class *mid, struct hz4_span *span, uint32_t before) {
+  if (span->free_count == 0) {
+    if (before != 0) unlink_locked(mid, span);
+    return;
+  }
+  uint32_t bucket = bucket_of(span);
+  if (before != 0 && bucket == span->bucket) return;
+  if (before != 0) unlink_locked(mid, span);
+  link_locked(mid, span, bucket);
+}
+
+static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_class) {
+  hz4_lock_assert_held(&mid->lock);
+  const struct hz4_class_info *info = &hz4_class_table[size_class];
+  uint32_t words = words_of(info->span_objects);
+  uint32_t meta_bytes = (uint32_t)(sizeof(struct hz4_span) + words * sizeof(uint64_t));
+  struct hz4_span *span = hz4_meta_alloc(meta_bytes);
+  if (span == NULL) return NULL;
+  struct hz4_run run = hz4_segment_alloc(info->span_pages, true);
+  if (run.base == NULL) {
+    hz4_meta_free(span, meta_bytes);
+    return NULL;
+  }
+  span->base = run.base;
+  span->bytes = (size_t)info->span_pages << HZ4_PAGE_SHIFT;
+  span->segment = run.segment;
+  span->meta_bytes = meta_bytes;
+  span->object_count = span->free_count = info->span_objects;
+  span->kind = HZ4_SPAN_OBJECTS;
+  span->size_class = (uint8_t)size_class;
+  for (uint32_t i = 0; i < words; ++i) span->free_bits[i] = ~(uint64_t)0;
+  if (info->span_objects % 64 != 0) span->free_bits[words - 1] = ((uint64_t)1 << info->span_objects % 64) - 1;
+  hz4_pagemap_set(span->base, info->span_pages, span, size_class);
+  link_locked(mid, span, bucket_of(span));
+  ++mid->span_count;
+  mid->object_count += span->object_count;
+  mid->free_count += span->free_count;
+  return span;
+}
+
+// pre: every object is home, and the span is on no list.
+static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
+  hz4_lock_assert_held(&mid->lock);
+  --mid->span_count;
+  mid->object_count -= span->object_count;
+  mid->free_count -= span->free_count;
+  size_t pages = span->bytes >> HZ4_PAGE_SHIFT;
+  hz4_pagemap_set(span->base, pages, NULL, 0);
+  // Cannot fail: fork has not come to the segment lock while a lock of Mid is held.
+  hz4_segment_free(span->segment, span->base, pages);
+  span->kind = HZ4_SPAN_FREE;
+  hz4_meta_free(span, span->meta_bytes);
+}
+
+// Takes up to `want` objects out of the span, lowest addresses first.
+static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *span, void **out, uint32_t want) {
+  uint32_t before = span->free_count;
+  size_t object_bytes = hz4_class_bytes(span->size_class);
+  uint32_t taken = 0, word = span->first_word;
+  for (; taken < want && taken < before; ++word) {
+    uint64_t bits = span->free_bits[word];
+    for (; bits != 0 && taken < want; bits &= bits - 1) {
+      out[taken++] = span->base + (word * 64 + (uint32_t)__builtin_ctzll(bits)) * object_bytes;
+    }
+    span->free_bits[word] = bits;
+    if (bits != 0) break;
+  }
+  span->first_word = word;
+  span->free_count -= taken;
+  mid->free_count -= taken;
+  relink_locked(mid, span, before);
+  return taken;
+}
+
+// Sets the object's bit. Returns true when that closed the span.
+static bool put_into_span_locked(struct mid_class *mid, uint32_t size_class, char *object) {
+  struct hz4_span *span = hz4_pagemap_span(object);
+  if (span == NULL || span->size_class != size_class) hz4_panic_pointer("free of a pointer that is not allocated", object);
+  size_t offset = (size_t)(object - span->base);
+  uint32_t index = hz4_class_object_index(size_class, offset);
+  uint64_t bit = (uint64_t)1 << index % 64;
+  if (HZ4_UNLIKELY(index >= span->object_count || index * hz4_class_bytes(size_class) != offset)) {
+    hz4_panic_pointer("free of a pointer into the middle of an object", object);
+  }
+  if (HZ4_UNLIKELY((span->free_bits[index / 64] & bit) != 0)) hz4_panic_pointer("double free", object);
+  span->free_bits[index / 64] |= bit;
+  if (index / 64 < span->first_word) span->first_word = index / 64;
+  uint32_t before = span->free_count++;
+  ++mid->free_count;
+  if (span->free_count < span->object_count) {
+    relink_locked(mid, span, before);
+    return false;
+  }
+  if (before != 0) unlink_locked(mid, span);
+  close_span_locked(mid, span);
+  return true;
+}
+
+// ---- depot ----
+
+static uint32_t depot_limit_locked(const struct mid_class *mid, uint32_t size_class) {
+  uint64_t limit = (mid->object_count - mid->free_count) >> HZ4_DEPOT_SHARE_SHIFT;
+  uint64_t floor = HZ4_DEPOT_FLOOR_BYTES / hz4_class_bytes(size_class);
+  if (limit < floor) limit = floor;
+  return limit < HZ4_DEPOT_OBJECTS_MAX ? (uint32_t)limit : HZ4_DEPOT_OBJECTS_MAX;
+}
+
+// Room for `needed` pointers. False: no memory for the array, and the spans must do.
+static bool grow_depot_locked(struct mid_class *mid, uint32_t needed) {
+  if (needed <= mid->depot_slots) return true;
+  uint32_t slots = mid->depot_slots != 0 ? mid->depot_slots : HZ4_DEPOT_SLOTS_MIN;
+  while (slots < needed) slots *= 2;
+  void **depot = hz4_meta_alloc(slots * sizeof(void *));
+  if (depot == NULL) return false;
+  if (mid->depot != NULL) {
+    memcpy(depot, mid->depot, mid->depot_count * sizeof(void *));
+    hz4_meta_free(mid->depot, mid->depot_slots * sizeof(void *));
+  }
+  mid->depot = depot;
+  mid->depot_slots = slots;
+  return true;
+}
+
+// Moves the depot's newest objects home until at most `keep` are left. Returns the number of spans closed.
+static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, uint32_t keep) {
+  uint32_t closed = 0;
+  while (mid->depot_count > keep) closed += put_into_span_locked(mid, size_class, mid->depot[--mid->depot_count]);
+  return closed;
+}
+
+// ---- interface ----
+
+struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner) {
+  struct hz4_mid_result result = {0};
+  struct mid_class *mid = &classes[size_class];
+  if (!hz4_lock_enter(&mid->lock)) return result;
+  if (mid->depot_count != 0) {
+    uint32_t n = mid->depot_count < want ? mid->depot_count : want;
+    mid->depot_count -= n;
+    memcpy(out, mid->depot + mid->depot_count, n * sizeof(void *));
+    result.objects = result.from_depot = n;
+  }
+  for (uint32_t bucket = 0; result.objects < want && result.from_depot == 0;) {
+    while (bucket < HZ4_MID_BUCKETS && mid->partial[bucket] == NULL) ++bucket;
+    struct hz4_span *span = bucket < HZ4_MID_BUCKETS ? mid->partial[bucket] : NULL;
+    if (span == NULL) {
+      if (result.objects != 0 || fresh == 0) break;
+      if (want > fresh) want = fresh;
+      span = open_span_locked(mid, size_class);
+      if (span == NULL) break;
+      ++result.spans_opened;
+    }
+    hz4_store_relaxed(&span->owner, owner);
+    result.objects += take_from_span_locked(mid, span, out + result.objects, want - result.objects);
+  }
+  hz4_lock_release(&mid->lock);
+  return result;
+}
+
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count) {
+  struct hz4_mid_result result = {0};
+  struct mid_class *mid = &classes[size_class];
+  if (!hz4_lock_enter(&mid->lock)) return result;
+  uint32_t limit = depot_limit_locked(mid, size_class);
+  if (mid->depot_count + count <= limit && grow_depot_locked(mid, mid->depot_count + count)) {
+    memcpy(mid->depot + mid->depot_count, objects, count * sizeof(void *));
+    mid->depot_count += count;
+  } else {
+    for (uint32_t i = 0; i < count; ++i) result.spans_closed += put_into_span_locked(mid, size_class, objects[i]);
+    // The bound sinks as objects come home: as many again may have to follow.
+    limit = depot_limit_locked(mid, size_class);
+    uint32_t least = mid->depot_count > count ? mid->depot_count - count : 0;
+    result.spans_closed += drain_depot_locked(mid, size_class, least > limit ? least : limit);
+  }
+  result.objects = count;
+  hz4_lock_release(&mid->lock);
+  return result;
+}
+
+void *hz4_mid_owner(const void *object) {
+  struct hz4_span *span = hz4_pagemap_span(object);
+  return span != NULL ? hz4_load_relaxed(&span->owner) : NULL;
+}
+
+bool hz4_mid_trim(void) {
+  uint32_t closed = 0;
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
+    if (!hz4_lock_enter(&classes[c].lock)) continue;
+    closed += drain_depot_locked(&classes[c], c, 0);
+    hz4_lock_release(&classes[c].lock);
+  }
+  return closed != 0;
+}
+
+void hz4_mid_stats(struct hz4_mid_stats *out) {
+  *out = (struct hz4_mid_stats){0};
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
+    struct mid_class *mid = &classes[c];
+    if (!hz4_lock_enter(&mid->lock)) continue;
+    out->spans += mid->span_count;
+    out->span_bytes += (uint64_t)mid->span_count * hz4_class_table[c].span_pages << HZ4_PAGE_SHIFT;
+    out->span_objects += mid->object_count;
+    out->free_objects += mid->free_count;
+    out->free_bytes += mid->free_count * hz4_class_bytes(c);
+    out->depot_objects += mid->depot_count;
+    out->depot_bytes += mid->depot_count * hz4_class_bytes(c);
+    hz4_lock_release(&mid->lock);
+  }
+}
+
+static uint64_t check_bucket_locked(struct mid_class *mid, uint32_t size_class, uint32_t bucket) {
+  uint64_t free_count = 0;
+  for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) {
+    uint32_t bits = 0, words = words_of(span->object_count);
+    for (uint32_t i = 0; i < words; ++i) {
+      bits += (uint32_t)__builtin_popcountll(span->free_bits[i]);
+      HZ4_CHECK(i >= span->first_word || span->free_bits[i] == 0, "mid: a free object lies before first_word");
+    }
+    HZ4_CHECK(bits == span->free_count, "mid: free_count differs from the bitmap");
+    HZ4_CHECK(bits > 0 && bits < span->object_count, "mid: a full or an empty span is listed as partial");
+    HZ4_CHECK(span->kind == HZ4_SPAN_OBJECTS && span->size_class == size_class, "mid: a span of another class");
+    HZ4_CHECK(bucket_of(span) == bucket && span->bucket == bucket, "mid: a span is in the wrong bucket");
+    HZ4_CHECK(hz4_pagemap_span(span->base) == span, "mid: a span is not in the page map");
+    HZ4_CHECK(span->next == NULL || span->next->prev == span, "mid: broken list");
+    free_count += bits;
+  }
+  return free_count;
+}
+
+void hz4_mid_check(void) {
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
+    struct mid_class *mid = &classes[c];
+    if (!hz4_lock_enter(&mid->lock)) continue;
+    uint64_t free_count = 0;
+    for (uint32_t b = 0; b < HZ4_MID_BUCKETS; ++b) free_count += check_bucket_locked(mid, c, b);
+    HZ4_CHECK(free_count == mid->free_count, "mid: free objects do not add up");
+    HZ4_CHECK(mid->depot_count <= mid->depot_slots, "mid: depot overflows its array");
+    HZ4_CHECK(mid->depot_count + mid->free_count <= mid->object_count, "mid: more objects than there are");
+    for (uint32_t i = 0; i < mid->depot_count; ++i) {
+      HZ4_CHECK(hz4_pagemap_class(mid->depot[i]) == c, "mid: a depot object of another class");
+    }
+    hz4_lock_release(&mid->lock);
+  }
+}
+
+void hz4_mid_fork_prepare(void) {
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) hz4_lock_fork_acquire(&classes[c].lock);
+}
+
+void hz4_mid_fork_parent(void) {
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) hz4_lock_fork_release(&classes[c].lock);
+}
+
+void hz4_mid_fork_child(void) {
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) hz4_lock_fork_reset(&classes[c].lock);
+}

@@ -1,0 +1,55 @@
+// Rank 6. Mid: for each size class a depot of waiting objects, and spans with out-of-line bitmaps behind one short lock.
+//
+// Depot: an array of object pointers that one thread's cache gave up and another's may take; bounded by
+// max(floor, objects out of the spans / 4, HZ4_DEPOT_OBJECTS_MAX at most), so that memory which nobody uses goes home.
+// Spans: what exceeds that bound goes back into its span's bitmap. A span whose objects are all home returns to its
+// segment at once; any class may use the pages next. Fuller spans are served first, so that emptier ones can empty.
+//
+// Objects come and go as arrays of pointers. Lock: HZ4_RANK_MID, one per class.
+#ifndef HZ4_MID_H_
+#define HZ4_MID_H_
+
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// What one call did, for the caller's counters.
+struct hz4_mid_result {
+  uint32_t objects;       // taken or given
+  uint32_t from_depot;    // of the objects taken
+  uint32_t spans_opened;  // fresh spans from segments
+  uint32_t spans_closed;  // spans returned to segments
+};
+
+// Takes up to `want` objects: from the depot, else from spans (then up to `fresh` of them if a fresh span must be
+// opened; fresh 0: none is). `owner` is noted on the spans it took from. objects == 0: no memory, or fork is on.
+struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner);
+
+// Gives objects back. A pointer that is no live object of this class is reported and the process aborts.
+// objects == 0: fork is on and nothing has changed. Never otherwise fails.
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count);
+
+// The owner noted on the object's span, or NULL. A hint.
+void *hz4_mid_owner(const void *object);
+
+// Empties all depots into their spans. True when a span went back to its segment.
+bool hz4_mid_trim(void);
+
+struct hz4_mid_stats {
+  uint64_t spans, span_bytes, span_objects, free_objects, depot_objects, depot_bytes, free_bytes;
+};
+void hz4_mid_stats(struct hz4_mid_stats *out);
+
+void hz4_mid_check(void);
+
+void hz4_mid_fork_prepare(void);
+void hz4_mid_fork_parent(void);
+void hz4_mid_fork_child(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_MID_H_

@@ -1,0 +1,41 @@
+// Rank 3. What a user may set, from the environment, read once before the first allocation of a thread cache.
+//
+// One table makes the parser, the listing and the defaults. A value out of range, a value that is no number and a
+// variable that begins with HZ4_ but is in no table are reported on stderr, once, and otherwise ignored.
+#ifndef HZ4_OPTIONS_H_
+#define HZ4_OPTIONS_H_
+
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// X(field, environment variable, default, least, greatest, meaning)
+#define HZ4_OPTION_TABLE(X)                                                                                       \
+  X(stats, "HZ4_STATS", 0, 0, 2, "print statistics on stderr at exit: 1 as lines, 2 as JSON")                       \
+  X(tcache_kib, "HZ4_TCACHE_KIB", 65536, 0, 16777216, "KiB that all thread caches together may hold")               \
+  X(dirty_kib, "HZ4_DIRTY_KIB", 4096, 0, 16777216, "KiB of free pages kept from the system, whatever is in use")    \
+  X(dirty_shift, "HZ4_DIRTY_SHIFT", 3, 0, 63, "free pages kept besides: bytes in use / 2^this")                     \
+  X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the thread that allocates them: 1 yes, 0 no")
+
+#define HZ4_OPTION_FIELD(field, name, initial, least, greatest, meaning) uint64_t field;
+struct hz4_options {
+  HZ4_OPTION_TABLE(HZ4_OPTION_FIELD)
+};
+#undef HZ4_OPTION_FIELD
+
+// Constant after hz4_options_parse.
+extern struct hz4_options hz4_options;
+
+// Reads `environment` (NULL-terminated, as environ; NULL: nothing is set). Calls warn(what, detail) for each complaint.
+void hz4_options_parse(char *const *environment, void (*warn)(const char *what, const char *detail));
+
+// The table as text, one option a line, through `write(context, text)`.
+void hz4_options_list(void (*write)(void *context, const char *text), void *context);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_OPTIONS_H_

@@ -1,0 +1,122 @@
+// Alignment, counting and the survival of failures, above the bare calls of sys.h.
+#include "hz4/os.h"
+
+#include <errno.h>
+
+#include "hz4/atomic.h"
+#include "hz4/sys.h"
+
+static _Atomic uint64_t mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls, purged_bytes,
+    failed_calls;
+
+// Where the next mapping would lie right below the last one: neighbours merge into one kernel mapping. Only a hint.
+static _Atomic uintptr_t next_hint;
+
+static void note_mapped(size_t bytes) {
+  uint64_t now = hz4_fetch_add_relaxed(&mapped_bytes, bytes) + bytes;
+  uint64_t peak = hz4_load_relaxed(&peak_bytes);
+  while (now > peak && !hz4_cas_weak_release(&peak_bytes, &peak, now)) continue;
+}
+
+static bool note_result(bool done) {
+  if (!done) hz4_fetch_add_relaxed(&failed_calls, 1);
+  return done;
+}
+
+size_t hz4_os_page_bytes(void) {
+  return hz4_sys_page_bytes();
+}
+
+static bool unmap(void *base, size_t bytes) {
+  hz4_fetch_add_relaxed(&unmap_calls, 1);
+  if (!note_result(hz4_sys_munmap(base, bytes))) return false;
+  hz4_fetch_sub_relaxed(&mapped_bytes, bytes);
+  return true;
+}
+
+static void *map(void *hint, size_t bytes) {
+  hz4_fetch_add_relaxed(&map_calls, 1);
+  void *base = hz4_sys_mmap(hint, bytes);
+  if (!note_result(base != NULL)) return NULL;
+  note_mapped(bytes);
+  return base;
+}
+
+// Maps more than is needed and cuts the ends off. An end that cannot be cut off stays: it costs addresses, not memory.
+static void *map_and_trim(size_t bytes, size_t align) {
+  if (bytes + align < bytes) return NULL;
+  char *raw = map(NULL, bytes + align);
+  if (raw == NULL) return NULL;
+  char *base = (char *)hz4_round_up((uintptr_t)raw, align);
+  size_t before = (size_t)(base - raw);
+  if (before != 0) unmap(raw, before);
+  if (before != align) unmap(base + bytes, align - before);
+  return base;
+}
+
+static void *map_aligned(size_t bytes, size_t align) {
+  uintptr_t hint = hz4_load_relaxed(&next_hint);
+  hint = hint > bytes ? (hint - bytes) & ~(align - 1) : 0;
+  char *base = map((void *)hint, bytes);
+  if (base != NULL && !hz4_is_aligned(base, align)) {
+    if (!unmap(base, bytes)) return NULL;
+    base = map_and_trim(bytes, align);
+  }
+  if (base != NULL) hz4_store_relaxed(&next_hint, (uintptr_t)base);
+  return base;
+}
+
+void *hz4_os_map(size_t bytes, size_t align) {
+  int saved = errno;
+  void *base = map_aligned(bytes, align);
+  errno = saved;
+  return base;
+}
+
+bool hz4_os_unmap(void *base, size_t bytes) {
+  int saved = errno;
+  bool done = unmap(base, bytes);
+  errno = saved;
+  return done;
+}
+
+bool hz4_os_purge(void *base, size_t bytes) {
+  int saved = errno;
+  hz4_fetch_add_relaxed(&purge_calls, 1);
+  bool done = note_result(hz4_sys_purge(base, bytes));
+  if (done) hz4_fetch_add_relaxed(&purged_bytes, bytes);
+  errno = saved;
+  return done;
+}
+
+static bool remap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
+  int saved = errno;
+  hz4_fetch_add_relaxed(&remap_calls, 1);
+  bool done = note_result(hz4_sys_mremap(base, old_bytes, new_bytes, to));
+  errno = saved;
+  return done;
+}
+
+bool hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes) {
+  if (!remap(base, old_bytes, new_bytes, NULL)) return false;
+  if (new_bytes > old_bytes) note_mapped(new_bytes - old_bytes);
+  else hz4_fetch_sub_relaxed(&mapped_bytes, old_bytes - new_bytes);
+  return true;
+}
+
+bool hz4_os_move(void *base, size_t bytes, void *to, size_t to_bytes) {
+  if (!remap(base, bytes, to_bytes, to)) return false;
+  hz4_fetch_sub_relaxed(&mapped_bytes, bytes);  // the target was counted when it was mapped
+  return true;
+}
+
+void hz4_os_stats(struct hz4_os_stats *out) {
+  out->mapped_bytes = hz4_load_relaxed(&mapped_bytes);
+  out->peak_bytes = hz4_load_relaxed(&peak_bytes);
+  out->map_calls = hz4_load_relaxed(&map_calls);
+  out->unmap_calls = hz4_load_relaxed(&unmap_calls);
+  out->purge_calls = hz4_load_relaxed(&purge_calls);
+  out->remap_calls = hz4_load_relaxed(&remap_calls);
+  out->purged_bytes = hz4_load_relaxed(&purged_bytes);
+  out->failed_calls = hz4_load_relaxed(&failed_calls);
+}

@@ -1,0 +1,43 @@
+// Rank 2. Memory from and to the system, in whole system pages.
+//
+// Preconditions of every function: sizes are positive multiples of hz4_os_page_bytes(), addresses come from
+// hz4_os_map. No lock is needed or taken. errno is kept, whatever fails. Counters are in bytes and calls.
+#ifndef HZ4_OS_H_
+#define HZ4_OS_H_
+
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+size_t hz4_os_page_bytes(void);
+
+// Zeroed memory aligned to `align` (a power of two, at least a page). NULL when the system has none.
+void *hz4_os_map(size_t bytes, size_t align);
+
+// False: the system refused (max_map_count), and the memory is still mapped. The caller keeps it or forgets it.
+bool hz4_os_unmap(void *base, size_t bytes);
+
+// Gives the pages back and keeps the addresses. False: the content may be unchanged (mlocked pages). Never to be
+// trusted to have zeroed anything.
+bool hz4_os_purge(void *base, size_t bytes);
+
+// Grows or shrinks a mapping where it lies. False: nothing changed.
+bool hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes);
+
+// Moves a mapping's pages, without copying them, over the mapping [to, to + to_bytes), to_bytes >= bytes; what exceeds
+// the old size reads as zero. True: the old addresses are gone. False: nothing changed.
+bool hz4_os_move(void *base, size_t bytes, void *to, size_t to_bytes);
+
+// Bytes mapped now and at most, and calls made so far.
+struct hz4_os_stats {
+  uint64_t mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls, purged_bytes, failed_calls;
+};
+void hz4_os_stats(struct hz4_os_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_OS_H_

@@ -1,0 +1,47 @@
+// Rank 4. Address -> size class, and address -> span, on 64 KiB pages.
+//
+// Shape: a root of regions (64 GiB each). A region's leaf has one byte per page, the size class: the fast path reads the
+// root and that byte, and nothing else. The root holds leaf addresses biased by the region's first page number, so that
+// the page number of the whole address is the index. Regions without memory of ours share a leaf of zeros. The span
+// pointers stand apart, in chunks of 256 MiB, since only slow paths ask for them.
+//
+// Threads: leaves and chunks appear once (compare-and-swap from empty) and never go. An entry is written by the owner of
+// its page before any pointer into that page is handed out, and cleared after the last one came back; whoever holds such
+// a pointer got it by a synchronisation of the program's own, which orders the entry too. So entries are relaxed.
+// Only a pointer that is not ours can race, and it reads a class that was true at some time: foreign pointers are
+// reported, racing ones at best.
+#ifndef HZ4_PAGEMAP_H_
+#define HZ4_PAGEMAP_H_
+
+#include "hz4/atomic.h"
+#include "hz4/base.h"
+
+struct hz4_span;
+
+#define HZ4_PAGEMAP_REGIONS ((size_t)1 << (HZ4_ADDRESS_BITS - HZ4_PAGEMAP_REGION_SHIFT))
+
+// Biased leaf addresses. Before hz4_pagemap_init only region 0, that of NULL, has one.
+extern _Atomic uintptr_t hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS];
+
+// The size class of the object at ptr; 0 when ptr is in no span of objects (NULL, foreign, a large block).
+HZ4_INLINE size_t hz4_pagemap_class(const void *ptr) {
+  uintptr_t address = (uintptr_t)ptr;
+  size_t region = address >> HZ4_PAGEMAP_REGION_SHIFT;
+  if (HZ4_UNLIKELY(region >= HZ4_PAGEMAP_REGIONS)) return 0;
+  uintptr_t leaf = hz4_load_relaxed(&hz4_pagemap_leaf[region]);
+  return hz4_load_relaxed((_Atomic uint8_t *)(leaf + (address >> HZ4_PAGE_SHIFT)));
+}
+
+// Once, before any other function of this module (but hz4_pagemap_class of NULL). Cannot fail.
+void hz4_pagemap_init(void);
+
+// The span whose registered pages hold ptr; NULL when there is none. Takes no lock.
+struct hz4_span *hz4_pagemap_span(const void *ptr);
+
+// Makes sure that pages [base, base + pages) can be set without failing. False: no memory, or an address beyond the map.
+bool hz4_pagemap_reserve(const void *base, size_t pages);
+
+// pre: reserved. Registers the pages; span NULL and class 0 clear them.
+void hz4_pagemap_set(const void *base, size_t pages, struct hz4_span *span, uint32_t size_class);
+
+#endif  // HZ4_PAGEMAP_H_

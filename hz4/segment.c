@@ -1,0 +1,300 @@
+// Bitmaps of one word per segment; segments are listed by their longest free run (best fit), and by age of dirt.
+#include "hz4/segment.h"
+
+#include "hz4/atomic.h"
+#include "hz4/lock.h"
+#include "hz4/meta.h"
+#include "hz4/os.h"
+#include "hz4/pagemap.h"
+
+struct links {
+  struct hz4_segment *next, *prev;
+};
+
+struct hz4_segment {
+  // constant
+  char *base;
+  uint32_t pages;
+  // under lock
+  uint32_t longest_free;  // pages in the longest free run: the list this segment is on
+  uint64_t used;          // bit i: page i is in a span, is being purged, or does not exist
+  uint64_t dirty;         // bit i: page i is free and may hold memory; never a used page
+  uint64_t touched;       // bit i: page i has been in a span since it was mapped
+  struct links by_length, by_age;
+};
+
+// How many segments with dirty pages are tried for a run before clean pages are taken.
+#define DIRTY_TRIES 8
+// Free, clean segments beyond this many are unmapped.
+#define FREE_SEGMENTS_MAX 4
+
+static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_SEGMENT);
+
+// Under lock. Lists are circular through their head when not empty; head is the oldest member.
+static struct hz4_segment *by_length[HZ4_SEGMENT_PAGES_MAX + 1];
+static uint64_t lengths;  // bit n-1: by_length[n] is not empty
+static struct hz4_segment *dirty_segments;
+static size_t segment_count, all_pages, used_pages, dirty_pages, free_segments;
+static uint64_t acquired, released, purged_runs, peak_used_pages;
+
+// Set once.
+static size_t floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;
+static unsigned share_shift = 3;
+
+#define LIST_ADD(head, item, links)                  \
+  do {                                               \
+    if ((head) == NULL) {                            \
+      (head) = (item)->links.next = (item)->links.prev = (item); \
+    } else {                                         \
+      (item)->links.next = (head);                   \
+      (item)->links.prev = (head)->links.prev;       \
+      (head)->links.prev->links.next = (item);       \
+      (head)->links.prev = (item);                   \
+    }                                                \
+  } while (0)
+
+#define LIST_REMOVE(head, item, links)                       \
+  do {                                                       \
+    if ((item)->links.next == (item)) {                      \
+      (head) = NULL;                                         \
+    } else {                                                 \
+      (item)->links.next->links.prev = (item)->links.prev;   \
+      (item)->links.prev->links.next = (item)->links.next;   \
+      if ((head) == (item)) (head) = (item)->links.next;     \
+    }                                                        \
+    (item)->links.next = (item)->links.prev = NULL;          \
+  } while (0)
+
+static uint64_t mask_of(size_t first, size_t pages) {
+  return (pages == 64 ? ~(uint64_t)0 : ((uint64_t)1 << pages) - 1) << first;
+}
+
+// Bit i of the result: bits i .. i + n - 1 of `set` are all set.
+static uint64_t runs_of(uint64_t set, size_t n) {
+  for (size_t have = 1; have < n && set != 0;) {
+    size_t step = have < n - have ? have : n - have;
+    set &= set >> step;
+    have += step;
+  }
+  return set;
+}
+
+static uint32_t longest_run(uint64_t set) {
+  uint32_t n = 0;
+  for (; set != 0; set &= set >> 1) ++n;
+  return n;
+}
+
+static size_t dirty_limit_locked(void) {
+  return floor_pages + (used_pages >> share_shift);
+}
+
+// Puts the segment on the list that fits its bitmaps now. Every change of `used` or `dirty` ends here.
+static void relist_locked(struct hz4_segment *segment) {
+  hz4_lock_assert_held(&lock);
+  uint32_t longest = longest_run(~segment->used);
+  if (longest != segment->longest_free) {
+    uint32_t old = segment->longest_free;
+    if (old != 0) {
+      LIST_REMOVE(by_length[old], segment, by_length);
+      if (by_length[old] == NULL) lengths &= ~((uint64_t)1 << (old - 1));
+    }
+    if (longest != 0) {
+      LIST_ADD(by_length[longest], segment, by_length);
+      lengths |= (uint64_t)1 << (longest - 1);
+    }
+    free_segments += longest == segment->pages;
+    free_segments -= old == segment->pages;
+    segment->longest_free = longest;
+  }
+  bool listed = segment->by_age.next != NULL;
+  if (segment->dirty != 0 && !listed) LIST_ADD(dirty_segments, segment, by_age);
+  if (segment->dirty == 0 && listed) LIST_REMOVE(dirty_segments, segment, by_age);
+}
+
+static struct hz4_segment *map_segment_locked(size_t pages_needed) {
+  size_t wanted = all_pages >> HZ4_SEGMENT_GROWTH_SHIFT;
+  size_t pages = HZ4_SEGMENT_PAGES_MIN;
+  while (pages < wanted && pages < HZ4_SEGMENT_PAGES_MAX) pages *= 2;
+  if (pages < pages_needed) pages = pages_needed;
+  struct hz4_segment *segment = hz4_meta_alloc(sizeof(struct hz4_segment));
+  if (segment == NULL) return NULL;
+  char *base = hz4_os_map(pages << HZ4_PAGE_SHIFT, HZ4_PAGE_BYTES);
+  if (base == NULL && pages > pages_needed) {
+    pages = pages_needed;
+    base = hz4_os_map(pages << HZ4_PAGE_SHIFT, HZ4_PAGE_BYTES);
+  }
+  if (base != NULL && !hz4_pagemap_reserve(base, pages)) {
+    hz4_os_unmap(base, pages << HZ4_PAGE_SHIFT);
+    base = NULL;
+  }
+  if (base == NULL) {
+    hz4_meta_free(segment, sizeof(struct hz4_segment));
+    return NULL;
+  }
+  segment->base = base;
+  segment->pages = (uint32_t)pages;
+  segment->used = ~mask_of(0, pages);
+  ++segment_count;
+  ++acquired;
+  all_pages += pages;
+  relist_locked(segment);
+  return segment;
+}
+
+// pre: every page is free and clean.
+static bool unmap_segment_locked(struct hz4_segment *segment) {
+  if (!hz4_os_unmap(segment->base, (size_t)segment->pages << HZ4_PAGE_SHIFT)) return false;
+  --segment_count;
+  ++released;
+  all_pages -= segment->pages;
+  segment->used = ~(uint64_t)0;
+  relist_locked(segment);
+  hz4_meta_free(segment, sizeof(struct hz4_segment));
+  return true;
+}
+
+// A segment that has a run of `pages`: a dirty run if one is found soon, else the tightest fit. NULL: none has.
+static struct hz4_segment *find_locked(size_t pages, uint64_t *starts) {
+  struct hz4_segment *segment = dirty_segments;
+  for (int i = 0; segment != NULL && i < DIRTY_TRIES; ++i) {
+    if ((*starts = runs_of(segment->dirty, pages)) != 0) return segment;
+    segment = segment->by_age.next;
+    if (segment == dirty_segments) break;
+  }
+  uint64_t fitting = lengths & ~(uint64_t)0 << (pages - 1);
+  if (fitting == 0) return NULL;
+  segment = by_length[__builtin_ctzll(fitting) + 1];
+  *starts = runs_of(~segment->used, pages);
+  return segment;
+}
+
+static struct hz4_run alloc_locked(size_t pages, bool grow) {
+  uint64_t starts = 0;
+  struct hz4_segment *segment = find_locked(pages, &starts);
+  if (segment == NULL) {
+    if (!grow || (segment = map_segment_locked(pages)) == NULL) return (struct hz4_run){0};
+    starts = runs_of(~segment->used, pages);
+  }
+  size_t first = (size_t)__builtin_ctzll(starts);
+  uint64_t mask = mask_of(first, pages);
+  struct hz4_run run = {segment->base + (first << HZ4_PAGE_SHIFT), segment, (segment->touched & mask) == 0};
+  dirty_pages -= (size_t)__builtin_popcountll(segment->dirty & mask);
+  used_pages += pages;
+  if (used_pages > peak_used_pages) peak_used_pages = used_pages;
+  segment->used |= mask;
+  segment->dirty &= ~mask;
+  segment->touched |= mask;
+  relist_locked(segment);
+  return run;
+}
+
+struct hz4_run hz4_segment_alloc(size_t pages, bool grow) {
+  HZ4_ASSERT(pages >= 1 && pages <= HZ4_SEGMENT_PAGES_MAX);
+  if (!hz4_lock_enter(&lock)) return (struct hz4_run){0};
+  struct hz4_run run = alloc_locked(pages, grow);
+  hz4_lock_release(&lock);
+  return run;
+}
+
+// Purges the dirty pages of the segment that has been dirty longest, under the lock: the kernel serialises these calls
+// anyhow, and so no page is ever in nobody's books when another thread forks. True when something went back.
+static bool purge_oldest_locked(void) {
+  struct hz4_segment *segment = dirty_segments;
+  bool purged = false;
+  for (uint64_t rest = segment->dirty; rest != 0;) {
+    size_t first = (size_t)__builtin_ctzll(rest);
+    uint64_t after = ~(rest >> first);
+    size_t pages = after == 0 ? 64 : (size_t)__builtin_ctzll(after);
+    purged |= hz4_os_purge(segment->base + (first << HZ4_PAGE_SHIFT), pages << HZ4_PAGE_SHIFT);
+    rest &= ~mask_of(first, pages);
+  }
+  purged_runs += purged;
+  // Clean, or refused by the system: then trying again would not help either.
+  dirty_pages -= (size_t)__builtin_popcountll(segment->dirty);
+  segment->dirty = 0;
+  relist_locked(segment);
+  if (segment->longest_free == segment->pages && free_segments > FREE_SEGMENTS_MAX) unmap_segment_locked(segment);
+  return purged;
+}
+
+bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages) {
+  if (!hz4_lock_enter(&lock)) return false;
+  uint64_t mask = mask_of((size_t)(base - segment->base) >> HZ4_PAGE_SHIFT, pages);
+  HZ4_ASSERT((segment->used & mask) == mask && (segment->dirty & mask) == 0);
+  segment->used &= ~mask;
+  segment->dirty |= mask;
+  used_pages -= pages;
+  dirty_pages += pages;
+  relist_locked(segment);
+  hz4_lock_release(&lock);
+  return true;
+}
+
+bool hz4_segment_purge(size_t keep_bytes) {
+  size_t keep = keep_bytes >> HZ4_PAGE_SHIFT;
+  if (!hz4_lock_enter(&lock)) return false;
+  bool any = false;
+  while (dirty_pages > (keep_bytes == HZ4_SEGMENT_KEEP_LIMIT ? dirty_limit_locked() : keep)) any |= purge_oldest_locked();
+  hz4_lock_release(&lock);
+  return any;
+}
+
+void hz4_segment_configure(size_t floor_bytes, unsigned shift) {
+  floor_pages = floor_bytes >> HZ4_PAGE_SHIFT;
+  share_shift = shift;
+}
+
+void hz4_segment_stats(struct hz4_segment_stats *out) {
+  *out = (struct hz4_segment_stats){0};
+  if (!hz4_lock_enter(&lock)) return;
+  out->segments = segment_count;
+  out->used_bytes = (uint64_t)used_pages << HZ4_PAGE_SHIFT;
+  out->dirty_bytes = (uint64_t)dirty_pages << HZ4_PAGE_SHIFT;
+  out->clean_bytes = (uint64_t)(all_pages - used_pages - dirty_pages) << HZ4_PAGE_SHIFT;
+  out->acquired = acquired;
+  out->released = released;
+  out->purged_runs = purged_runs;
+  out->peak_used_bytes = peak_used_pages << HZ4_PAGE_SHIFT;
+  hz4_lock_release(&lock);
+}
+
+static void check_segment_locked(const struct hz4_segment *segment, uint32_t longest) {
+  HZ4_CHECK(segment->longest_free == longest, "segment: on the wrong list");
+  HZ4_CHECK(longest_run(~segment->used) == longest, "segment: longest run is stale");
+  HZ4_CHECK((segment->used & segment->dirty) == 0, "segment: a used page is dirty");
+  HZ4_CHECK((segment->dirty & ~segment->touched) == 0, "segment: a page is dirty that was never used");
+  HZ4_CHECK((segment->dirty != 0) == (segment->by_age.next != NULL), "segment: dirt is not listed");
+}
+
+void hz4_segment_check(void) {
+  if (!hz4_lock_enter(&lock)) return;
+  size_t dirty = 0, whole = 0;
+  for (uint32_t n = 1; n <= HZ4_SEGMENT_PAGES_MAX; ++n) {
+    HZ4_CHECK((by_length[n] != NULL) == (lengths >> (n - 1) & 1), "segment: bitmap of lists is stale");
+    struct hz4_segment *segment = by_length[n];
+    if (segment == NULL) continue;
+    do {
+      check_segment_locked(segment, n);
+      dirty += (size_t)__builtin_popcountll(segment->dirty);
+      whole += n == segment->pages;
+      segment = segment->by_length.next;
+    } while (segment != by_length[n]);
+  }
+  HZ4_CHECK(dirty == dirty_pages, "segment: dirty pages do not add up");
+  HZ4_CHECK(whole == free_segments, "segment: free segments do not add up");
+  HZ4_CHECK(used_pages + dirty_pages <= all_pages, "segment: more pages in use than there are");
+  hz4_lock_release(&lock);
+}
+
+void hz4_segment_fork_prepare(void) {
+  hz4_lock_fork_acquire(&lock);
+}
+
+void hz4_segment_fork_parent(void) {
+  hz4_lock_fork_release(&lock);
+}
+
+void hz4_segment_fork_child(void) {
+  hz4_lock_fork_reset(&lock);
+}

@@ -1,0 +1,55 @@
+// Rank 5. Page runs: 64 KiB pages out of segments of up to 4 MiB, which come from the system and go back to it.
+//
+// A page is used (part of a span), dirty (free, may hold memory) or clean (free, holds none). Freed pages are dirty.
+// The bound on dirty bytes is the floor plus used bytes >> shift (see hz4_segment_configure). Whoever freed a run calls
+// hz4_segment_purge, which purges the segments that became dirty first until the bound holds again. There is no
+// background thread: as use falls the bound falls, and the thread that frees pays.
+//
+// Lock: HZ4_RANK_SEGMENT, purging included.
+#ifndef HZ4_SEGMENT_H_
+#define HZ4_SEGMENT_H_
+
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct hz4_segment;
+
+struct hz4_run {
+  char *base;  // NULL: there was no memory, or fork holds the lock
+  struct hz4_segment *segment;
+  bool zeroed;  // never used since it came from the system
+};
+
+// 1 <= pages <= HZ4_SEGMENT_PAGES_MAX. The pages are reserved in the page map. grow false: only what segments have.
+struct hz4_run hz4_segment_alloc(size_t pages, bool grow);
+
+// The caller has cleared the pages in the page map. False: fork holds the lock and nothing has changed. Never false, and
+// never long, for a caller that holds a lock of Mid or large.
+bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages);
+
+// Purges dirty pages until at most keep_bytes are dirty. True when something went back to the system.
+#define HZ4_SEGMENT_KEEP_LIMIT SIZE_MAX  // keep what the bound allows
+bool hz4_segment_purge(size_t keep_bytes);
+
+// Bounds for the dirty pages: limit = floor_bytes + used bytes >> share_shift. Set once, before threads.
+void hz4_segment_configure(size_t floor_bytes, unsigned share_shift);
+
+struct hz4_segment_stats {
+  uint64_t segments, used_bytes, dirty_bytes, clean_bytes, acquired, released, purged_runs, peak_used_bytes;
+};
+void hz4_segment_stats(struct hz4_segment_stats *out);
+
+void hz4_segment_check(void);
+
+void hz4_segment_fork_prepare(void);
+void hz4_segment_fork_parent(void);
+void hz4_segment_fork_child(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_SEGMENT_H_

@@ -1,0 +1,150 @@
+// Rank 11. libc's names (glibc manual, "Replacing malloc"), for programs that preload hz4 or link it as their malloc.
+//
+// operator new and delete need nothing here: libstdc++'s call malloc, aligned_alloc and free. reallocarray, strdup and
+// strndup are libc's own, and call ours.
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "hz4/alloc.h"
+#include "hz4/hz4.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+EXPORT void *malloc(size_t size) {
+  return hz4_alloc_malloc(size);
+}
+
+EXPORT void free(void *ptr) {
+  hz4_alloc_free(ptr);
+}
+
+EXPORT void *calloc(size_t count, size_t size) {
+  return hz4_alloc_calloc(count, size);
+}
+
+EXPORT void *realloc(void *ptr, size_t size) {
+  return hz4_alloc_realloc(ptr, size);
+}
+
+EXPORT void *aligned_alloc(size_t alignment, size_t size) {
+  return hz4_alloc_aligned(alignment, size);
+}
+
+EXPORT void *memalign(size_t alignment, size_t size) {
+  return hz4_alloc_memalign(alignment, size);
+}
+
+EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
+  return hz4_alloc_posix_memalign(out, alignment, size);
+}
+
+EXPORT void *valloc(size_t size) {
+  return hz4_alloc_valloc(size);
+}
+
+EXPORT void *pvalloc(size_t size) {
+  return hz4_alloc_pvalloc(size);
+}
+
+EXPORT size_t malloc_usable_size(void *ptr) {
+  return hz4_alloc_usable_size(ptr);
+}
+
+// C23. libc does not declare them yet.
+EXPORT void free_sized(void *ptr, size_t size);
+EXPORT void free_aligned_sized(void *ptr, size_t alignment, size_t size);
+
+void free_sized(void *ptr, size_t size) {
+  (void)size;
+  hz4_alloc_free(ptr);
+}
+
+void free_aligned_sized(void *ptr, size_t alignment, size_t size) {
+  (void)alignment;
+  (void)size;
+  hz4_alloc_free(ptr);
+}
+
+// ---- what glibc offers besides ----
+
+EXPORT int malloc_trim(size_t pad) {
+  return hz4_alloc_trim(pad);
+}
+
+EXPORT void malloc_stats(void) {
+  hz4_stats_print(STDERR_FILENO);
+}
+
+// There is no knob of glibc's that hz4 has: 0 is "failed", as the manual says. hz4's own are HZ4_ variables.
+EXPORT int mallopt(int parameter, int value) {
+  (void)parameter;
+  (void)value;
+  return 0;
+}
+
+// The fields that have a meaning here, in bytes: arena and hblkhd are what is mapped for small and for large blocks,
+// uordblks and fordblks what of it is in use and free, keepcost what malloc_trim could give back.
+EXPORT struct mallinfo2 mallinfo2(void) {
+  struct mallinfo2 info = {0};
+  size_t used = hz4_stats_get("segment_used_bytes"), clean = hz4_stats_get("segment_clean_bytes");
+  size_t dirty = hz4_stats_get("segment_dirty_bytes");
+  size_t idle = hz4_stats_get("heap_free_bytes") + hz4_stats_get("heap_depot_bytes");
+  if (idle > used) idle = used;  // other threads move on between two readings
+  info.arena = used + clean + dirty;
+  info.ordblks = hz4_stats_get("heap_spans");
+  info.hblks = hz4_stats_get("large_allocs") - hz4_stats_get("large_frees");
+  info.hblkhd = hz4_stats_get("large_live_mapped_bytes") + hz4_stats_get("large_cached_bytes");
+  info.uordblks = used - idle;
+  info.fordblks = clean + dirty + idle;
+  info.keepcost = dirty + hz4_stats_get("large_cached_bytes");
+  return info;
+}
+
+EXPORT struct mallinfo mallinfo(void) {
+  struct mallinfo2 wide = mallinfo2();
+  return (struct mallinfo){.arena = (int)wide.arena,       .ordblks = (int)wide.ordblks, .hblks = (int)wide.hblks,
+                           .hblkhd = (int)wide.hblkhd,     .uordblks = (int)wide.uordblks,
+                           .fordblks = (int)wide.fordblks, .keepcost = (int)wide.keepcost};
+}
+
+// glibc's element names, so that what reads its XML finds the totals. options must be 0: else -1 and EINVAL (glibc
+// returns EINVAL itself).
+EXPORT int malloc_info(int options, FILE *stream) {
+  if (options != 0) return EINVAL;
+  struct mallinfo2 info = mallinfo2();
+  int written = fprintf(stream,
+                        "<malloc version=\"1\">\n"
+                        "<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n"
+                        "<total type=\"mmap\" count=\"%zu\" size=\"%zu\"/>\n"
+                        "<system type=\"current\" size=\"%zu\"/>\n"
+                        "<system type=\"max\" size=\"%zu\"/>\n"
+                        "</malloc>\n",
+                        info.ordblks, info.fordblks, info.hblks, info.hblkhd, info.arena + info.hblkhd,
+                        (size_t)hz4_stats_get("os_peak_bytes"));
+  return written < 0 ? -1 : 0;
+}
+
+// ---- names that old binaries and libraries call ----
+
+// X(result, name, parameters, call)
+#define OLD_NAME_TABLE(X) \
+  X(void, cfree, (void *ptr), hz4_free(ptr))                                                                      \
+  X(void *, __libc_malloc, (size_t size), hz4_malloc(size))                                                       \
+  X(void, __libc_free, (void *ptr), hz4_free(ptr))                                                                \
+  X(void, __libc_cfree, (void *ptr), hz4_free(ptr))                                                               \
+  X(void *, __libc_calloc, (size_t count, size_t size), hz4_calloc(count, size))                                  \
+  X(void *, __libc_realloc, (void *ptr, size_t size), hz4_realloc(ptr, size))                                     \
+  X(void *, __libc_memalign, (size_t alignment, size_t size), hz4_memalign(alignment, size))                      \
+  X(void *, __libc_valloc, (size_t size), hz4_valloc(size))                                                       \
+  X(void *, __libc_pvalloc, (size_t size), hz4_pvalloc(size))                                                     \
+  X(int, __posix_memalign, (void **out, size_t alignment, size_t size), hz4_posix_memalign(out, alignment, size))
+
+#define DEFINE_OLD_NAME(result, name, parameters, call) \
+  EXPORT result name parameters;                        \
+  result name parameters {                              \
+    return call;                                        \
+  }
+OLD_NAME_TABLE(DEFINE_OLD_NAME)

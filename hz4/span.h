@@ -1,0 +1,39 @@
+// Rank 3. The descriptor of a run of pages. Descriptors are metadata: out of line, and type-stable.
+//
+// A span is one of three kinds:
+//   OBJECTS  pages of a segment, cut into objects of one size class; owned by Mid, fields under that class's lock
+//   RUN      pages of a segment that are one large block; owned by whoever holds the block
+//   MAPPED   a system mapping that is one large block; owned by whoever holds the block
+//
+// OBJECTS: bit i of free_bits is set while object i is in the span; free_count is the number of set bits. An object
+// whose bit is clear is with the program or in a cache. Theorem: free_count == object_count exactly when nobody has one.
+#ifndef HZ4_SPAN_H_
+#define HZ4_SPAN_H_
+
+#include "hz4/atomic.h"
+#include "hz4/base.h"
+
+enum hz4_span_kind { HZ4_SPAN_FREE = 0, HZ4_SPAN_OBJECTS, HZ4_SPAN_RUN, HZ4_SPAN_MAPPED };
+
+struct hz4_segment;
+
+struct hz4_span {
+  // constant while the span is in use
+  char *base;
+  size_t bytes;  // OBJECTS and RUN: whole pages; MAPPED: whole system pages
+  struct hz4_segment *segment;  // not MAPPED
+  uint32_t meta_bytes;          // of this descriptor
+  uint32_t object_count;        // OBJECTS
+  uint8_t kind;
+  uint8_t size_class;  // OBJECTS, else 0
+  // OBJECTS: a hint, read without a lock: the thread cache that refilled from this span last
+  _Atomic(void *) owner;
+  // OBJECTS: under the class's lock. MAPPED and cached: under large's lock.
+  struct hz4_span *next, *prev;
+  uint32_t free_count;
+  uint32_t first_word;  // no bit is set in words before this one
+  uint32_t bucket;
+  uint64_t free_bits[];
+};
+
+#endif  // HZ4_SPAN_H_

@@ -1,0 +1,26 @@
+// Rank 1. The system calls that hz4 cannot do without, each in one function, so that tests can put a hostile kernel
+// beneath (sys_fake.c). All platform glue of the memory side is sys_linux.c. Results and errno as the kernel gives them.
+#ifndef HZ4_SYS_H_
+#define HZ4_SYS_H_
+
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Private anonymous memory, readable and writable, zeroed, not reserved. `hint` may be NULL. NULL on failure.
+void *hz4_sys_mmap(void *hint, size_t bytes);
+bool hz4_sys_munmap(void *base, size_t bytes);
+// MADV_DONTNEED: true when the pages are gone and read as zero.
+bool hz4_sys_purge(void *base, size_t bytes);
+// Resizes the mapping where it lies (to == NULL), or moves it over the mapping at `to`. False: nothing changed.
+bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
+// The system's page size in bytes, from the auxiliary vector: no system call.
+size_t hz4_sys_page_bytes(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_SYS_H_

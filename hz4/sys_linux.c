@@ -1,0 +1,28 @@
+// The real kernel.
+#include <sys/auxv.h>
+#include <sys/mman.h>
+
+#include "hz4/sys.h"
+
+void *hz4_sys_mmap(void *hint, size_t bytes) {
+  void *base = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return base == MAP_FAILED ? NULL : base;
+}
+
+bool hz4_sys_munmap(void *base, size_t bytes) {
+  return munmap(base, bytes) == 0;
+}
+
+bool hz4_sys_purge(void *base, size_t bytes) {
+  return madvise(base, bytes, MADV_DONTNEED) == 0;
+}
+
+bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
+  int flags = to == NULL ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
+  return mremap(base, old_bytes, new_bytes, flags, to) != MAP_FAILED;
+}
+
+size_t hz4_sys_page_bytes(void) {
+  size_t bytes = getauxval(AT_PAGESZ);
+  return bytes != 0 ? bytes : 4096;
+}

@@ -1,0 +1,5 @@
+"""What newer Bazels load from rules_python, taken from the rules that are built into this one."""
+
+py_binary = native.py_binary
+py_library = native.py_library
+py_test = native.py_test
