@@ -10,6 +10,10 @@
 #include "hz4/sizeclass.h"
 #include "hz4/tcache.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // All rules are those of hz4.h.
 HZ4_NOINLINE void *hz4_alloc_malloc_slow(size_t size);
 HZ4_NOINLINE void hz4_alloc_free_slow(void *ptr);
@@ -51,5 +55,9 @@ HZ4_INLINE void hz4_alloc_free(void *ptr) {
   }
   hz4_count_fast(cache, size_class, HZ4_COUNT_free_calls);
 }
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif  // HZ4_ALLOC_H_

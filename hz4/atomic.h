@@ -5,7 +5,24 @@
 #ifndef HZ4_ATOMIC_H_
 #define HZ4_ATOMIC_H_
 
+#ifdef __cplusplus
+// Tests in C++ see the same layout.
+#include <atomic>
+#define _Atomic(type) std::atomic<type>
+using std::atomic_compare_exchange_strong_explicit;
+using std::atomic_compare_exchange_weak_explicit;
+using std::atomic_exchange_explicit;
+using std::atomic_fetch_add_explicit;
+using std::atomic_fetch_sub_explicit;
+using std::atomic_load_explicit;
+using std::atomic_store_explicit;
+using std::memory_order_acq_rel;
+using std::memory_order_acquire;
+using std::memory_order_relaxed;
+using std::memory_order_release;
+#else
 #include <stdatomic.h>
+#endif
 
 #define hz4_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
 #define hz4_load_acquire(p) atomic_load_explicit((p), memory_order_acquire)

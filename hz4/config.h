@@ -65,12 +65,12 @@
 #define HZ4_BIN_GROW_AFTER 2
 // A refill that must open fresh memory takes at most this much, so as not to spread over pages nobody needs yet.
 #define HZ4_REFILL_FRESH_BYTES ((size_t)64 << 10)
-// How many bins are looked at for one to shrink.
+// How many bins are looked at for one to shrink, when as many bins in need found the budget spent.
 #define HZ4_BIN_SHRINK_TRIES 8
-// The least share of the cache budget that a thread gets, however many threads there are.
+#define HZ4_BIN_SHRINK_AFTER 64
+// The least and the greatest share of the cache budget that a thread gets, however many or few threads there are.
 #define HZ4_TCACHE_BYTES_MIN ((size_t)256 << 10)
-// and the most
-#define HZ4_TCACHE_BYTES_MAX ((size_t)16 << 20)
+#define HZ4_TCACHE_BYTES_MAX ((size_t)32 << 20)
 
 // ---- inbox ----
 
@@ -90,7 +90,7 @@
 // Objects that wait in a class's depot: at most a quarter of those that are out of its spans, or this many bytes' worth
 // where that is more; never more than DEPOT_OBJECTS_MAX.
 #define HZ4_DEPOT_SHARE_SHIFT 2
-#define HZ4_DEPOT_FLOOR_BYTES ((size_t)256 << 10)
+#define HZ4_DEPOT_FLOOR_BYTES ((size_t)1 << 20)
 #define HZ4_DEPOT_OBJECTS_MAX 16384
 // Pointers in a depot's first array.
 #define HZ4_DEPOT_SLOTS_MIN 128

@@ -40,7 +40,7 @@ enum hz4_counter { HZ4_COUNTER_TABLE(HZ4_COUNTER_ID) HZ4_COUNTERS };
 enum hz4_range { HZ4_RANGE_SMALL, HZ4_RANGE_MID, HZ4_RANGES };
 
 struct hz4_counters {
-  _Atomic uint64_t value[HZ4_RANGES][HZ4_COUNTERS];
+  _Atomic(uint64_t) value[HZ4_RANGES][HZ4_COUNTERS];
 };
 
 HZ4_INLINE enum hz4_range hz4_range_of(size_t object_bytes) {
@@ -49,7 +49,7 @@ HZ4_INLINE enum hz4_range hz4_range_of(size_t object_bytes) {
 
 // By the thread that owns the counters.
 HZ4_INLINE void hz4_count(struct hz4_counters *counters, enum hz4_range range, enum hz4_counter id, uint64_t n) {
-  _Atomic uint64_t *value = &counters->value[range][id];
+  _Atomic(uint64_t) *value = &counters->value[range][id];
   hz4_store_relaxed(value, hz4_load_relaxed(value) + n);
 }
 

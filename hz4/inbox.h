@@ -21,10 +21,8 @@ struct hz4_batch {
   void *objects[HZ4_BATCH_OBJECTS];
 };
 
-_Static_assert(sizeof(struct hz4_batch) == 512, "eight cache lines");
-
 struct hz4_inbox {
-  _Atomic uintptr_t word;
+  _Atomic(uintptr_t) word;
 };
 
 #define HZ4_INBOX_DEPTH_MASK ((uintptr_t)63)

@@ -15,7 +15,7 @@ static size_t cached_bytes;
 static size_t allowance_bytes = HZ4_LARGE_ALLOWANCE_MIN;
 static size_t last_unmapped_bytes;
 
-static _Atomic uint64_t allocs, frees, cache_hits, live_mapped_bytes, moved, grown_in_place;
+static _Atomic(uint64_t) allocs, frees, cache_hits, live_mapped_bytes, moved, grown_in_place;
 
 // RUN spans freed while fork held the segment lock. Pushed by anybody, taken as a whole: so no ABA.
 static _Atomic(struct hz4_span *) deferred;

@@ -30,7 +30,7 @@ void hz4_lock_assert_held(const struct hz4_lock *lock) {
   HZ4_ASSERT((held_ranks >> lock->rank & 1) != 0);
 }
 
-static void futex(_Atomic uint32_t *word, int operation, uint32_t value) {
+static void futex(_Atomic(uint32_t) *word, int operation, uint32_t value) {
   int saved = errno;  // a failing futex means "look again", and free must keep errno
   syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
   errno = saved;

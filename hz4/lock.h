@@ -15,6 +15,10 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum hz4_lock_rank {
   HZ4_RANK_FORK = 1,  // one fork at a time
   HZ4_RANK_THREADS,   // the list of thread caches
@@ -26,7 +30,7 @@ enum hz4_lock_rank {
 };
 
 struct hz4_lock {
-  _Atomic uint32_t state;  // free, taken, taken and somebody may sleep, taken by fork
+  _Atomic(uint32_t) state;  // free, taken, taken and somebody may sleep, taken by fork
   uint8_t rank;
 };
 
@@ -48,5 +52,9 @@ void hz4_lock_fork_acquire(struct hz4_lock *lock);
 void hz4_lock_fork_release(struct hz4_lock *lock);
 // In the child no other thread exists: the lock is simply free again.
 void hz4_lock_fork_reset(struct hz4_lock *lock);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif  // HZ4_LOCK_H_

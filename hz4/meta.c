@@ -19,7 +19,7 @@ static struct free_block *free_lists[HZ4_META_MAX_BYTES / HZ4_META_UNIT + 1];
 static char *bump, *bump_end;
 static size_t next_chunk_bytes = HZ4_META_CHUNK_MIN;
 
-static _Atomic uint64_t mapped_bytes, used_bytes;
+static _Atomic(uint64_t) mapped_bytes, used_bytes;
 
 // Blocks freed while fork held the lock. Pushed by anybody, taken as a whole by whoever holds the lock: so no ABA.
 static _Atomic(struct free_block *) deferred;

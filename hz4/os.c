@@ -6,11 +6,11 @@
 #include "hz4/atomic.h"
 #include "hz4/sys.h"
 
-static _Atomic uint64_t mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls, purged_bytes,
+static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls, purged_bytes,
     failed_calls;
 
 // Where the next mapping would lie right below the last one: neighbours merge into one kernel mapping. Only a hint.
-static _Atomic uintptr_t next_hint;
+static _Atomic(uintptr_t) next_hint;
 
 static void note_mapped(size_t bytes) {
   uint64_t now = hz4_fetch_add_relaxed(&mapped_bytes, bytes) + bytes;

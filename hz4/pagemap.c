@@ -12,14 +12,14 @@ struct chunk {
 };
 
 struct region {
-  _Atomic uint8_t size_class[REGION_PAGES];
+  _Atomic(uint8_t) size_class[REGION_PAGES];
   _Atomic(struct chunk *) chunk[REGION_CHUNKS];
 };
 
 // What regions without memory of ours share: never written, and so never more than addresses.
-static _Atomic uint8_t zero_leaf[REGION_PAGES];
+static _Atomic(uint8_t) zero_leaf[REGION_PAGES];
 
-_Atomic uintptr_t hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS] = {(uintptr_t)zero_leaf};
+_Atomic(uintptr_t) hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS] = {(uintptr_t)zero_leaf};
 
 static _Atomic(struct region *) regions[HZ4_PAGEMAP_REGIONS];
 
@@ -27,7 +27,7 @@ static size_t page_of(const void *ptr) {
   return (uintptr_t)ptr >> HZ4_PAGE_SHIFT;
 }
 
-static uintptr_t biased(const _Atomic uint8_t *leaf, size_t region) {
+static uintptr_t biased(const _Atomic(uint8_t) *leaf, size_t region) {
   return (uintptr_t)leaf - region * REGION_PAGES;
 }
 

@@ -16,12 +16,16 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct hz4_span;
 
 #define HZ4_PAGEMAP_REGIONS ((size_t)1 << (HZ4_ADDRESS_BITS - HZ4_PAGEMAP_REGION_SHIFT))
 
 // Biased leaf addresses. Before hz4_pagemap_init only region 0, that of NULL, has one.
-extern _Atomic uintptr_t hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS];
+extern _Atomic(uintptr_t) hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS];
 
 // The size class of the object at ptr; 0 when ptr is in no span of objects (NULL, foreign, a large block).
 HZ4_INLINE size_t hz4_pagemap_class(const void *ptr) {
@@ -29,7 +33,7 @@ HZ4_INLINE size_t hz4_pagemap_class(const void *ptr) {
   size_t region = address >> HZ4_PAGEMAP_REGION_SHIFT;
   if (HZ4_UNLIKELY(region >= HZ4_PAGEMAP_REGIONS)) return 0;
   uintptr_t leaf = hz4_load_relaxed(&hz4_pagemap_leaf[region]);
-  return hz4_load_relaxed((_Atomic uint8_t *)(leaf + (address >> HZ4_PAGE_SHIFT)));
+  return hz4_load_relaxed((_Atomic(uint8_t) *)(leaf + (address >> HZ4_PAGE_SHIFT)));
 }
 
 // Once, before any other function of this module (but hz4_pagemap_class of NULL). Cannot fail.
@@ -43,5 +47,9 @@ bool hz4_pagemap_reserve(const void *base, size_t pages);
 
 // pre: reserved. Registers the pages; span NULL and class 0 clear them.
 void hz4_pagemap_set(const void *base, size_t pages, struct hz4_span *span, uint32_t size_class);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif  // HZ4_PAGEMAP_H_

@@ -5,6 +5,10 @@
 
 #include "hz4/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 void hz4_stats_write_text(int fd);
 // As snprintf: at most `size` bytes, NUL included; returns the length of the whole.
 size_t hz4_stats_format_json(char *buffer, size_t size);
@@ -14,5 +18,9 @@ void hz4_stats_write_options(int fd);
 
 // At exit, by the stats option.
 void hz4_stats_at_exit(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif  // HZ4_STATS_H_

@@ -9,6 +9,8 @@
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
 
+_Static_assert(sizeof(struct hz4_batch) == 512, "eight cache lines");
+
 static void *no_slots[1];  // the shared NULL: never written
 
 #define NO_BINS {.top = {[0 ... HZ4_CLASS_COUNT] = no_slots}, .limit = {[0 ... HZ4_CLASS_COUNT] = no_slots}}
@@ -16,7 +18,7 @@ struct hz4_tcache hz4_tcache_none = NO_BINS, hz4_tcache_ended = NO_BINS;
 
 __thread struct hz4_tcache *hz4_tcache_current __attribute__((tls_model("initial-exec"))) = &hz4_tcache_none;
 
-static _Atomic size_t budget_bytes = HZ4_TCACHE_BYTES_MAX;
+static _Atomic(size_t) budget_bytes = HZ4_TCACHE_BYTES_MAX;
 
 // Objects freed while fork held Mid's locks.
 static struct hz4_inbox held_back[HZ4_CLASS_SLOTS];
@@ -207,6 +209,8 @@ static void adapt(struct hz4_tcache *cache, uint32_t size_class) {
   if (wanted >= hz4_class_table[size_class].bin_slots_max) return;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
   if (room != 0 && cache->capacity_bytes + more > hz4_load_relaxed(&budget_bytes)) {
+    if (++cache->denied < HZ4_BIN_SHRINK_AFTER) return;
+    cache->denied = 0;
     shrink_some_bin(cache);
     if (cache->capacity_bytes + more > hz4_load_relaxed(&budget_bytes)) return;
   }
@@ -242,10 +246,9 @@ static uint32_t unpack(struct hz4_tcache *cache, uint32_t size_class, struct hz4
 }
 
 static uint32_t refill_from_mid(struct hz4_tcache *cache, uint32_t size_class, bool fresh) {
-  // Half a bin: the other half is room for what will be freed.
-  uint32_t want = capacity(cache, size_class) / 2 + 1;
+  uint32_t want = capacity(cache, size_class);
   uint32_t fresh_objects = (uint32_t)(HZ4_REFILL_FRESH_BYTES / hz4_class_bytes(size_class));
-  if (fresh_objects == 0) fresh_objects = 1;
+  if (fresh_objects < want / 4 + 1) fresh_objects = want / 4 + 1;
   void **slots = cache->bins[size_class].slots;
   struct hz4_mid_result got = hz4_mid_take(size_class, slots + 1, want, fresh ? fresh_objects : 0, cache);
   // The newest on top: reverse, so that the lowest address is handed out first.

@@ -19,6 +19,10 @@
 #include "hz4/counter.h"
 #include "hz4/inbox.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct hz4_bin {
   void **slots;     // NULL: no array
   uint16_t length;  // slots in the array, the NULL one included; a power of two
@@ -34,6 +38,7 @@ struct hz4_tcache {
   struct hz4_batch *nodes;  // empty batches
   uint32_t node_count;
   uint32_t shrink_cursor;
+  uint32_t denied;  // times that a bin could not grow since one was shrunk
   size_t capacity_bytes;  // sum over bins of (limit - slots) * object size
   // constant once listed
   struct hz4_tcache *next_listed;
@@ -42,7 +47,7 @@ struct hz4_tcache {
   bool attached;
   // written by the owner, read by anybody
   struct hz4_counters counters;
-  _Atomic uint64_t inbox_stash_max;  // most objects found waiting at once
+  _Atomic(uint64_t) inbox_stash_max;  // most objects found waiting at once
   // shared
   struct hz4_inbox inbox[HZ4_CLASS_SLOTS] __attribute__((aligned(HZ4_CACHE_LINE)));
 };
@@ -107,5 +112,9 @@ void hz4_tcache_settle(void);
 
 // By the owner of the cache. Aborts where an invariant is broken.
 void hz4_tcache_check(const struct hz4_tcache *cache);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif  // HZ4_TCACHE_H_

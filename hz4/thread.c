@@ -20,7 +20,7 @@ static struct hz4_tcache *idle;
 
 // All caches ever made, newest first. Written under lock; next_listed never changes.
 static _Atomic(struct hz4_tcache *) listed;
-static _Atomic uint64_t attached_count, listed_count;
+static _Atomic(uint64_t) attached_count, listed_count;
 
 // Where the next search for a sleeping inbox begins.
 static _Atomic(struct hz4_tcache *) steal_cursor;
@@ -29,7 +29,7 @@ static pthread_key_t exit_key;
 static bool have_exit_key;
 
 enum { INIT_NONE, INIT_BUSY, INIT_DONE };
-static _Atomic int init_state;
+static _Atomic(int) init_state;
 
 static void share_budget(void) {
   uint64_t threads = hz4_load_relaxed(&attached_count);

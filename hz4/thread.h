@@ -12,6 +12,10 @@
 #include "hz4/base.h"
 #include "hz4/tcache.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 // Makes hz4 ready: page map, options, the exit key, the fork handlers. Any thread, any number of times.
 void hz4_thread_init(void);
 
@@ -33,5 +37,9 @@ struct hz4_thread_stats {
   uint64_t attached, caches;
 };
 void hz4_thread_stats(struct hz4_thread_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif  // HZ4_THREAD_H_

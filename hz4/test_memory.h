@@ -1,0 +1,73 @@
+// What the tests of memory use share: resident bytes, and tables outside every heap.
+#ifndef HZ4_TEST_MEMORY_H_
+#define HZ4_TEST_MEMORY_H_
+
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+// Under a sanitizer the resident bytes are mostly its own.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define HZ4_TEST_SANITIZED 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HZ4_TEST_SANITIZED 1
+#endif
+#ifndef HZ4_TEST_SANITIZED
+#define HZ4_TEST_SANITIZED 0
+#endif
+
+namespace hz4_test {
+
+constexpr bool kSanitized = HZ4_TEST_SANITIZED != 0;
+constexpr size_t kKiB = 1024;
+constexpr size_t kMiB = 1024 * kKiB;
+
+// The process's resident bytes, without allocating. smaps_rollup is exact; status and statm lag by up to a batch of
+// pages per CPU since Linux 6.2, and serve only where there is no rollup.
+inline size_t ResidentBytes() {
+  char text[2048];
+  int fd = open("/proc/self/smaps_rollup", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+  const ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (length < 0) return 0;
+  text[length] = '\0';
+  const char *field = strstr(text, "\nRss:");
+  if (field == nullptr) field = strstr(text, "\nVmRSS:");
+  if (field == nullptr) return 0;
+  return strtoull(strchr(field, ':') + 1, nullptr, 10) * kKiB;
+}
+
+// An array of pointers in its own mapping, resident from the start, so that it is part of every baseline.
+class PointerTable {
+ public:
+  explicit PointerTable(size_t capacity) : bytes_(capacity * sizeof(void *)) {
+    void *map = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED) {
+      perror("mmap");
+      abort();
+    }
+    memset(map, 1, bytes_);
+    slots_ = static_cast<void **>(map);
+  }
+  PointerTable(const PointerTable &) = delete;
+  PointerTable &operator=(const PointerTable &) = delete;
+  ~PointerTable() { munmap(slots_, bytes_); }
+
+  void *&operator[](size_t index) { return slots_[index]; }
+  size_t capacity() const { return bytes_ / sizeof(void *); }
+
+ private:
+  size_t bytes_;
+  void **slots_;
+};
+
+}  // namespace hz4_test
+
+#endif  // HZ4_TEST_MEMORY_H_
