@@ -41,9 +41,16 @@ static void link_locked(struct mid_class *mid, struct hz4_span *span, uint32_t b
   mid->partial[bucket] = span;
 }
 
-// pre: free_count > 0. Bucket 0 holds the fullest spans.
+// pre: free_count > 0. Bucket 0 holds the fullest spans. A shift, for every freed object comes by here.
 static uint32_t bucket_of(const struct hz4_span *span) {
-  return (span->free_count - 1) * HZ4_MID_BUCKETS / span->object_count;
+  return (span->free_count - 1) >> span->bucket_shift;
+}
+
+// The least shift that maps 0 .. objects - 1 to buckets.
+static uint32_t bucket_shift_of(uint32_t objects) {
+  uint32_t shift = 0;
+  while ((objects - 1) >> shift >= HZ4_MID_BUCKETS) ++shift;
+  return shift;
 }
 
 // Keeps the span on the list of its fullness after its free_count changed from `before`.
@@ -75,6 +82,7 @@ static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_cl
   span->segment = run.segment;
   span->meta_bytes = meta_bytes;
   span->object_count = span->free_count = info->span_objects;
+  span->bucket_shift = (uint8_t)bucket_shift_of(info->span_objects);
   span->kind = HZ4_SPAN_OBJECTS;
   span->size_class = (uint8_t)size_class;
   for (uint32_t i = 0; i < words; ++i) span->free_bits[i] = ~(uint64_t)0;
@@ -124,7 +132,9 @@ static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *sp
 // Sets the object's bit. Returns true when that closed the span.
 static bool put_into_span_locked(struct mid_class *mid, uint32_t size_class, char *object) {
   struct hz4_span *span = hz4_pagemap_span(object);
-  if (span == NULL || span->size_class != size_class) hz4_panic_pointer("free of a pointer that is not allocated", object);
+  if (HZ4_UNLIKELY(span == NULL || span->size_class != size_class)) {
+    hz4_panic_pointer("free of a pointer that is not allocated", object);
+  }
   size_t offset = (size_t)(object - span->base);
   uint32_t index = hz4_class_object_index(size_class, offset);
   uint64_t bit = (uint64_t)1 << index % 64;
