@@ -1,0 +1,347 @@
+"""Runs a benchmark under several allocators in turn and compares them.
+
+usage: compare [options] [--] BENCH [its arguments]
+
+  bazel run //bench:compare -- --rounds 10 -- mt_remote 2 2000000 400 16 32768 90 65536 --touch first
+
+BENCH is mt_remote, malloc_args, prodcons, micro, or the path of a program that takes --json FILE as they do. Every
+allocator is preloaded into the same binary; that the preload took effect is checked. The allocators run interleaved,
+in an order that is shuffled every round. The figures are medians over the runs that count: a run with more than 0.10%
+ring fallback, a remote share more than 0.5 points off its target, or less than 0.85 of its CPUs delivered is invalid,
+and is repeated up to --retries times. An allocator with fewer valid rounds than half is shown as INVALID and never
+ranked. "vs best" is the ratio of medians to the best allocator but hz4; "paired" the median of the same ratio within
+each round; "ns over ceiling" wall time per operation above the same harness over an allocator that does nothing.
+
+The table goes to stdout, progress to stderr, all samples to a JSON file. Exit: 0, 1 when a run failed, 2 for bad
+arguments.
+"""
+
+import argparse
+import datetime
+import glob
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, _HERE)
+import compare_stats  # noqa: E402
+
+COMPARATORS = {  # Debian's packages: libtcmalloc-minimal4, libjemalloc2, libmimalloc2.0
+    "glibc": None,
+    "tcmalloc": ["libtcmalloc_minimal.so.4"],
+    "jemalloc": ["libjemalloc.so.2"],
+    "mimalloc": ["libmimalloc.so.2.0", "libmimalloc.so.2"],
+}
+BENCHES = ("mt_remote", "malloc_args", "prodcons", "micro")
+# Settings of allocators that a reader of the results should know about.
+ENV_PREFIXES = ("HZ4_", "GLIBC_TUNABLES", "MALLOC_", "MIMALLOC_", "TCMALLOC_", "JE_MALLOC", "_RJEM")
+
+
+def die(status, message):
+    print("compare: " + message, file=sys.stderr)
+    sys.exit(status)
+
+
+def say(message):
+    print("compare: " + message, file=sys.stderr, flush=True)
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        die(2, message)
+
+
+def positive(text):
+    value = int(text) if text.isdigit() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError("'%s' is not a number above 0" % text)
+    return value
+
+
+def count(text):
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError("'%s' is not a number" % text)
+    return int(text)
+
+
+def parse(argv):
+    parser = Parser("compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+                    usage=argparse.SUPPRESS, allow_abbrev=False)
+    add = parser.add_argument
+    add("--rounds", type=positive, default=10, metavar="N", help="runs of each allocator (default 10)")
+    add("--peer", action="append", default=[], metavar="NAME=PATH", help="one more allocator; may be repeated")
+    add("--only", metavar="A,B", help="only these of hz4, glibc, tcmalloc, jemalloc, mimalloc; peers always run")
+    add("--hz4", metavar="PATH", help="the library to run as hz4 (default: //hz4:libhz4.so)")
+    add("--ceiling", action=argparse.BooleanOptionalAction, help="the ceiling row (default: for mt_remote)")
+    add("--retries", type=count, default=3, metavar="N", help="repetitions of an invalid run (default 3)")
+    add("--timeout", type=positive, default=600, metavar="S", help="seconds for one run (default 600)")
+    add("--json", metavar="FILE", help="the samples (default: ./compare-BENCH-TIME.json)")
+    add("--markdown", action="store_true", help="a Markdown table")
+    add("--bin-dir", default=_HERE, metavar="DIR", help="where the benchmarks are (default: beside this program)")
+    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.command[:1] == ["--"]:
+        del options.command[0]
+    if not options.command:
+        parser.error("which benchmark? one of " + ", ".join(BENCHES))
+    bench = options.command[0]
+    path = bench if "/" in bench else os.path.join(options.bin_dir, bench)
+    if "/" not in bench and bench not in BENCHES:
+        parser.error("unknown benchmark '%s'; known: %s" % (bench, ", ".join(BENCHES)))
+    if not os.access(path, os.X_OK):
+        parser.error("%s: no such program" % path)
+    options.command[0] = os.path.abspath(path)
+    options.bench = os.path.basename(bench)
+    if options.ceiling is None:
+        options.ceiling = options.bench == "mt_remote"
+    elif options.ceiling and options.bench == "micro":
+        parser.error("--ceiling: micro has no --touch none")
+    return options
+
+
+def library(label, path):
+    """The absolute path of a library that can be preloaded."""
+    path = os.path.abspath(path)
+    if not os.path.isfile(path):
+        die(2, "%s: no such file: %s" % (label, path))
+    if " " in path or ":" in path:
+        die(2, "%s: LD_PRELOAD cannot hold a path with a space or a colon: %s" % (label, path))
+    return path
+
+
+def find_comparator(files):
+    machine = platform.machine()
+    folders = ["/usr/lib/%s-linux-gnu" % machine, "/usr/lib64", "/usr/lib", "/usr/local/lib"]
+    return next((os.path.join(d, f) for f in files for d in folders if os.path.exists(os.path.join(d, f))), None)
+
+
+def choose_allocators(options):
+    """{name: path of its library, None for glibc's own malloc}, as --only, --peer and --ceiling have it."""
+    peers = {}
+    for text in options.peer:
+        name, equals, path = text.partition("=")
+        if not name or not equals or not path:
+            die(2, "--peer '%s' is not NAME=PATH" % text)
+        if name in peers or name in COMPARATORS or name in (compare_stats.SUBJECT, compare_stats.CEILING):
+            die(2, "--peer %s: the name is taken" % name)
+        peers[name] = library("--peer " + name, path)
+    known = [compare_stats.SUBJECT, *COMPARATORS, *peers]
+    wanted = options.only.split(",") if options.only else known
+    for name in wanted:
+        if name not in known:
+            die(2, "--only: unknown allocator '%s'; known: %s" % (name, ", ".join(known)))
+
+    chosen = {}
+    for name in [n for n in known if n in wanted or n in peers]:
+        if name == compare_stats.SUBJECT:
+            default = os.path.join(options.bin_dir, "..", "hz4", "libhz4.so")
+            chosen[name] = library("hz4", options.hz4 or default)
+        elif name in peers:
+            chosen[name] = peers[name]
+        elif COMPARATORS[name] is None:
+            chosen[name] = None
+        else:
+            path = find_comparator(COMPARATORS[name])
+            if path is None and options.only:
+                die(2, "%s is not installed" % name)
+            if path is None:
+                say("%s is not installed, and is left out" % name)
+            else:
+                chosen[name] = path
+    if options.ceiling:
+        chosen[compare_stats.CEILING] = library("ceiling", os.path.join(options.bin_dir, "libbump.so"))
+    return chosen
+
+
+def from_google_benchmark(data):
+    """micro's JSON in the shape of the others'."""
+    to_ns = {"ns": 1, "us": 1e3, "ms": 1e6, "s": 1e9}
+    runs = [b for b in data["benchmarks"] if b["run_type"] == "iteration" and "error_occurred" not in b]
+    single = [b for b in runs if b["threads"] == 1]
+    real = sum(b["real_time"] * to_ns[b["time_unit"]] * b["iterations"] for b in single)
+    cpu = sum(b["cpu_time"] * to_ns[b["time_unit"]] * b["iterations"] for b in single)
+    return {
+        "threads": 1,
+        "cpus_delivered": cpu / real if real else 1.0,
+        "cases": {b["name"]: b["real_time"] * to_ns[b["time_unit"]] for b in runs},
+        "malloc": data["context"].get("malloc", "?"),
+    }
+
+
+def check_preload(name, path, used):
+    if path is None:
+        as_wished = os.path.basename(used).startswith(("libc.so", "libc-", "ld-musl"))
+    else:
+        as_wished = os.path.realpath(used) == os.path.realpath(path)
+    if not as_wished:
+        die(1, "%s: the preload of %s had no effect: malloc is %s's" % (name, path or "nothing", used))
+
+
+def run_once(options, name, path):
+    """One sample; {"error": ...} when the run failed. Bad arguments end the program as they ended the benchmark."""
+    command = list(options.command)
+    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    if path is not None:
+        environment["LD_PRELOAD"] = path
+    if name == compare_stats.CEILING:
+        # It never frees: objects that are written to would fill the memory.
+        command = [word for word in command if word != "--verify"] + ["--touch", "none"]
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "sample.json")
+        if options.bench == "micro":
+            command += ["--benchmark_out=" + out, "--benchmark_out_format=json"]
+        else:
+            command += ["--json", out]
+        try:
+            done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE, errors="replace", timeout=options.timeout)
+        except subprocess.TimeoutExpired:
+            return {"error": "no end after %d s" % options.timeout}
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        if done.returncode == 2:
+            die(2, last)
+        if done.returncode != 0:
+            ended = "signal %d" % -done.returncode if done.returncode < 0 else "exit %d" % done.returncode
+            return {"error": "%s %s" % (ended, last[:100])}
+        try:
+            with open(out, encoding="utf-8") as file:
+                data = json.load(file)
+        except (OSError, ValueError) as error:
+            die(1, "%s: no result in --json: %s" % (name, error))
+    sample = from_google_benchmark(data) if options.bench == "micro" else data
+    check_preload(name, path, sample["malloc"])
+    return sample
+
+
+def run_all(options, allocators, cpus):
+    """(the sample that stands for each round, by allocator; every sample, repetitions included)."""
+    shuffle = random.Random(1).shuffle
+    kept, every = {name: [] for name in allocators}, []
+    total, start = options.rounds * len(allocators), time.monotonic()
+    for number in range(1, options.rounds + 1):
+        order = list(allocators)
+        shuffle(order)
+        for name in order:
+            for attempt in range(options.retries + 1):
+                sample = run_once(options, name, allocators[name])
+                sample.update(allocator=name, round=number, attempt=attempt)
+                sample["invalid"] = compare_stats.invalid_reason(sample, cpus)
+                every.append(sample)
+                if sample["invalid"] is None:
+                    break
+            kept[name].append(sample)
+            done = sum(map(len, kept.values()))
+            left = (time.monotonic() - start) / done * (total - done)
+            figure = "%8.2f M ops/s" % (sample["ops_per_s"] / 1e6) if "ops_per_s" in sample else "done"
+            note = "" if sample["invalid"] is None else "  INVALID: " + sample["invalid"]
+            note += "  (run %d times)" % (attempt + 1) if attempt else ""
+            say("round %d/%d  %-10s %s  %d s left%s" % (number, options.rounds, name, figure, left, note))
+    return kept, every
+
+
+def cpu_ticks():
+    """CPU time of every process so far: {pid: (ticks, name)}."""
+    ticks = {}
+    for path in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        except OSError:
+            continue
+        pid, name, rest = int(path.split("/")[2]), text[text.find("(") + 1:text.rfind(")")], text[text.rfind(")") + 2:]
+        ticks[pid] = (sum(map(int, rest.split()[11:13])), name)
+    return ticks
+
+
+def warn_of_others(seconds=0.5):
+    """Names whatever else uses more than a tenth of a CPU."""
+    before = cpu_ticks()
+    time.sleep(seconds)
+    after = cpu_ticks()
+    hertz = os.sysconf("SC_CLK_TCK")
+    others = []
+    for pid, (ticks, name) in after.items():
+        share = (ticks - before.get(pid, (ticks, name))[0]) / hertz / seconds
+        if pid != os.getpid() and share > 0.1:
+            others.append("%s (pid %d) %d%%" % (name, pid, 100 * share))
+    if others:
+        say("WARNING: other processes are busy, and will be in the figures: " + ", ".join(others))
+    return others
+
+
+def describe_machine(cpus, others):
+    model = platform.machine()
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return {
+        "cpu": model,
+        "cpus": cpus,
+        "kernel": platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+        "load": os.getloadavg(),
+        "busy_processes": others,
+        "settings": {k: v for k, v in os.environ.items() if k.startswith(ENV_PREFIXES)},
+    }
+
+
+def describe_library(path):
+    if path is None:
+        return {"path": None}
+    real = os.path.realpath(path)
+    return {"path": path, "real_path": real, "bytes": os.path.getsize(real)}
+
+
+def main(argv):
+    # bazel run starts programs elsewhere: relative paths are the caller's.
+    os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
+    options = parse(argv)
+    allocators = choose_allocators(options)
+    now = datetime.datetime.now().astimezone()
+    json_path = options.json or "compare-%s-%s.json" % (options.bench, now.strftime("%Y%m%d-%H%M%S"))
+    try:
+        json_file = open(json_path, "w", encoding="utf-8")  # now, not after an hour of runs
+    except OSError as error:
+        die(2, "--json %s: %s" % (json_path, error.strerror))
+
+    cpus = len(os.sched_getaffinity(0))
+    machine = describe_machine(cpus, warn_of_others())
+    kept, every = run_all(options, allocators, cpus)
+    what = " ".join([options.bench] + options.command[1:])
+    with json_file:
+        json.dump({
+            "bench": options.bench,
+            "command": what,
+            "rounds": options.rounds,
+            "date": now.isoformat(timespec="seconds"),
+            "machine": machine,
+            "allocators": {name: describe_library(path) for name, path in allocators.items()},
+            "rows": [] if options.bench == "micro" else compare_stats.summarise(kept, options.rounds),
+            "samples": every,
+        }, json_file, indent=1)
+        json_file.write("\n")
+
+    print("%s  (%d rounds, %s, %d CPUs, Linux %s)" % (what, options.rounds, machine["cpu"], cpus, machine["kernel"]))
+    if options.markdown:
+        print()
+    if options.bench == "micro":
+        print(compare_stats.render_cases(kept, options.rounds, options.markdown))
+    else:
+        print(compare_stats.render(compare_stats.summarise(kept, options.rounds), options.markdown))
+    print(("\n" if options.markdown else "") + "samples: " + json_path)
+    return 1 if any("error" in sample for sample in every) else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        die(130, "interrupted")

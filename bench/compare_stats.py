@@ -1,0 +1,149 @@
+"""Which runs count, how they rank, and the tables: the part of compare that runs nothing.
+
+A sample is what a benchmark's --json holds, with "round" and "invalid" (None, or why it does not count) added.
+"""
+
+import math
+import statistics
+
+SUBJECT = "hz4"  # the ratios are to the best of the others
+CEILING = "ceiling"  # the harness alone: shown, never ranked
+
+# A run that misses one of these says more about the machine or the rings than about the allocator.
+MAX_FALLBACK_PCT = 0.10
+MAX_REMOTE_DEVIATION_PCT = 0.5
+MIN_CPU_SHARE = 0.85  # of the CPUs that the threads could use: 1.7 of 2
+
+
+def invalid_reason(sample, cpus):
+    """None for a run that counts, on a machine with that many CPUs."""
+    if "error" in sample:
+        return sample["error"]
+    if sample.get("fallback_pct", 0) > MAX_FALLBACK_PCT:
+        return "fallback %.2f%%" % sample["fallback_pct"]
+    if "remote_target_pct" in sample:
+        actual, target = sample["remote_actual_pct"], sample["remote_target_pct"]
+        if abs(actual - target) > MAX_REMOTE_DEVIATION_PCT:
+            return "remote %.1f%% instead of %.1f%%" % (actual, target)
+    usable = min(sample["threads"], cpus)
+    if sample["cpus_delivered"] < MIN_CPU_SHARE * usable:
+        return "%.2f of %d CPUs delivered" % (sample["cpus_delivered"], usable)
+    return None
+
+
+def mad_pct(values):
+    """The median absolute deviation, in percent of the median."""
+    middle = statistics.median(values)
+    return 100 * statistics.median(abs(v - middle) for v in values) / middle if middle else 0.0
+
+
+def is_valid(samples, rounds):
+    """Whether an allocator's runs carry a claim: at least half of the rounds have one that counts."""
+    return 2 * sum(s["invalid"] is None for s in samples) >= max(rounds, 1)
+
+
+def main_reason(samples):
+    reasons = [s["invalid"] for s in samples if s["invalid"] is not None]
+    return reasons[len(reasons) // 2]
+
+
+def paired_ratio(samples, others):
+    """The median of the ratios within a round: the machine's drift between rounds cancels out."""
+    by_round = {s["round"]: s["ops_per_s"] for s in others if s["invalid"] is None}
+    ratios = [
+        s["ops_per_s"] / by_round[s["round"]]
+        for s in samples
+        if s["invalid"] is None and by_round.get(s["round"])
+    ]
+    return statistics.median(ratios) if ratios else None
+
+
+def summarise(samples, rounds):
+    """Rows for {allocator: its samples, one a round}: ranked ones, then invalid ones, then the ceiling."""
+    rows = []
+    for name, runs in samples.items():
+        valid = is_valid(runs, rounds)
+        # An invalid row still shows its figures, over all runs that made one.
+        shown = [s for s in runs if s["invalid"] is None] if valid else [s for s in runs if "error" not in s]
+        row = {"name": name, "valid": valid, "runs": len(runs), "counted": sum(s["invalid"] is None for s in runs)}
+        row["reason"] = None if valid else main_reason(runs) if runs else "no run"
+        if shown:
+            speeds = [s["ops_per_s"] for s in shown]
+            row.update(ops_per_s=statistics.median(speeds), low=min(speeds), high=max(speeds), mad_pct=mad_pct(speeds))
+            for key in ("peak_rss_kb", "cpus_delivered", "ping_pong_ns"):
+                row[key] = statistics.median(s[key] for s in shown)
+        rows.append(row)
+
+    ranked = [r for r in rows if r["valid"] and r["name"] != CEILING]
+    ranked.sort(key=lambda r: -r["ops_per_s"])
+    for rank, row in enumerate(ranked, 1):
+        row["rank"] = rank
+    best = next((r for r in ranked if r["name"] != SUBJECT), None)
+    ceiling = next((r for r in rows if r["valid"] and r["name"] == CEILING), None)
+    for row in ranked:
+        if best:
+            row["vs_best"] = row["ops_per_s"] / best["ops_per_s"]
+            row["paired"] = paired_ratio(samples[row["name"]], samples[best["name"]])
+        if ceiling:
+            row["ns_over_ceiling"] = 1e9 / row["ops_per_s"] - 1e9 / ceiling["ops_per_s"]
+    invalid = [r for r in rows if not r["valid"] and r["name"] != CEILING]
+    return ranked + invalid + [r for r in rows if r["name"] == CEILING]
+
+
+def _cell(row, key, form, scale=1):
+    return form % (row[key] / scale) if row.get(key) is not None else "-"
+
+
+def render(rows, markdown=False):
+    head = ["#", "allocator", "M ops/s", "min..max", "MAD", "vs best", "paired", "ns over ceiling", "RSS MB", "CPUs",
+            "ping-pong ns", "runs", ""]
+    body = []
+    for row in rows:
+        spread = "%.2f..%.2f" % (row["low"] / 1e6, row["high"] / 1e6) if "low" in row else "-"
+        body.append([
+            str(row.get("rank", "-")), row["name"], _cell(row, "ops_per_s", "%.2f", 1e6), spread,
+            _cell(row, "mad_pct", "%.1f%%"), _cell(row, "vs_best", "%.3f"), _cell(row, "paired", "%.3f"),
+            _cell(row, "ns_over_ceiling", "%.2f"), _cell(row, "peak_rss_kb", "%.1f", 1024),
+            _cell(row, "cpus_delivered", "%.2f"), _cell(row, "ping_pong_ns", "%.0f"),
+            "%d/%d" % (row["counted"], row["runs"]), "" if row["valid"] else "INVALID: " + row["reason"],
+        ])
+    return table(head, body, markdown, left=(1, 12))
+
+
+def summarise_cases(samples, rounds):
+    """For micro: ({case: {allocator: median ns}}, {allocator: valid})."""
+    valid = {name: is_valid(runs, rounds) for name, runs in samples.items()}
+    cases = {}
+    for name, runs in samples.items():
+        usable = [s for s in runs if "error" not in s and (s["invalid"] is None or not valid[name])]
+        for case in usable[0]["cases"] if usable else ():
+            cases.setdefault(case, {})[name] = statistics.median(s["cases"][case] for s in usable if case in s["cases"])
+    return cases, valid
+
+
+def render_cases(samples, rounds, markdown=False):
+    cases, valid = summarise_cases(samples, rounds)
+    names = list(samples)
+    ratios, body = [], []
+    for case, ns in cases.items():
+        others = [ns[n] for n in names if n in ns and valid[n] and n != SUBJECT]
+        ratio = min(others) / ns[SUBJECT] if others and valid.get(SUBJECT) and SUBJECT in ns else None
+        ratios += [ratio] if ratio else []
+        body.append([case] + ["%.4g" % ns[n] if n in ns else "-" for n in names] + ["%.3f" % ratio if ratio else "-"])
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        body.append(["geometric mean"] + [""] * len(names) + ["%.3f" % mean])
+    head = ["ns per operation"] + [n if valid[n] else n + " (INVALID)" for n in names] + ["hz4 vs best"]
+    return table(head, body, markdown, left=(0,))
+
+
+def table(head, body, markdown, left):
+    widths = [max(len(line[i]) for line in [head] + body) for i in range(len(head))]
+
+    def text(line):
+        cells = [c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))]
+        return "| " + " | ".join(cells) + " |" if markdown else "  ".join(cells).rstrip()
+
+    rule = ["-" * (w + 2) if i in left else "-" * (w + 1) + ":" for i, w in enumerate(widths)]
+    lines = [text(head)] + (["|" + "|".join(rule) + "|"] if markdown else []) + [text(line) for line in body]
+    return "\n".join(lines)

@@ -1,0 +1,218 @@
+"""compare: what counts and how it ranks, on made-up samples; its arguments; one small run."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+import compare_stats as stats  # noqa: E402
+
+BIN = os.environ.get("BENCH_BIN_DIR") or HERE
+
+
+def sample(mops, number=1, **changes):
+    made = {
+        "ops_per_s": mops * 1e6, "threads": 2, "cpus_delivered": 1.95, "peak_rss_kb": 2048, "ping_pong_ns": 100.0,
+        "remote_target_pct": 90, "remote_actual_pct": 90.1, "fallback_pct": 0.0, "round": number,
+    }
+    made.update(changes)
+    made["invalid"] = stats.invalid_reason(made, cpus=2)
+    return made
+
+
+def samples(*mops, **changes):
+    return [sample(m, i, **changes) for i, m in enumerate(mops, 1)]
+
+
+class ValidityTest(unittest.TestCase):
+    def reason(self, cpus=2, **changes):
+        return stats.invalid_reason(sample(1, **changes), cpus)
+
+    def test_fallback(self):
+        self.assertIsNone(self.reason(fallback_pct=0.10))
+        self.assertEqual(self.reason(fallback_pct=0.11), "fallback 0.11%")
+
+    def test_remote_share(self):
+        self.assertIsNone(self.reason(remote_actual_pct=89.5))
+        self.assertIn("remote", self.reason(remote_actual_pct=89.4))
+        self.assertIn("remote", self.reason(remote_actual_pct=90.6))
+        self.assertIsNone(self.reason(remote_target_pct=0, remote_actual_pct=0))
+
+    def test_cpus(self):
+        self.assertIsNone(self.reason(cpus_delivered=1.7))
+        self.assertIn("1.69 of 2 CPUs", self.reason(cpus_delivered=1.69))
+        self.assertIn("of 2 CPUs", self.reason(threads=16, cpus_delivered=1.6))
+        self.assertIsNone(self.reason(threads=1, cpus_delivered=0.85))
+        self.assertIn("of 1 CPUs", self.reason(threads=1, cpus_delivered=0.84))
+        self.assertIsNone(self.reason(cpus=1, cpus_delivered=0.9))
+        self.assertIn("of 4 CPUs", self.reason(cpus=8, threads=4, cpus_delivered=3.3))
+
+    def test_failed_and_unsent(self):
+        self.assertEqual(stats.invalid_reason({"error": "signal 11"}, 2), "signal 11")
+        self.assertIsNone(stats.invalid_reason({"threads": 1, "cpus_delivered": 1.0}, 2))
+
+    def test_half_of_the_rounds(self):
+        good, bad = sample(1), sample(1, fallback_pct=1)
+        self.assertTrue(stats.is_valid([good, bad], 2))
+        self.assertFalse(stats.is_valid([good, bad, bad], 3))
+        self.assertFalse(stats.is_valid([], 0))
+
+
+class SummaryTest(unittest.TestCase):
+    def rows(self, runs, rounds=3):
+        return stats.summarise(runs, rounds)
+
+    def test_ranks_and_ratios(self):
+        rows = self.rows({"glibc": samples(10, 11, 90), "hz4": samples(30, 33, 27), "fast": samples(20, 22, 18)})
+        self.assertEqual([(r["name"], r["rank"]) for r in rows], [("hz4", 1), ("fast", 2), ("glibc", 3)])
+        self.assertEqual([round(r["vs_best"], 3) for r in rows], [1.5, 1.0, 0.55])
+        self.assertEqual((rows[2]["low"], rows[2]["high"]), (10e6, 90e6))
+        self.assertAlmostEqual(rows[0]["mad_pct"], 10)
+        self.assertAlmostEqual(rows[0]["paired"], 1.5)
+
+    def test_best_is_never_hz4(self):
+        rows = self.rows({"hz4": samples(30), "slow": samples(10)}, 1)
+        self.assertEqual([r["vs_best"] for r in rows], [3.0, 1.0])
+        self.assertNotIn("vs_best", self.rows({"hz4": samples(30)}, 1)[0])
+
+    def test_paired_ratio_cancels_drift(self):
+        rows = self.rows({"hz4": samples(20, 40, 80), "peer": samples(10, 20, 40)})
+        self.assertEqual(rows[0]["paired"], 2.0)
+        # Only rounds where both count.
+        peer = [sample(10, 1), sample(99, 2, fallback_pct=1), sample(40, 3)]
+        rows = self.rows({"hz4": samples(20, 40, 80), "peer": peer})
+        self.assertEqual(rows[0]["paired"], 2.0)
+
+    def test_invalid_runs_do_not_count(self):
+        runs = [sample(10, 1), sample(500, 2, fallback_pct=3), sample(12, 3)]
+        row = self.rows({"a": runs})[0]
+        self.assertEqual((row["ops_per_s"], row["counted"], row["runs"]), (11e6, 2, 3))
+
+    def test_invalid_rows_are_shown_and_never_ranked(self):
+        runs = {"hz4": samples(20, 20, 20), "peer": samples(10, 10, 10),
+                "cheat": samples(900, 900, 900, fallback_pct=4.5), "dead": [{"error": "signal 11", "round": 1}]}
+        runs["dead"][0]["invalid"] = "signal 11"
+        for ceiling in (False, True):
+            if ceiling:
+                runs["ceiling"] = samples(999, 999, 999, cpus_delivered=1.0)
+            rows = {r["name"]: r for r in self.rows(runs)}
+            self.assertEqual({n: r.get("rank") for n, r in rows.items() if n != "ceiling"},
+                             {"hz4": 1, "peer": 2, "cheat": None, "dead": None})
+            self.assertEqual(rows["hz4"]["vs_best"], 2.0, "an INVALID row is nobody's best")
+            self.assertNotIn("vs_best", rows["cheat"])
+            self.assertNotIn("ns_over_ceiling", rows["hz4"])
+            for markdown in (False, True):
+                lines = stats.render(list(rows.values()), markdown).splitlines()
+                shown = [line for line in lines if "cheat" in line or "dead" in line]
+                self.assertEqual(len(shown), 2)
+                for line in shown:
+                    self.assertIn("INVALID", line)
+                    self.assertRegex(line, r"^\|? *- ")
+
+    def test_ceiling_is_never_ranked(self):
+        rows = self.rows({"ceiling": samples(100), "hz4": samples(50), "peer": samples(25)}, 1)
+        self.assertEqual([(r["name"], r.get("rank")) for r in rows], [("hz4", 1), ("peer", 2), ("ceiling", None)])
+        self.assertEqual(rows[0]["vs_best"], 2.0)
+        self.assertAlmostEqual(rows[0]["ns_over_ceiling"], 10)
+        self.assertAlmostEqual(rows[1]["ns_over_ceiling"], 30)
+
+    def test_cases(self):
+        def run(ns, **changes):
+            return {"threads": 1, "cpus_delivered": 1.0, "round": 1, "invalid": None, "cases": {"x": ns}, **changes}
+        runs = {"hz4": [run(2.0)], "peer": [run(3.0)], "cheat": [run(0.1, invalid="0.50 of 1 CPUs delivered")]}
+        text = stats.render_cases(runs, 1)
+        self.assertIn("cheat (INVALID)", text)
+        self.assertEqual([line.split()[-1] for line in text.splitlines()[1:]], ["1.500", "1.500"])
+
+
+class CommandTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def compare(self, *args):
+        environment = dict(os.environ, BUILD_WORKING_DIRECTORY=self.folder)
+        command = [sys.executable, os.path.join(HERE, "compare.py"), "--bin-dir", BIN, *args]
+        return subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def test_bad_arguments_get_one_line_and_exit_2(self):
+        bench = ("--", "mt_remote", "1", "100")
+        for args, named in [
+            (("--peer", "x=missing.so", *bench), "missing.so"),
+            (("--peer", "missing.so", *bench), "NAME=PATH"),
+            (("--peer", "glibc=/bin/sh", *bench), "taken"),
+            (("--only", "nosuch", *bench), "nosuch"),
+            (("--only", "hz4", "--hz4", "missing.so", *bench), "missing.so"),
+            (("--rounds", "0", *bench), "--rounds"),
+            (("--rounds", "x", *bench), "--rounds"),
+            (("--retries", "-1", *bench), "--retries"),
+            (("--nosuch", *bench), "nosuch"),
+            (("--", "nosuch", "1"), "nosuch"),
+            (("--", "./nosuch", "1"), "nosuch"),
+            (("--ceiling", "--", "micro"), "--ceiling"),
+            ((), "which benchmark"),
+            (("--json", "no/such/file", "--only", "glibc", *bench), "--json"),
+        ]:
+            with self.subTest(args=args):
+                done = self.compare(*args)
+                self.assertEqual((done.returncode, done.stdout), (2, ""))
+                self.assertRegex(done.stderr, r"\Acompare: [^\n]+\n\Z")
+                self.assertIn(named, done.stderr)
+
+    def test_the_benchmark_s_own_complaint(self):
+        done = self.compare("--only", "glibc", "--", "mt_remote", "0")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("threads must be", done.stderr.splitlines()[-1])
+
+    def test_a_preload_that_does_nothing_is_an_error(self):
+        path = os.path.join(self.folder, "not-a-library.so")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("text")
+        done = self.compare("--only", "glibc", "--peer", "fake=not-a-library.so", "--", "malloc_args", "100")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("had no effect", done.stderr.splitlines()[-1])
+
+    def test_a_run(self):
+        args = ["--only", "glibc", "--peer", "bump=" + os.path.join(BIN, "libbump.so"), "--rounds", "3", "--retries",
+                "1", "--json", "out.json", "--", "mt_remote", "2", "2000", "400", "16", "64", "--verify"]
+        done = self.compare(*args)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for name in ("glibc", "bump", "ceiling"):
+            self.assertRegex(done.stdout, r"(?m)^ *[-\d]+ +%s " % name)
+            self.assertEqual(sum("round" in line and name in line for line in done.stderr.splitlines()), 3)
+        with open(os.path.join(self.folder, "out.json"), encoding="utf-8") as file:
+            data = json.load(file)
+        self.assertEqual(data["command"], "mt_remote 2 2000 400 16 64 --verify")
+        self.assertEqual({s["round"] for s in data["samples"]}, {1, 2, 3})
+        self.assertEqual({s["args"]["touch"] for s in data["samples"] if s["allocator"] == "ceiling"}, {"none"})
+        self.assertEqual({s["args"]["verify"] for s in data["samples"] if s["allocator"] == "ceiling"}, {0})
+        self.assertTrue(data["machine"]["cpu"])
+        self.assertTrue(data["allocators"]["ceiling"]["bytes"])
+
+    def test_no_ceiling_and_default_json(self):
+        done = self.compare("--only=glibc", "--rounds=1", "--no-ceiling", "--retries=0", "mt_remote", "1", "1000")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("ceiling ", done.stdout.replace("over ceiling", ""))
+        name = done.stdout.splitlines()[-1].split()[-1]
+        self.assertRegex(name, r"^compare-mt_remote-[\d-]+\.json$")
+        self.assertTrue(os.path.exists(os.path.join(self.folder, name)))
+
+    def test_micro(self):
+        done = self.compare("--only", "glibc", "--rounds", "1", "--retries", "0", "--", "micro",
+                            "--benchmark_filter=usable", "--benchmark_min_time=0.001")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("BM_usable_size/64", done.stdout)
+
+    def test_help(self):
+        done = self.compare("--help")
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("--peer NAME=PATH", done.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
