@@ -106,7 +106,8 @@ static void free_object(uint32_t size_class, void *ptr) {
   }
   enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
   hz4_count_shared(&hz4_tcache_ended.counters, range, HZ4_COUNT_direct_free, 1);
-  hz4_tcache_give(&hz4_tcache_ended.counters, size_class, &ptr, 1);
+  uint8_t ebbs = 0;
+  hz4_tcache_give(&hz4_tcache_ended.counters, size_class, &ptr, 1, &ebbs);
 }
 
 // The span of a large block. Aborts, naming the pointer, when ptr is not the address of one.
@@ -114,6 +115,17 @@ static struct hz4_span *large_span(const void *ptr, const char *complaint) {
   struct hz4_span *span = hz4_pagemap_span(ptr);
   if (HZ4_UNLIKELY(span == NULL || span->base != ptr)) hz4_panic_pointer(complaint, ptr);
   return span;
+}
+
+// Aborts, naming the pointer, when ptr is in a span of this class but is not the address of an object. (free leaves
+// that to Mid, where the object comes sooner or later: the check would double the fast path.)
+static void check_object(uint32_t size_class, const void *ptr, const char *complaint) {
+  struct hz4_span *span = hz4_pagemap_span(ptr);
+  size_t offset = (size_t)((const char *)ptr - span->base);
+  uint32_t index = hz4_class_object_index(size_class, offset);
+  if (HZ4_UNLIKELY(index >= span->object_count || index * hz4_class_bytes(size_class) != offset)) {
+    hz4_panic_pointer(complaint, ptr);
+  }
 }
 
 void hz4_alloc_free_slow(void *ptr) {
@@ -130,8 +142,10 @@ void hz4_alloc_free_slow(void *ptr) {
 size_t hz4_alloc_usable_size(const void *ptr) {
   if (ptr == NULL) return 0;
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
-  if (size_class != 0) return hz4_class_bytes(size_class);
-  return large_span(ptr, "malloc_usable_size of a pointer that is not allocated")->bytes;
+  const char *complaint = "malloc_usable_size of a pointer that is not allocated";
+  if (size_class == 0) return large_span(ptr, complaint)->bytes;
+  check_object(size_class, ptr, complaint);
+  return hz4_class_bytes(size_class);
 }
 
 static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
@@ -151,12 +165,14 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
   }
   if (size > PTRDIFF_MAX) return no_memory();
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
+  const char *complaint = "realloc of a pointer that is not allocated";
   if (size_class == 0) {
-    struct hz4_span *span = large_span(ptr, "realloc of a pointer that is not allocated");
+    struct hz4_span *span = large_span(ptr, complaint);
     size_t usable = span->bytes;
     void *resized = hz4_large_resize(span, size);
     return resized != NULL ? resized : realloc_by_copy(ptr, usable, size);
   }
+  check_object(size_class, ptr, complaint);
   size_t usable = hz4_class_bytes(size_class);
   if (size <= usable && size > usable / 2) return ptr;
   return realloc_by_copy(ptr, usable, size);

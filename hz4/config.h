@@ -58,9 +58,10 @@
 // Slots of a bin, sentinel included, are a power of two between these; a bin starts at the first.
 #define HZ4_BIN_SLOTS_MIN 8
 #define HZ4_BIN_SLOTS_MAX 256
-// A full bin holds at most this much, but BIN_SLOTS_FLOOR slots are always allowed.
+// A full bin holds at most this much.
 #define HZ4_BIN_MAX_BYTES ((size_t)2 << 20)
-#define HZ4_BIN_SLOTS_FLOOR 16
+// A bin that is only ever found empty, or only ever found full, grows up to this.
+#define HZ4_BIN_ONE_WAY_BYTES ((size_t)128 << 10)
 // A bin grows at every second miss or overflow: a thread that allocates once does not pay for many.
 #define HZ4_BIN_GROW_AFTER 2
 // A refill that must open fresh memory takes at most this much, so as not to spread over pages nobody needs yet.
@@ -78,8 +79,10 @@
 #define HZ4_BATCH_OBJECTS 62
 // Empty batches that a thread keeps.
 #define HZ4_BATCH_CACHE 8
-// An inbox refuses a batch of a class when as many wait in it already: what an owner who sleeps can withhold.
+// An inbox refuses a batch of a class when as many wait in it already, or (from the second batch on) this many bytes:
+// what an owner who sleeps can withhold.
 #define HZ4_INBOX_BATCHES_MAX 4
+#define HZ4_INBOX_BYTES_MAX ((size_t)512 << 10)
 // How many threads' inboxes a thread looks into before it opens a fresh span.
 #define HZ4_STEAL_TRIES 16
 // How many objects of an overflow batch are asked for their owner.
@@ -87,11 +90,14 @@
 
 // ---- Mid ----
 
-// Objects that wait in a class's depot: at most a quarter of those that are out of its spans, or this many bytes' worth
-// where that is more; never more than DEPOT_OBJECTS_MAX.
+// Objects that wait in a class's depot: at most 1/2^this of those that are out of its spans, or the class's allowance,
+// which grows up to this many bytes' worth; never more than DEPOT_OBJECTS_MAX.
 #define HZ4_DEPOT_SHARE_SHIFT 2
-#define HZ4_DEPOT_FLOOR_BYTES ((size_t)1 << 20)
+#define HZ4_DEPOT_ALLOWANCE_BYTES ((size_t)1 << 20)
 #define HZ4_DEPOT_OBJECTS_MAX 16384
+// A fall by less than both of these is no ebb.
+#define HZ4_EBB_OBJECTS_MIN 32
+#define HZ4_EBB_BYTES_MIN ((size_t)256 << 10)
 // Pointers in a depot's first array.
 #define HZ4_DEPOT_SLOTS_MIN 128
 // Lists of partial spans by fullness.
@@ -120,6 +126,9 @@
 
 // Times that a waiter looks at a taken lock before it sleeps. (Spinning against sleeping at once: inside the noise.)
 #define HZ4_LOCK_SPINS 64
+// How long a thread waits for a fork before it takes the way without locks. Forks of a few hundred MB are over by then;
+// and where fork waits for a lock of libc's that this thread holds, it is what the fork is delayed by.
+#define HZ4_LOCK_FORK_PATIENCE_NS 5000000
 
 #define HZ4_CACHE_LINE 64
 

@@ -14,6 +14,7 @@ static struct hz4_span *cache[HZ4_LARGE_CACHE_SLOTS];
 static size_t cached_bytes;
 static size_t allowance_bytes = HZ4_LARGE_ALLOWANCE_MIN;
 static size_t last_unmapped_bytes;
+static bool asked;  // a mapping was asked for since the cache refused one
 
 static _Atomic(uint64_t) allocs, frees, cache_hits, live_mapped_bytes, moved, grown_in_place;
 
@@ -78,6 +79,7 @@ static bool fits(size_t have, size_t wanted) {
 // The tightest cached mapping, off the cache; NULL when none fits.
 static struct hz4_span *take_cached(size_t bytes, size_t align) {
   if (!hz4_lock_enter(&lock)) return NULL;
+  asked = true;
   int best = -1;
   for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
     struct hz4_span *span = cache[i];
@@ -104,19 +106,41 @@ static void unmap_span(struct hz4_span *span) {
   delete_span(span);
 }
 
-// Puts the span into the cache if the bound allows. False: the caller unmaps it.
+static size_t cache_limit_locked(void) {
+  size_t share = hz4_load_relaxed(&live_mapped_bytes) >> HZ4_LARGE_SHARE_SHIFT;
+  return share > allowance_bytes ? share : allowance_bytes;
+}
+
+// Unmaps cached spans until at most `limit` bytes are left. True when something went.
+static bool shrink_cache_locked(size_t limit) {
+  bool any = false;
+  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS && cached_bytes > limit; ++i) {
+    if (cache[i] == NULL) continue;
+    cached_bytes -= cache[i]->bytes;
+    unmap_span(cache[i]);
+    cache[i] = NULL;
+    any = true;
+  }
+  return any;
+}
+
+// Puts the span into the cache if the bound allows. False: the caller unmaps it. Refusals in a row, with no demand in
+// between, are a program that frees for good: they take the allowance down again.
 static bool put_cached(struct hz4_span *span) {
   if (!hz4_lock_enter(&lock)) return false;
-  size_t limit = hz4_load_relaxed(&live_mapped_bytes) >> HZ4_LARGE_SHARE_SHIFT;
-  if (limit < allowance_bytes) limit = allowance_bytes;
   bool put = false;
-  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS && cached_bytes + span->bytes <= limit && !put; ++i) {
+  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS && cached_bytes + span->bytes <= cache_limit_locked() && !put; ++i) {
     if (cache[i] != NULL) continue;
     cache[i] = span;
     cached_bytes += span->bytes;
     put = true;
   }
-  if (!put) last_unmapped_bytes = span->bytes;
+  if (!put) {
+    last_unmapped_bytes = span->bytes;
+    if (!asked && allowance_bytes > HZ4_LARGE_ALLOWANCE_MIN) allowance_bytes /= 2;
+    asked = false;
+    shrink_cache_locked(cache_limit_locked());
+  }
   hz4_lock_release(&lock);
   return put;
 }
@@ -135,7 +159,7 @@ static bool map_fresh(struct hz4_span *span, size_t bytes, size_t align) {
 
 static struct hz4_span *alloc_mapped(size_t bytes, size_t align, bool *zeroed) {
   if (align < HZ4_PAGE_BYTES) align = HZ4_PAGE_BYTES;
-  bytes = hz4_round_up(bytes, hz4_os_page_bytes());
+  bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
   struct hz4_span *span = take_cached(bytes, align);
   *zeroed = span == NULL;
   if (span == NULL) {
@@ -204,7 +228,7 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
   size_t have = span->bytes;
   if (bytes <= have && bytes > have / 2) return span->base;
   if (span->kind != HZ4_SPAN_MAPPED || bytes <= HZ4_CLASS_MAX_BYTES) return NULL;
-  bytes = hz4_round_up(bytes, hz4_os_page_bytes());
+  bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
   if (hz4_os_resize(span->base, have, bytes)) {
     hz4_fetch_add_relaxed(&grown_in_place, bytes > have);
     resized(span, bytes);
@@ -215,17 +239,9 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
 
 bool hz4_large_trim(void) {
   free_deferred();
-  bool any = false;
-  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
-    if (!hz4_lock_enter(&lock)) return any;
-    struct hz4_span *span = cache[i];
-    if (span != NULL) cached_bytes -= span->bytes;
-    cache[i] = NULL;
-    hz4_lock_release(&lock);
-    if (span == NULL) continue;
-    unmap_span(span);
-    any = true;
-  }
+  if (!hz4_lock_enter(&lock)) return false;
+  bool any = shrink_cache_locked(0);
+  hz4_lock_release(&lock);
   return any;
 }
 

@@ -3,7 +3,7 @@
 // A mapping grows by mremap, in place or moved without copying. Freed mappings are cached, their pages kept, within a
 // bound: 1/8 of the bytes in live mappings, or the allowance where that is more. The allowance starts at 4 MiB and
 // rises to 64 MiB at most, when a size just unmapped is asked for again: programs that allocate the same buffer in a
-// loop get it from the cache, and those that free for good get their memory back.
+// loop get it from the cache. It falls again when mappings are freed one after the other and none is asked for.
 //
 // Lock: HZ4_RANK_LARGE, for the cache only. When fork holds it, everything goes straight to the system.
 #ifndef HZ4_LARGE_H_

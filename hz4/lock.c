@@ -6,12 +6,16 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 // FORKED is only ever set and cleared by fork; no waiter overwrites it.
 enum { FREE = 0, TAKEN = 1, CONTENDED = 2, FORKED = 3 };
+
+// Counts forks. A thread that has waited for the fork of this number in vain does not wait for it again.
+static _Atomic(uint32_t) fork_number;
+static __thread uint32_t fork_waited_for __attribute__((tls_model("initial-exec")));
 
 // Debug builds: bit r is set while this thread holds a lock of rank r.
 static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
@@ -30,9 +34,9 @@ void hz4_lock_assert_held(const struct hz4_lock *lock) {
   HZ4_ASSERT((held_ranks >> lock->rank & 1) != 0);
 }
 
-static void futex(_Atomic(uint32_t) *word, int operation, uint32_t value) {
+static void futex(_Atomic(uint32_t) *word, int operation, uint32_t value, const struct timespec *timeout) {
   int saved = errno;  // a failing futex means "look again", and free must keep errno
-  syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+  syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
   errno = saved;
 }
 
@@ -47,6 +51,16 @@ static void relax(void) {
 static bool try_acquire(struct hz4_lock *lock, uint32_t taken) {
   uint32_t expected = FREE;
   return hz4_cas_strong_acquire(&lock->state, &expected, taken);
+}
+
+// Fork holds the lock, and mostly for a moment only: so wait for a moment. True: look again.
+static bool fork_may_end_soon(struct hz4_lock *lock) {
+  uint32_t number = hz4_load_relaxed(&fork_number);
+  if (fork_waited_for == number) return false;
+  const struct timespec patience = {.tv_nsec = HZ4_LOCK_FORK_PATIENCE_NS};
+  futex(&lock->state, FUTEX_WAIT, FORKED, &patience);
+  fork_waited_for = number;
+  return true;
 }
 
 // Returns false only when `gated` and fork holds the lock.
@@ -64,9 +78,9 @@ static bool acquire_slow(struct hz4_lock *lock, bool gated) {
       // CONTENDED, not TAKEN: others may sleep, and the one wake of the last release came to this thread.
       if (try_acquire(lock, CONTENDED)) return true;
     } else if (seen == FORKED && gated) {
-      return false;
+      if (!fork_may_end_soon(lock)) return false;
     } else if (seen != TAKEN || hz4_cas_weak_release(&lock->state, &seen, CONTENDED)) {
-      futex(&lock->state, FUTEX_WAIT, seen == FORKED ? FORKED : CONTENDED);
+      futex(&lock->state, FUTEX_WAIT, seen == FORKED ? FORKED : CONTENDED, NULL);
     }
   }
 }
@@ -84,18 +98,24 @@ void hz4_lock_acquire(struct hz4_lock *lock) {
 
 void hz4_lock_release(struct hz4_lock *lock) {
   note_released(lock);
-  if (hz4_exchange_release(&lock->state, FREE) == CONTENDED) futex(&lock->state, FUTEX_WAKE, 1);
+  if (hz4_exchange_release(&lock->state, FREE) == CONTENDED) futex(&lock->state, FUTEX_WAKE, 1, NULL);
+}
+
+void hz4_lock_fork_begin(void) {
+  // 0 is what threads begin with: never the number of a fork.
+  if (hz4_fetch_add_relaxed(&fork_number, 1) == UINT32_MAX) hz4_fetch_add_relaxed(&fork_number, 1);
+  fork_waited_for = hz4_load_relaxed(&fork_number);  // the forking thread itself must not wait at all
 }
 
 void hz4_lock_fork_acquire(struct hz4_lock *lock) {
   if (!try_acquire(lock, TAKEN)) acquire_slow(lock, false);
   hz4_store_relaxed(&lock->state, FORKED);
-  futex(&lock->state, FUTEX_WAKE, INT32_MAX);
+  futex(&lock->state, FUTEX_WAKE, INT32_MAX, NULL);
 }
 
 void hz4_lock_fork_release(struct hz4_lock *lock) {
   hz4_exchange_release(&lock->state, FREE);
-  futex(&lock->state, FUTEX_WAKE, INT32_MAX);
+  futex(&lock->state, FUTEX_WAKE, INT32_MAX, NULL);
 }
 
 void hz4_lock_fork_reset(struct hz4_lock *lock) {

@@ -5,7 +5,7 @@
 //
 // The fork gate. fork must copy a consistent heap, so the forking thread holds every hz4 lock across it. Inside fork
 // glibc takes locks of its own (stdio's list, the name service's), whose holders may be waiting for memory. So no
-// thread may wait for a lock that fork holds: hz4_lock_enter gives up, and its caller falls back to a path without
+// thread may wait for a lock that fork holds: after a moment hz4_lock_enter gives up (once a fork: then at once), and its caller falls back to a path without
 // locks (a mapping of its own for malloc, the orphan inbox for free). Only a thread that holds no hz4 lock can meet a
 // lock of fork's: fork takes them in rank order, so while anybody holds a lock of a lower rank, fork has not come to the
 // higher ones. Inner acquisitions therefore never give up.
@@ -46,6 +46,9 @@ void hz4_lock_release(struct hz4_lock *lock);
 
 // Debug builds: aborts unless this thread holds a lock of this rank.
 void hz4_lock_assert_held(const struct hz4_lock *lock);
+
+// Called by the forking thread before the first hz4_lock_fork_acquire of a fork.
+void hz4_lock_fork_begin(void);
 
 // fork's own acquisition of a lock: waits, and may hold several of one rank.
 void hz4_lock_fork_acquire(struct hz4_lock *lock);

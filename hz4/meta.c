@@ -85,20 +85,37 @@ static void *alloc_locked(size_t units) {
   return block;
 }
 
-// While fork holds the lock: whole system pages, of which the block is the first part. The rest counts as in use.
-static void *alloc_without_lock(size_t bytes) {
-  bytes = hz4_round_up(bytes, hz4_os_page_bytes());
-  void *block = hz4_os_map(bytes, hz4_os_page_bytes());
-  if (block == NULL) return NULL;
-  hz4_fetch_add_relaxed(&used_bytes, bytes);
-  hz4_fetch_add_relaxed(&mapped_bytes, bytes);
-  return block;
+// While fork holds the lock, blocks are cut from a chunk by an atomic cursor. Such a chunk is used up before the next
+// one is mapped, and its blocks are freed like all others.
+static _Atomic(uintptr_t) spare_cursor;  // chunks are aligned to their size: the cursor tells where its chunk ends
+
+static void *alloc_without_lock(size_t units) {
+  const size_t bytes = units * HZ4_META_UNIT, chunk_bytes = HZ4_META_CHUNK_MIN;
+  uintptr_t seen = hz4_load_relaxed(&spare_cursor);
+  for (;;) {
+    // Cursor 0, and a cursor at a chunk's very end, have no room. What a chunk's end is too small for is given up.
+    size_t room = (0 - seen) % chunk_bytes;
+    if (room >= bytes) {
+      if (hz4_cas_strong_acq_rel(&spare_cursor, &seen, seen + bytes)) break;
+      continue;
+    }
+    char *chunk = hz4_os_map(chunk_bytes, chunk_bytes);
+    if (chunk == NULL) return NULL;
+    if (hz4_cas_strong_acq_rel(&spare_cursor, &seen, (uintptr_t)chunk + bytes)) {
+      seen = (uintptr_t)chunk;
+      hz4_fetch_add_relaxed(&mapped_bytes, chunk_bytes);
+      hz4_fetch_add_relaxed(&used_bytes, chunk_bytes);  // until its parts come back as freed blocks
+      break;
+    }
+    hz4_os_unmap(chunk, chunk_bytes);
+  }
+  return (void *)seen;
 }
 
 void *hz4_meta_alloc(size_t bytes) {
   HZ4_ASSERT(bytes > 0);
   if (bytes > HZ4_META_MAX_BYTES) return hz4_os_map(hz4_round_up(bytes, hz4_os_page_bytes()), hz4_os_page_bytes());
-  if (!hz4_lock_enter(&lock)) return alloc_without_lock(bytes);
+  if (!hz4_lock_enter(&lock)) return alloc_without_lock(units_of(bytes));
   void *block = alloc_locked(units_of(bytes));
   hz4_lock_release(&lock);
   return block;

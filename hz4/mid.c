@@ -4,6 +4,8 @@
 
 #include "hz4/lock.h"
 #include "hz4/meta.h"
+#include "hz4/options.h"
+#include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
@@ -13,9 +15,13 @@ struct mid_class {
   struct hz4_lock lock;
   // under lock
   uint32_t depot_count, depot_slots;
+  uint32_t allowance;  // objects the depot may hold, however few are out
+  uint32_t ebbs;       // how often the class has ebbed
+  bool spilled;        // objects went past the full depot since the allowance was raised
   void **depot;
   struct hz4_span *partial[HZ4_MID_BUCKETS];  // spans with free objects; bucket 0 has the fullest
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
+  uint64_t high_water;                            // most objects out of the spans since the last ebb
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
 static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_COUNT] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
@@ -109,17 +115,73 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   hz4_meta_free(span, span->meta_bytes);
 }
 
+// ---- purging inside spans ----
+
+static size_t granule_of(const struct hz4_span *span) {
+  size_t granule = span->bytes / 64, page = hz4_os_page_bytes();
+  return granule > page ? granule : page;
+}
+
+// The objects [first, last] are about to be handed out: the program will touch their granules.
+static void note_touched(struct hz4_span *span, uint32_t first, uint32_t last) {
+  size_t object_bytes = hz4_class_bytes(span->size_class), granule = granule_of(span);
+  for (size_t g = first * object_bytes / granule; g <= ((last + 1) * object_bytes - 1) / granule; ++g) {
+    span->purged &= ~((uint64_t)1 << g);
+  }
+}
+
+static bool all_free(const struct hz4_span *span, uint32_t first, uint32_t last) {
+  for (uint32_t i = first; i <= last; ++i) {
+    if ((span->free_bits[i / 64] >> i % 64 & 1) == 0) return false;
+  }
+  return true;
+}
+
+// Gives back the memory of granules all of whose objects are home.
+static void purge_span_locked(struct hz4_span *span) {
+  size_t granule = granule_of(span), objects_end = span->object_count * hz4_class_bytes(span->size_class);
+  uint64_t found = 0;
+  for (size_t g = 0; g * granule < objects_end; ++g) {
+    if ((span->purged >> g & 1) != 0) continue;
+    size_t end = (g + 1) * granule < objects_end ? (g + 1) * granule : objects_end;
+    uint32_t first = hz4_class_object_index(span->size_class, g * granule);
+    uint32_t last = hz4_class_object_index(span->size_class, end - 1);
+    if (all_free(span, first, last)) found |= (uint64_t)1 << g;
+  }
+  span->purged |= found;
+  while (found != 0) {
+    size_t first = (size_t)__builtin_ctzll(found);
+    uint64_t after = ~(found >> first);
+    size_t n = after == 0 ? 64 : (size_t)__builtin_ctzll(after);
+    hz4_os_purge(span->base + first * granule, n * granule);
+    found = n == 64 ? 0 : found & ~((((uint64_t)1 << n) - 1) << first);
+  }
+}
+
+// Purges inside the partial spans of this bucket and of those with emptier spans.
+static void purge_partial_locked(struct mid_class *mid, uint32_t bucket) {
+  for (; bucket < HZ4_MID_BUCKETS; ++bucket) {
+    for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) purge_span_locked(span);
+  }
+}
+
+// ---- objects ----
+
 // Takes up to `want` objects out of the span, lowest addresses first.
 static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *span, void **out, uint32_t want) {
   uint32_t before = span->free_count;
   size_t object_bytes = hz4_class_bytes(span->size_class);
   uint32_t taken = 0, word = span->first_word;
   for (; taken < want && taken < before; ++word) {
-    uint64_t bits = span->free_bits[word];
+    uint64_t bits = span->free_bits[word], had = bits;
     for (; bits != 0 && taken < want; bits &= bits - 1) {
       out[taken++] = span->base + (word * 64 + (uint32_t)__builtin_ctzll(bits)) * object_bytes;
     }
     span->free_bits[word] = bits;
+    uint64_t gone = had & ~bits;
+    if (HZ4_UNLIKELY(span->purged != 0) && gone != 0) {
+      note_touched(span, word * 64 + (uint32_t)__builtin_ctzll(gone), word * 64 + 63 - (uint32_t)__builtin_clzll(gone));
+    }
     if (bits != 0) break;
   }
   span->first_word = word;
@@ -157,11 +219,24 @@ static bool put_into_span_locked(struct mid_class *mid, uint32_t size_class, cha
 
 // ---- depot ----
 
-static uint32_t depot_limit_locked(const struct mid_class *mid, uint32_t size_class) {
-  uint64_t limit = (mid->object_count - mid->free_count) >> HZ4_DEPOT_SHARE_SHIFT;
-  uint64_t floor = HZ4_DEPOT_FLOOR_BYTES / hz4_class_bytes(size_class);
-  if (limit < floor) limit = floor;
+static uint64_t out_locked(const struct mid_class *mid) {
+  return mid->object_count - mid->free_count;
+}
+
+static uint32_t depot_limit_locked(const struct mid_class *mid) {
+  if (hz4_options.harden != 0) return 0;  // every object goes home at once, where it is checked
+  uint64_t limit = out_locked(mid) >> HZ4_DEPOT_SHARE_SHIFT;
+  if (limit < mid->allowance) limit = mid->allowance;
   return limit < HZ4_DEPOT_OBJECTS_MAX ? (uint32_t)limit : HZ4_DEPOT_OBJECTS_MAX;
+}
+
+// A refill found the depot empty, after objects had gone past it when it was full: it may hold more from now on.
+static void raise_allowance_locked(struct mid_class *mid, uint32_t size_class) {
+  if (!mid->spilled) return;
+  mid->spilled = false;
+  uint32_t most = (uint32_t)(HZ4_DEPOT_ALLOWANCE_BYTES / hz4_class_bytes(size_class));
+  uint32_t twice = mid->allowance * 2 + 8;
+  mid->allowance = twice < most ? twice : most;
 }
 
 // Room for `needed` pointers. False: no memory for the array, and the spans must do.
@@ -180,10 +255,29 @@ static bool grow_depot_locked(struct mid_class *mid, uint32_t needed) {
   return true;
 }
 
-// Moves the depot's newest objects home until at most `keep` are left. Returns the number of spans closed.
+// Moves the depot's oldest objects home until at most `keep` are left. Returns the number of spans closed.
 static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, uint32_t keep) {
-  uint32_t closed = 0;
-  while (mid->depot_count > keep) closed += put_into_span_locked(mid, size_class, mid->depot[--mid->depot_count]);
+  if (mid->depot_count <= keep) return 0;
+  uint32_t closed = 0, n = mid->depot_count - keep;
+  for (uint32_t i = 0; i < n; ++i) closed += put_into_span_locked(mid, size_class, mid->depot[i]);
+  memmove(mid->depot, mid->depot + n, keep * sizeof(void *));
+  mid->depot_count = keep;
+  return closed;
+}
+
+// Called when objects came home. When only half of the most objects are still out, the class has ebbed: what caches
+// keep of it now does harm, for an object anywhere in a span keeps the span. So the depot is emptied and may hold half
+// as much, each thread learns it at its next flush, and what is free inside the emptier spans goes back to the system.
+static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
+  uint64_t out = out_locked(mid);
+  if (out > mid->high_water / 2) return 0;
+  uint64_t fall = mid->high_water - out;
+  if (fall < HZ4_EBB_OBJECTS_MIN && fall * hz4_class_bytes(size_class) < HZ4_EBB_BYTES_MIN) return 0;
+  mid->high_water = out;
+  mid->allowance /= 2;
+  ++mid->ebbs;
+  uint32_t closed = drain_depot_locked(mid, size_class, 0);
+  purge_partial_locked(mid, HZ4_MID_BUCKETS / 2);
   return closed;
 }
 
@@ -198,6 +292,8 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
     mid->depot_count -= n;
     memcpy(out, mid->depot + mid->depot_count, n * sizeof(void *));
     result.objects = result.from_depot = n;
+  } else {
+    raise_allowance_locked(mid, size_class);
   }
   for (uint32_t bucket = 0; result.objects < want && result.from_depot == 0;) {
     while (bucket < HZ4_MID_BUCKETS && mid->partial[bucket] == NULL) ++bucket;
@@ -212,6 +308,8 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
     hz4_store_relaxed(&span->owner, owner);
     result.objects += take_from_span_locked(mid, span, out + result.objects, want - result.objects);
   }
+  if (out_locked(mid) > mid->high_water) mid->high_water = out_locked(mid);
+  result.ebbs = mid->ebbs;
   hz4_lock_release(&mid->lock);
   return result;
 }
@@ -220,18 +318,21 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
   struct hz4_mid_result result = {0};
   struct mid_class *mid = &classes[size_class];
   if (!hz4_lock_enter(&mid->lock)) return result;
-  uint32_t limit = depot_limit_locked(mid, size_class);
+  uint32_t limit = depot_limit_locked(mid);
   if (mid->depot_count + count <= limit && grow_depot_locked(mid, mid->depot_count + count)) {
     memcpy(mid->depot + mid->depot_count, objects, count * sizeof(void *));
     mid->depot_count += count;
   } else {
+    mid->spilled = true;
     for (uint32_t i = 0; i < count; ++i) result.spans_closed += put_into_span_locked(mid, size_class, objects[i]);
     // The bound sinks as objects come home: as many again may have to follow.
-    limit = depot_limit_locked(mid, size_class);
+    limit = depot_limit_locked(mid);
     uint32_t least = mid->depot_count > count ? mid->depot_count - count : 0;
     result.spans_closed += drain_depot_locked(mid, size_class, least > limit ? least : limit);
+    result.spans_closed += note_ebb_locked(mid, size_class);
   }
   result.objects = count;
+  result.ebbs = mid->ebbs;
   hz4_lock_release(&mid->lock);
   return result;
 }
@@ -246,6 +347,7 @@ bool hz4_mid_trim(void) {
   for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
     if (!hz4_lock_enter(&classes[c].lock)) continue;
     closed += drain_depot_locked(&classes[c], c, 0);
+    purge_partial_locked(&classes[c], 0);
     hz4_lock_release(&classes[c].lock);
   }
   return closed != 0;

@@ -1,9 +1,13 @@
 // Rank 6. Mid: for each size class a depot of waiting objects, and spans with out-of-line bitmaps behind one short lock.
 //
-// Depot: an array of object pointers that one thread's cache gave up and another's may take; bounded by
-// max(floor, objects out of the spans / 4, HZ4_DEPOT_OBJECTS_MAX at most), so that memory which nobody uses goes home.
+// Depot: an array of object pointers that one thread's cache gave up and another's may take. It holds at most a quarter
+// of the objects that are out of the spans, or an allowance that doubles when the depot was too small and then empty, and
+// halves when the class ebbs; never more than HZ4_DEPOT_OBJECTS_MAX.
 // Spans: what exceeds that bound goes back into its span's bitmap. A span whose objects are all home returns to its
 // segment at once; any class may use the pages next. Fuller spans are served first, so that emptier ones can empty.
+// Ebb: when the objects out of the spans have fallen to half of the most there were, the depot is emptied, and the
+// count of ebbs tells the thread caches to shrink their bins. So caches, which hold whole spans back by single objects,
+// follow the program down without a clock and without a background thread.
 //
 // Objects come and go as arrays of pointers. Lock: HZ4_RANK_MID, one per class.
 #ifndef HZ4_MID_H_
@@ -21,6 +25,7 @@ struct hz4_mid_result {
   uint32_t from_depot;    // of the objects taken
   uint32_t spans_opened;  // fresh spans from segments
   uint32_t spans_closed;  // spans returned to segments
+  uint32_t ebbs;          // times that the class has ebbed so far: a change asks caches to hold less
 };
 
 // Takes up to `want` objects: from the depot, else from spans (then up to `fresh` of them if a fresh span must be

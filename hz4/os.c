@@ -9,9 +9,6 @@
 static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls, purged_bytes,
     failed_calls;
 
-// Where the next mapping would lie right below the last one: neighbours merge into one kernel mapping. Only a hint.
-static _Atomic(uintptr_t) next_hint;
-
 static void note_mapped(size_t bytes) {
   uint64_t now = hz4_fetch_add_relaxed(&mapped_bytes, bytes) + bytes;
   uint64_t peak = hz4_load_relaxed(&peak_bytes);
@@ -54,16 +51,16 @@ static void *map_and_trim(size_t bytes, size_t align) {
   return base;
 }
 
+// The kernel places mappings from the top down, in the highest gap that is large enough: so gaps are used again, and
+// neighbours merge. What it chose may be unaligned. Then the aligned address just below is most likely free as well.
 static void *map_aligned(size_t bytes, size_t align) {
-  uintptr_t hint = hz4_load_relaxed(&next_hint);
-  hint = hint > bytes ? (hint - bytes) & ~(align - 1) : 0;
-  char *base = map((void *)hint, bytes);
-  if (base != NULL && !hz4_is_aligned(base, align)) {
-    if (!unmap(base, bytes)) return NULL;
-    base = map_and_trim(bytes, align);
-  }
-  if (base != NULL) hz4_store_relaxed(&next_hint, (uintptr_t)base);
-  return base;
+  char *base = map(NULL, bytes);
+  if (base == NULL || hz4_is_aligned(base, align)) return base;
+  void *below = (void *)((uintptr_t)base & ~(align - 1));
+  if (!unmap(base, bytes)) return NULL;
+  base = map(below, bytes);
+  if (base == NULL || hz4_is_aligned(base, align)) return base;
+  return unmap(base, bytes) ? map_and_trim(bytes, align) : NULL;
 }
 
 void *hz4_os_map(size_t bytes, size_t align) {

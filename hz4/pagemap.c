@@ -40,7 +40,7 @@ static void *get_or_map(_Atomic(void *) *slot, size_t bytes) {
   // Acquire here and in the exchange: pairs with its release, which publishes the zeroed mapping.
   void *found = hz4_load_acquire(slot);
   if (found != NULL) return found;
-  bytes = hz4_round_up(bytes, hz4_os_page_bytes());
+  bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);  // so that gaps between mappings stay aligned
   void *fresh = hz4_os_map(bytes, hz4_os_page_bytes());
   if (fresh == NULL) return NULL;
   if (hz4_cas_strong_acq_rel(slot, &found, fresh)) return fresh;

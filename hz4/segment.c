@@ -39,7 +39,7 @@ static uint64_t acquired, released, purged_runs, peak_used_pages;
 
 // Set once.
 static size_t floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;
-static unsigned share_shift = 3;
+static unsigned share_shift = 4;
 
 #define LIST_ADD(head, item, links)                  \
   do {                                               \

@@ -11,7 +11,7 @@
 
 // The largest power of two up to HZ4_BIN_SLOTS_MAX whose objects fit in HZ4_BIN_MAX_BYTES.
 #define FITS(c, n) ((n) * BYTES(c) <= HZ4_BIN_MAX_BYTES)
-#define BIN_SLOTS(c) (FITS(c, 256) ? 256 : FITS(c, 128) ? 128 : FITS(c, 64) ? 64 : FITS(c, 32) ? 32 : HZ4_BIN_SLOTS_FLOOR)
+#define BIN_SLOTS(c) (FITS(c, 256) ? 256 : FITS(c, 128) ? 128 : FITS(c, 64) ? 64 : FITS(c, 32) ? 32 : FITS(c, 16) ? 16 : 8)
 
 #define CLASS(c)                                                                  \
   [c] = {BYTES(c), SPAN_PAGES(c), SPAN_PAGES(c) * HZ4_PAGE_BYTES / BYTES(c), BIN_SLOTS(c), \
@@ -24,5 +24,5 @@ const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {
 
 _Static_assert(HZ4_CLASS_COUNT == 96, "the table lists every class");
 _Static_assert(BYTES(HZ4_CLASS_COUNT) == HZ4_CLASS_MAX_BYTES, "the last class is the largest size");
-_Static_assert(HZ4_BIN_SLOTS_MAX == 256 && HZ4_BIN_SLOTS_FLOOR == 16, "BIN_SLOTS lists every power of two");
+_Static_assert(HZ4_BIN_SLOTS_MAX == 256 && HZ4_BIN_SLOTS_MIN == 8, "BIN_SLOTS lists every power of two");
 _Static_assert(HZ4_SPAN_PAGES_MAX * HZ4_PAGE_BYTES <= (size_t)1 << 20, "object_index is exact below 1 MiB");

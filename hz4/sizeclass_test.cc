@@ -44,7 +44,7 @@ TEST(SizeClass, SpansHoldEnoughAndFitASegment) {
     EXPECT_LE(info.span_pages, static_cast<uint32_t>(HZ4_SPAN_PAGES_MAX)) << c;
     EXPECT_EQ(info.span_objects, (info.span_pages << HZ4_PAGE_SHIFT) / info.object_bytes) << c;
     EXPECT_EQ(info.bin_slots_max & (info.bin_slots_max - 1), 0u) << c;
-    EXPECT_GE(info.bin_slots_max, static_cast<uint32_t>(HZ4_BIN_SLOTS_FLOOR)) << c;
+    EXPECT_GE(info.bin_slots_max, static_cast<uint32_t>(HZ4_BIN_SLOTS_MIN)) << c;
   }
 }
 

@@ -20,7 +20,7 @@ struct hz4_segment;
 struct hz4_span {
   // constant while the span is in use
   char *base;
-  size_t bytes;  // OBJECTS and RUN: whole pages; MAPPED: whole system pages
+  size_t bytes;  // whole pages
   struct hz4_segment *segment;  // not MAPPED
   uint32_t meta_bytes;          // of this descriptor
   uint32_t object_count;        // OBJECTS
@@ -34,6 +34,8 @@ struct hz4_span {
   uint32_t free_count;
   uint32_t first_word;  // no bit is set in words before this one
   uint32_t bucket;
+  // bit g: granule g, of bytes / 64 or a system page if that is more, holds no memory. Only ever of free objects.
+  uint64_t purged;
   uint64_t free_bits[];
 };
 

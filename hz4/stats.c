@@ -77,9 +77,9 @@ static void take_snapshot(struct snapshot *s) {
   X(meta, used_bytes, s->meta.used_bytes)                 \
   X(os, mapped_bytes, s->os.mapped_bytes)                 \
   X(os, peak_bytes, s->os.peak_bytes)                     \
-  X(os, map_calls, s->os.map_calls)                       \
-  X(os, unmap_calls, s->os.unmap_calls)                   \
-  X(os, remap_calls, s->os.remap_calls)                   \
+  X(os, mmap_calls, s->os.map_calls)                       \
+  X(os, munmap_calls, s->os.unmap_calls)                   \
+  X(os, mremap_calls, s->os.remap_calls)                   \
   X(os, purge_calls, s->os.purge_calls)                   \
   X(os, purged_bytes, s->os.purged_bytes)                 \
   X(os, failed_calls, s->os.failed_calls)

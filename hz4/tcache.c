@@ -75,24 +75,30 @@ static void hold_back(uint32_t size_class, void *const *objects, uint32_t count)
   }
 }
 
-void hz4_tcache_give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count) {
-  if (count == 0) return;
+bool hz4_tcache_give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count,
+                     uint8_t *ebbs) {
+  if (count == 0) return false;
   struct hz4_mid_result given = hz4_mid_give(size_class, objects, count);
   if (given.objects == 0) {
     hold_back(size_class, objects, count);
-    return;
+    return false;
   }
   enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
   hz4_count_shared(counters, range, HZ4_COUNT_flush_lock, 1);
-  if (given.spans_closed == 0) return;
-  hz4_count_shared(counters, range, HZ4_COUNT_span_closed, given.spans_closed);
-  hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
+  if (given.spans_closed != 0) {
+    hz4_count_shared(counters, range, HZ4_COUNT_span_closed, given.spans_closed);
+    hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
+  }
+  bool ebbed = *ebbs != (uint8_t)given.ebbs;
+  *ebbs = (uint8_t)given.ebbs;
+  return ebbed;
 }
 
 static void give_chain(struct hz4_tcache *cache, uint32_t size_class, struct hz4_batch *batch) {
   while (batch != NULL) {
     struct hz4_batch *next = batch->next;
-    hz4_tcache_give(&cache->counters, size_class, batch->objects, (uint32_t)batch->count);
+    hz4_tcache_give(&cache->counters, size_class, batch->objects, (uint32_t)batch->count,
+                    &cache->bins[size_class].ebbs);
     delete_batch(cache, batch);
     batch = next;
   }
@@ -102,7 +108,8 @@ void hz4_tcache_settle(void) {
   for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
     for (struct hz4_batch *batch = hz4_inbox_take(&held_back[c]); batch != NULL;) {
       struct hz4_batch *next = batch->next;
-      hz4_tcache_give(&hz4_tcache_none.counters, c, batch->objects, (uint32_t)batch->count);
+      uint8_t ebbs = 0;
+      hz4_tcache_give(&hz4_tcache_none.counters, c, batch->objects, (uint32_t)batch->count, &ebbs);
       hz4_meta_free(batch, sizeof(*batch));
       batch = next;
     }
@@ -125,14 +132,19 @@ static struct hz4_tcache *owner_of(struct hz4_tcache *cache, void *const *object
 // Pushes objects to the owner's inbox, batch by batch, until it refuses. Returns how many went.
 static uint32_t send(struct hz4_tcache *cache, struct hz4_tcache *owner, uint32_t size_class, void *const *objects,
                      uint32_t n) {
-  uint32_t sent = 0;
+  size_t object_bytes = hz4_class_bytes(size_class);
+  uint32_t most = (uint32_t)(HZ4_INBOX_BYTES_MAX / object_bytes), sent = 0;
+  uintptr_t batches = most / HZ4_BATCH_OBJECTS;
+  if (most > HZ4_BATCH_OBJECTS) most = HZ4_BATCH_OBJECTS;
+  if (batches < 1) batches = 1;
+  if (batches > HZ4_INBOX_BATCHES_MAX) batches = HZ4_INBOX_BATCHES_MAX;
   while (sent < n) {
     struct hz4_batch *batch = new_batch(cache);
     if (batch == NULL) break;
-    uint32_t part = n - sent < HZ4_BATCH_OBJECTS ? n - sent : HZ4_BATCH_OBJECTS;
+    uint32_t part = n - sent < most ? n - sent : most;
     memcpy(batch->objects, objects + sent, part * sizeof(void *));
     batch->count = part;
-    if (!hz4_inbox_push(&owner->inbox[size_class], batch, HZ4_INBOX_BATCHES_MAX)) {
+    if (!hz4_inbox_push(&owner->inbox[size_class], batch, batches)) {
       delete_batch(cache, batch);
       count(cache, size_class, HZ4_COUNT_inbox_refused, 1);
       break;
@@ -144,18 +156,21 @@ static uint32_t send(struct hz4_tcache *cache, struct hz4_tcache *owner, uint32_
   return sent;
 }
 
-// The bin's oldest objects leave until `keep` are left.
-static void flush(struct hz4_tcache *cache, uint32_t size_class, uint32_t keep) {
+// The bin's oldest objects leave until `keep` are left. True when the class has ebbed.
+static bool flush(struct hz4_tcache *cache, uint32_t size_class, uint32_t keep) {
   uint32_t have = held(cache, size_class);
-  if (have <= keep) return;
+  if (have <= keep) return false;
   void **oldest = cache->bins[size_class].slots + 1;
   uint32_t n = have - keep;
   count(cache, size_class, HZ4_COUNT_flush_objects, n);
   struct hz4_tcache *owner = owner_of(cache, oldest, n);
   uint32_t sent = owner != NULL ? send(cache, owner, size_class, oldest, n) : 0;
-  hz4_tcache_give(&cache->counters, size_class, oldest + sent, n - sent);
+  bool ebbed = hz4_tcache_give(&cache->counters, size_class, oldest + sent, n - sent, &cache->bins[size_class].ebbs);
   memmove(oldest, oldest + n, keep * sizeof(void *));
   cache->top[size_class] = oldest + keep - 1;
+  // The owner may be asleep: then nobody else would empty its inbox.
+  if (ebbed && owner != NULL) give_chain(cache, size_class, hz4_inbox_take(&owner->inbox[size_class]));
+  return ebbed;
 }
 
 // ---- size of bins ----
@@ -183,7 +198,15 @@ static bool lengthen(struct hz4_tcache *cache, uint32_t size_class) {
   return true;
 }
 
-// Takes room from a bin that nobody needed since the last look: half of what it may hold.
+// The bin may hold half of what it could, and does at once. pre: it has an array.
+static void halve(struct hz4_tcache *cache, uint32_t size_class) {
+  uint32_t room = capacity(cache, size_class) / 2;
+  flush(cache, size_class, room);
+  set_capacity(cache, size_class, room);
+  count(cache, size_class, HZ4_COUNT_bin_shrink, 1);
+}
+
+// Takes room from a bin that nobody needed since the last look.
 static void shrink_some_bin(struct hz4_tcache *cache) {
   for (int i = 0; i < HZ4_BIN_SHRINK_TRIES; ++i) {
     cache->shrink_cursor = cache->shrink_cursor % HZ4_CLASS_COUNT + 1;
@@ -191,22 +214,32 @@ static void shrink_some_bin(struct hz4_tcache *cache) {
     bool active = cache->bins[c].active;
     cache->bins[c].active = false;
     if (active || room < HZ4_BIN_SLOTS_MIN) continue;
-    flush(cache, c, room / 2);
-    set_capacity(cache, c, room / 2);
-    count(cache, c, HZ4_COUNT_bin_shrink, 1);
+    halve(cache, c);
     return;
   }
 }
 
-// Called at each miss and each overflow. Makes the bin larger if that has happened often, and the budget allows.
-static void adapt(struct hz4_tcache *cache, uint32_t size_class) {
+static uint32_t first_capacity(uint32_t size_class) {
+  size_t objects = HZ4_BIN_ONE_WAY_BYTES / hz4_class_bytes(size_class);
+  if (objects < 1) return 1;
+  return objects < HZ4_BIN_SLOTS_MIN ? (uint32_t)objects : HZ4_BIN_SLOTS_MIN - 1;
+}
+
+// Called at each miss and each overflow. Makes the bin larger if that has happened often, and the budget allows. A bin
+// that only misses or only overflows (a thread that only allocates, or only frees) gains nothing from holding more
+// than a batch: beyond that, each doubling takes a miss and an overflow.
+static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
   struct hz4_bin *bin = &cache->bins[size_class];
   bin->active = true;
-  if (bin->slots != NULL && ++bin->misses < HZ4_BIN_GROW_AFTER) return;
-  bin->misses = 0;
+  if (missed) bin->missed = true;
+  else bin->overflowed = true;
+  if (bin->slots != NULL && ++bin->events < HZ4_BIN_GROW_AFTER) return;
+  bin->events = 0;
   uint32_t room = capacity(cache, size_class);
-  uint32_t wanted = room == 0 ? HZ4_BIN_SLOTS_MIN - 1 : room * 2 + 1;
+  uint32_t wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
   if (wanted >= hz4_class_table[size_class].bin_slots_max) return;
+  bool both = bin->missed && bin->overflowed;
+  if (!both && room != 0 && wanted * hz4_class_bytes(size_class) > HZ4_BIN_ONE_WAY_BYTES) return;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
   if (room != 0 && cache->capacity_bytes + more > hz4_load_relaxed(&budget_bytes)) {
     if (++cache->denied < HZ4_BIN_SHRINK_AFTER) return;
@@ -216,6 +249,7 @@ static void adapt(struct hz4_tcache *cache, uint32_t size_class) {
   }
   if (wanted >= bin->length && !lengthen(cache, size_class)) return;
   set_capacity(cache, size_class, wanted);
+  bin->missed = bin->overflowed = false;
   count(cache, size_class, HZ4_COUNT_bin_grow, 1);
 }
 
@@ -230,7 +264,7 @@ static uint32_t unpack(struct hz4_tcache *cache, uint32_t size_class, struct hz4
     uint32_t n = (uint32_t)batch->count, fit = n < room - taken ? n : room - taken;
     memcpy(slot + 1 + taken, batch->objects, fit * sizeof(void *));
     if (fit < n) {
-      hz4_tcache_give(&cache->counters, size_class, batch->objects + fit, n - fit);
+      hz4_tcache_give(&cache->counters, size_class, batch->objects + fit, n - fit, &cache->bins[size_class].ebbs);
       count(cache, size_class, HZ4_COUNT_inbox_spill, n - fit);
     }
     taken += fit;
@@ -258,6 +292,7 @@ static uint32_t refill_from_mid(struct hz4_tcache *cache, uint32_t size_class, b
     slots[j] = swap;
   }
   cache->top[size_class] = slots + got.objects;
+  cache->bins[size_class].ebbs = (uint8_t)got.ebbs;  // a thread that allocates need not hold less
   if (!fresh) count(cache, size_class, HZ4_COUNT_refill_lock, 1);  // else the same malloc took it just before
   count(cache, size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, got.objects != 0);
   count(cache, size_class, HZ4_COUNT_span_opened, got.spans_opened);
@@ -267,7 +302,7 @@ static uint32_t refill_from_mid(struct hz4_tcache *cache, uint32_t size_class, b
 void *hz4_tcache_refill(struct hz4_tcache *cache, uint32_t size_class, bool fresh) {
   if (!fresh) {
     count(cache, size_class, HZ4_COUNT_refill_calls, 1);
-    adapt(cache, size_class);
+    adapt(cache, size_class, true);
   }
   if (cache->bins[size_class].slots == NULL) return NULL;
   uint32_t taken = 0;
@@ -295,10 +330,12 @@ bool hz4_tcache_steal(struct hz4_tcache *cache, struct hz4_tcache *victim, uint3
 
 void hz4_tcache_overflow(struct hz4_tcache *cache, uint32_t size_class, void *object) {
   count(cache, size_class, HZ4_COUNT_flush_calls, 1);
-  adapt(cache, size_class);
+  adapt(cache, size_class, false);
   if (hz4_tcache_push(cache, size_class, object)) return;
-  flush(cache, size_class, capacity(cache, size_class) / 2);
-  if (!hz4_tcache_push(cache, size_class, object)) hz4_tcache_give(&cache->counters, size_class, &object, 1);
+  bool ebbed = flush(cache, size_class, capacity(cache, size_class) / 2);
+  if (ebbed && capacity(cache, size_class) >= HZ4_BIN_SLOTS_MIN) halve(cache, size_class);
+  if (hz4_tcache_push(cache, size_class, object)) return;
+  hz4_tcache_give(&cache->counters, size_class, &object, 1, &cache->bins[size_class].ebbs);
 }
 
 // ---- begin and end ----
@@ -316,7 +353,7 @@ void hz4_tcache_trim(struct hz4_tcache *cache) {
   for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
     uint32_t have = held(cache, c);
     if (have == 0) continue;
-    hz4_tcache_give(&cache->counters, c, cache->bins[c].slots + 1, have);
+    hz4_tcache_give(&cache->counters, c, cache->bins[c].slots + 1, have, &cache->bins[c].ebbs);
     cache->top[c] = cache->bins[c].slots;
   }
 }

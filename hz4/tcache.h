@@ -26,8 +26,11 @@ extern "C" {
 struct hz4_bin {
   void **slots;     // NULL: no array
   uint16_t length;  // slots in the array, the NULL one included; a power of two
-  uint8_t misses;   // refills and flushes since the bin grew last
-  bool active;      // missed or overflowed since the last look for a bin to shrink
+  uint8_t events;   // misses and overflows since the bin was last considered for growth
+  uint8_t ebbs;     // Mid's count of ebbs, as last heard
+  bool missed;      // found empty since it grew
+  bool overflowed;  // found full since it grew
+  bool active;      // found empty or full since the last look for a bin to shrink
 };
 
 struct hz4_tcache {
@@ -107,7 +110,9 @@ void hz4_tcache_trim(struct hz4_tcache *cache);
 void hz4_tcache_empty_inboxes(struct hz4_tcache *cache, struct hz4_tcache *victim);
 
 // Gives objects to Mid; while fork is on, to a holding place that hz4_tcache_settle empties after.
-void hz4_tcache_give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count);
+// True when the class has ebbed since `*ebbs`, which is brought up to date.
+bool hz4_tcache_give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count,
+                     uint8_t *ebbs);
 void hz4_tcache_settle(void);
 
 // By the owner of the cache. Aborts where an invariant is broken.

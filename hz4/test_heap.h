@@ -44,11 +44,11 @@ class Random {
   uint64_t state_;
 };
 
-// The seed of a test: HZ4_TEST_SEED, else a fixed one. Printed, so that a failure can be run again.
+// The seed of a test: TEST_SEED, else a fixed one. Printed, so that a failure can be run again.
 inline uint64_t TestSeed() {
-  const char *text = getenv("HZ4_TEST_SEED");
+  const char *text = getenv("TEST_SEED");
   const uint64_t seed = text != nullptr ? strtoull(text, nullptr, 0) : 20240229;
-  printf("HZ4_TEST_SEED=%" PRIu64 "\n", seed);
+  printf("TEST_SEED=%" PRIu64 "\n", seed);
   fflush(stdout);
   return seed;
 }

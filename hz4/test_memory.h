@@ -44,6 +44,20 @@ inline size_t ResidentBytes() {
   return strtoull(strchr(field, ':') + 1, nullptr, 10) * kKiB;
 }
 
+// How many mappings the process has. The kernel allows 65,530 by default.
+inline size_t Mappings() {
+  const int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  char text[4096];
+  size_t lines = 0;
+  ssize_t length;
+  while ((length = read(fd, text, sizeof text)) > 0) {
+    for (ssize_t i = 0; i < length; i++) lines += text[i] == '\n';
+  }
+  close(fd);
+  return lines;
+}
+
 // An array of pointers in its own mapping, resident from the start, so that it is part of every baseline.
 class PointerTable {
  public:

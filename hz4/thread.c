@@ -61,6 +61,7 @@ static void detach(void *cache_ptr) {
 // libc locks for itself in between: see lock.h.
 static void fork_prepare(void) {
   hz4_lock_acquire(&fork_lock);
+  hz4_lock_fork_begin();
   hz4_lock_fork_acquire(&lock);
   hz4_mid_fork_prepare();
   hz4_large_fork_prepare();
@@ -146,7 +147,8 @@ static struct hz4_tcache *take_idle_or_new(void) {
 struct hz4_tcache *hz4_thread_attach(void) {
   hz4_thread_init();
   if (hz4_tcache_current != &hz4_tcache_none) return hz4_tcache_current;
-  struct hz4_tcache *cache = take_idle_or_new();
+  // Hardened: without a cache, every operation goes to Mid, whose bitmaps know each object's state.
+  struct hz4_tcache *cache = hz4_options.harden != 0 ? NULL : take_idle_or_new();
   if (cache == NULL) return &hz4_tcache_none;
   // Before pthread_setspecific, which may itself allocate.
   hz4_tcache_current = cache;

@@ -1,0 +1,320 @@
+// Resident memory: what is freed goes back, whoever frees it; what is reused does not grow.
+//
+// Each test begins with hz4_malloc_trim and is measured against the resident bytes after it, so that it tells its own
+// failures only; what stays from test to test in spite of that shows at the end of the run. The constant stands for
+// caches and metadata, which are bounded, but not by what is in use.
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "hz4/test_heap.h"
+#include "hz4/test_memory.h"
+
+namespace hz4_test {
+namespace {
+
+constexpr size_t kPayload = 256 * kMiB;
+constexpr size_t kConstant = 8 * kMiB;
+// What the caches of a thread that used many classes keep: up to 256 KiB a class in bins, and the pages of the last few
+// objects that came home without another ebb (docs/design.md, "The ebb"); and the dirty pages that are always allowed.
+constexpr size_t kCaches = 20 * kMiB;
+constexpr size_t kSmallest = 64;
+
+PointerTable &Table() {
+  static PointerTable table(kPayload / kSmallest + 1);
+  return table;
+}
+
+// Over the whole run, nothing may pile up that cannot be trimmed.
+class WholeRun : public ::testing::Environment {
+  void SetUp() override {
+    Table()[0] = nullptr;
+    resident_ = ResidentBytes();
+  }
+  void TearDown() override {
+    hz4_malloc_trim(0);
+    if (!kSanitized) {
+      EXPECT_LE(ResidentBytes(), resident_ + 2 * kConstant);
+    }
+  }
+  size_t resident_ = 0;
+};
+const auto *const whole_run = ::testing::AddGlobalTestEnvironment(new WholeRun);
+
+// Allocates and touches blocks until they sum up to `payload` bytes, from table slot `first` on; returns their end.
+size_t FillMemory(SizeDraw draw, uint64_t seed, size_t payload, size_t first = 0) {
+  Random random(seed);
+  size_t end = first;
+  for (size_t bytes = 0; bytes < payload; end++) {
+    const size_t size = draw(random);
+    void *ptr = hz4_malloc(size);
+    if (ptr == nullptr || end == Table().capacity()) abort();
+    memset(ptr, 0x5a, size);
+    Table()[end] = ptr;
+    bytes += size;
+  }
+  return end;
+}
+
+void Shuffle(uint64_t seed, size_t first, size_t end) {
+  Random random(seed);
+  for (size_t i = end - 1; i > first; i--) std::swap(Table()[i], Table()[first + random.Below(i - first + 1)]);
+}
+
+void FreeRange(size_t first, size_t end) {
+  for (size_t i = first; i < end; i++) hz4_free(Table()[i]);
+}
+
+// Runs jobs on threads that stay alive, idle, until the object goes.
+class IdleThreads {
+ public:
+  ~IdleThreads() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      leave_ = true;
+    }
+    change_.notify_all();
+    for (std::thread &thread : threads_) thread.join();
+  }
+  // Returns when the job is done.
+  void Run(const std::function<void()> &job) {
+    bool done = false;
+    threads_.emplace_back([&, job] {
+      job();
+      std::unique_lock<std::mutex> lock(mutex_);
+      done = true;
+      change_.notify_all();
+      change_.wait(lock, [this] { return leave_; });
+    });
+    std::unique_lock<std::mutex> lock(mutex_);
+    change_.wait(lock, [&] { return done; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable change_;
+  bool leave_ = false;
+  std::vector<std::thread> threads_;
+};
+
+class MemoryTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (kSanitized) GTEST_SKIP() << "resident bytes are the sanitizer's";
+    hz4_malloc_trim(0);
+    baseline_ = ResidentBytes();
+  }
+
+  size_t baseline_ = 0;
+};
+
+struct Mix {
+  const char *name;
+  SizeDraw draw;
+};
+void PrintTo(const Mix &one, std::ostream *out) { *out << one.name; }
+const Mix kMixes[] = {
+    {"64B", [](Random &) { return size_t{64}; }},
+    {"64BTo2KiB", [](Random &random) { return random.PowerRange(6, 11); }},
+    {"4KiB", [](Random &) { return size_t{4096}; }},
+    {"2KiBTo256KiB", [](Random &random) { return random.PowerRange(11, 18); }},
+    {"256KiBTo8MiB", [](Random &random) { return random.PowerRange(18, 23); }},
+    {"All", [](Random &random) { return random.PowerRange(6, 22); }},
+};
+
+class ReturnTest : public MemoryTest, public ::testing::WithParamInterface<Mix> {
+ protected:
+  // In use: a quarter more than was asked for covers class rounding and metadata. After: 5% of the peak may stay.
+  void CheckPeak() {
+    peak_ = ResidentBytes();
+    EXPECT_GE(peak_, kPayload);
+    EXPECT_LE(peak_, baseline_ + kPayload + kPayload / 4 + kConstant);
+  }
+  void CheckReturned() {
+    EXPECT_LE(ResidentBytes(), baseline_ + peak_ / 20 + kCaches) << "baseline " << baseline_ << ", peak " << peak_;
+    hz4_check();
+  }
+
+  size_t peak_ = 0;
+  const uint64_t seed_ = TestSeed();
+};
+
+TEST_P(ReturnTest, FreedInTheSameOrder) {
+  const size_t end = FillMemory(GetParam().draw, seed_, kPayload);
+  CheckPeak();
+  FreeRange(0, end);
+  CheckReturned();
+}
+
+TEST_P(ReturnTest, FreedInRandomOrder) {
+  const size_t end = FillMemory(GetParam().draw, seed_, kPayload);
+  CheckPeak();
+  Shuffle(seed_, 0, end);
+  FreeRange(0, end);
+  CheckReturned();
+}
+
+TEST_P(ReturnTest, FreedByAnotherThread) {
+  IdleThreads threads;
+  size_t end = 0;
+  threads.Run([&] { end = FillMemory(GetParam().draw, seed_, kPayload); });
+  CheckPeak();
+  threads.Run([&] { FreeRange(0, end); });
+  CheckReturned();
+}
+
+TEST_P(ReturnTest, FreedByManyThreadsAfterTheirMakersEnded) {
+  constexpr size_t kThreads = 8;
+  size_t end = 0;
+  for (size_t i = 0; i < kThreads; i++) {
+    std::thread([&] { end = FillMemory(GetParam().draw, seed_ + i, kPayload / kThreads, end); }).join();
+  }
+  CheckPeak();
+  Shuffle(seed_, 0, end);
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < kThreads; i++) threads.emplace_back(FreeRange, end * i / kThreads, end * (i + 1) / kThreads);
+  for (std::thread &thread : threads) thread.join();
+  CheckReturned();
+}
+
+INSTANTIATE_TEST_SUITE_P(Mixes, ReturnTest, ::testing::ValuesIn(kMixes),
+                         [](const auto &info) { return info.param.name; });
+
+// Blocks above the size classes have their pages to themselves: those of a freed one go back at once.
+TEST_F(MemoryTest, NineInTenLargeBlocksFreed) {
+  const uint64_t seed = TestSeed();
+  const size_t end = FillMemory([](Random &random) { return 256 * kKiB + 1 + random.Below(kMiB); }, seed, kPayload);
+  Shuffle(seed, 0, end);
+  size_t live = 0;
+  for (size_t i = 0; i < end / 10; i++) live += hz4_malloc_usable_size(Table()[i]);
+  FreeRange(end / 10, end);
+  EXPECT_LE(ResidentBytes(), baseline_ + live + live / 4 + kPayload / 20 + kConstant);
+  FreeRange(0, end / 10);
+  EXPECT_LE(ResidentBytes(), baseline_ + kPayload / 20 + kConstant);
+  hz4_check();
+}
+
+// The holes that random frees leave are filled again before new memory is taken.
+TEST_F(MemoryTest, NineInTenSmallBlocksFreedAndMadeAgain) {
+  const uint64_t seed = TestSeed();
+  const auto draw = [](Random &random) { return random.PowerRange(6, 12); };
+  size_t end = FillMemory(draw, seed, kPayload);
+  const size_t peak = ResidentBytes();
+  for (size_t round = 0; round < 3; round++) {
+    Shuffle(seed + round, 0, end);
+    FreeRange(end / 10, end);
+    EXPECT_LE(ResidentBytes(), peak + kConstant);
+    end = FillMemory(draw, seed + round, kPayload / 10 * 9, end / 10);
+    EXPECT_LE(ResidentBytes(), peak + peak / 10 + kConstant) << "round " << round;
+  }
+  FreeRange(0, end);
+  EXPECT_LE(ResidentBytes(), baseline_ + peak / 20 + kConstant);
+  hz4_check();
+}
+
+// Memory that served one size serves any other.
+TEST_F(MemoryTest, SizesShift) {
+  const size_t sizes[] = {64, 4096, 300 * kKiB, 200, 20000, 64, 8 * kMiB, 1024};
+  for (size_t size : sizes) {
+    size_t end = 0;
+    for (size_t bytes = 0; bytes < kPayload / 2; bytes += size, end++) {
+      Table()[end] = hz4_malloc(size);
+      ASSERT_NE(Table()[end], nullptr);
+      memset(Table()[end], 1, size);
+    }
+    EXPECT_LE(ResidentBytes(), baseline_ + kPayload / 2 * 5 / 4 + kConstant) << "filled with " << size;
+    FreeRange(0, end);
+  }
+}
+
+// One thread only allocates, the other only frees: what is resident follows what waits between them, not what passed.
+TEST_F(MemoryTest, FlowInOneDirection) {
+  constexpr size_t kWaiting = 4096;
+  constexpr size_t kBlocks = 1500000;
+  const uint64_t seed = TestSeed();
+  std::atomic<size_t> head{0};
+  std::atomic<size_t> tail{0};
+  std::thread producer([&] {
+    Random random(seed);
+    for (size_t i = 0; i < kBlocks; i++) {
+      while (i - tail.load(std::memory_order_acquire) == kWaiting) std::this_thread::yield();
+      const size_t size = random.PowerRange(4, 12);
+      void *ptr = hz4_malloc(size);
+      if (ptr == nullptr) abort();
+      memset(ptr, 1, size);
+      Table()[i % kWaiting] = ptr;
+      head.store(i + 1, std::memory_order_release);
+    }
+  });
+  size_t most = 0;
+  for (size_t i = 0; i < kBlocks; i++) {
+    while (head.load(std::memory_order_acquire) == i) std::this_thread::yield();
+    hz4_free(Table()[i % kWaiting]);
+    tail.store(i + 1, std::memory_order_release);
+    if (i % 50000 == 0) most = std::max(most, ResidentBytes());
+  }
+  EXPECT_LE(std::max(most, ResidentBytes()), baseline_ + 3 * kConstant + kWaiting * 4096);
+  producer.join();
+  hz4_check();
+}
+
+// Each round a new thread allocates and an old one frees; no thread ever frees what it made.
+TEST_F(MemoryTest, RolesMoveOn) {
+  constexpr size_t kRounds = 24;
+  const uint64_t seed = TestSeed();
+  const auto draw = [](Random &random) { return random.PowerRange(5, 14); };
+  IdleThreads threads;
+  size_t end = 0;
+  for (size_t round = 0; round < kRounds; round++) {
+    threads.Run([&] {
+      FreeRange(0, end);
+      end = FillMemory(draw, seed + round, 32 * kMiB);
+    });
+    // Idle threads keep their caches, which are bounded.
+    EXPECT_LE(ResidentBytes(), baseline_ + 40 * kMiB + kConstant + (round + 1) * kMiB) << "round " << round;
+  }
+  FreeRange(0, end);
+  hz4_check();
+}
+
+// Blocks that have mappings of their own, replaced over and over: neither the mappings nor hz4's books about them grow.
+TEST_F(MemoryTest, LargeBlocksComeAndGo) {
+  constexpr size_t kLive = 64;
+  Random random(TestSeed());
+  for (size_t i = 0; i < kLive; i++) Table()[i] = nullptr;
+  size_t resident = 0;
+  size_t mappings = 0;
+  for (size_t step = 0; step < 240000; step++) {
+    if (step == 40000) {
+      resident = ResidentBytes();
+      mappings = Mappings();
+      EXPECT_LE(mappings, 3 * kLive + 256);
+    }
+    void *&slot = Table()[random.Below(kLive)];
+    hz4_free(slot);
+    const size_t size = random.PowerRange(20, 23);
+    slot = hz4_malloc(size);
+    ASSERT_NE(slot, nullptr);
+    memset(slot, 1, 100);
+  }
+  EXPECT_LE(ResidentBytes(), resident + kMiB);
+  EXPECT_LE(Mappings(), mappings + kLive);
+  FreeRange(0, kLive);
+  hz4_check();
+}
+
+TEST_F(MemoryTest, TrimGivesBackTheCaches) {
+  const uint64_t seed = TestSeed();
+  const size_t end = FillMemory([](Random &random) { return random.PowerRange(6, 16); }, seed, 64 * kMiB);
+  FreeRange(0, end);
+  hz4_malloc_trim(0);
+  EXPECT_LE(ResidentBytes(), baseline_ + kConstant);
+  hz4_check();
+}
+
+}  // namespace
+}  // namespace hz4_test
