@@ -22,6 +22,8 @@ struct mid_class {
   struct hz4_span *partial[HZ4_MID_BUCKETS];  // spans with free objects; bucket 0 has the fullest
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
   uint64_t high_water;                            // most objects out of the spans since the last ebb
+  uint64_t low_water;                             // objects out of the spans at the last ebb
+  uint32_t ebb_run;                               // ebbs since the objects that are out last doubled
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
 static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_COUNT] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
@@ -117,13 +119,15 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
 
 // ---- purging inside spans ----
 
+// Whole system pages, and a power of two of them: spans of 5 or 7 pages have no 64 equal parts that are.
 static size_t granule_of(const struct hz4_span *span) {
-  size_t granule = span->bytes / 64, page = hz4_os_page_bytes();
-  return granule > page ? granule : page;
+  size_t granule = hz4_os_page_bytes();
+  while (span->bytes / granule > 64) granule *= 2;
+  return granule;
 }
 
 // The objects [first, last] are about to be handed out: the program will touch their granules.
-static void note_touched(struct hz4_span *span, uint32_t first, uint32_t last) {
+static void note_touched_locked(struct hz4_span *span, uint32_t first, uint32_t last) {
   size_t object_bytes = hz4_class_bytes(span->size_class), granule = granule_of(span);
   for (size_t g = first * object_bytes / granule; g <= ((last + 1) * object_bytes - 1) / granule; ++g) {
     span->purged &= ~((uint64_t)1 << g);
@@ -180,7 +184,7 @@ static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *sp
     span->free_bits[word] = bits;
     uint64_t gone = had & ~bits;
     if (HZ4_UNLIKELY(span->purged != 0) && gone != 0) {
-      note_touched(span, word * 64 + (uint32_t)__builtin_ctzll(gone), word * 64 + 63 - (uint32_t)__builtin_clzll(gone));
+      note_touched_locked(span, word * 64 + (uint32_t)__builtin_ctzll(gone), word * 64 + 63 - (uint32_t)__builtin_clzll(gone));
     }
     if (bits != 0) break;
   }
@@ -265,19 +269,28 @@ static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, u
   return closed;
 }
 
+static void note_rise_locked(struct mid_class *mid) {
+  uint64_t out = out_locked(mid);
+  if (out > mid->high_water) mid->high_water = out;
+  if (out >= mid->low_water * 2) mid->ebb_run = 0;
+}
+
 // Called when objects came home. When only half of the most objects are still out, the class has ebbed: what caches
 // keep of it now does harm, for an object anywhere in a span keeps the span. So the depot is emptied and may hold half
-// as much, each thread learns it at its next flush, and what is free inside the emptier spans goes back to the system.
+// as much, each thread learns it at its next flush, and, if it goes on ebbing, what is free inside the emptier spans goes
+// back to the system.
 static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water / 2) return 0;
   uint64_t fall = mid->high_water - out;
   if (fall < HZ4_EBB_OBJECTS_MIN && fall * hz4_class_bytes(size_class) < HZ4_EBB_BYTES_MIN) return 0;
-  mid->high_water = out;
+  mid->high_water = mid->low_water = out;
   mid->allowance /= 2;
   ++mid->ebbs;
   uint32_t closed = drain_depot_locked(mid, size_class, 0);
-  purge_partial_locked(mid, HZ4_MID_BUCKETS / 2);
+  // Not at the first ebbs, unless little is left: a program whose use swings would pay for the same pages time and again.
+  ++mid->ebb_run;
+  if (mid->ebb_run >= HZ4_EBBS_TO_PURGE || out <= HZ4_EBB_REST_OBJECTS) purge_partial_locked(mid, HZ4_MID_BUCKETS / 2);
   return closed;
 }
 
@@ -308,7 +321,7 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
     hz4_store_relaxed(&span->owner, owner);
     result.objects += take_from_span_locked(mid, span, out + result.objects, want - result.objects);
   }
-  if (out_locked(mid) > mid->high_water) mid->high_water = out_locked(mid);
+  note_rise_locked(mid);
   result.ebbs = mid->ebbs;
   hz4_lock_release(&mid->lock);
   return result;
