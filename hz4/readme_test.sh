@@ -1,0 +1,15 @@
+#!/bin/sh
+# README.md's list of options is what the table in options.h says.
+set -eu
+"$1" | while IFS= read -r line; do
+  grep -qxF -e "$line" "$2" || {
+    echo "README.md lacks this line: $line"
+    exit 1
+  }
+done
+listed=$("$1" | wc -l)
+in_readme=$(grep -c '^HZ4_[A-Z_]* (' "$2")
+[ "$listed" -eq "$in_readme" ] || {
+  echo "README.md lists $in_readme options, the table has $listed"
+  exit 1
+}
