@@ -81,7 +81,7 @@ void hz4_options_print(int fd) {
 
 // Early: before the program's own constructors (most have no priority), and before there are threads.
 __attribute__((constructor(101))) static void init_at_load(void) {
-  hz4_thread_init();
+  hz4_thread_init_at_load();
 }
 
 // Late: after the program's own exit handlers, so that what they free is counted.

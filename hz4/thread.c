@@ -100,10 +100,19 @@ static void fork_child(void) {
 
 // ---- begin ----
 
-static void init(void) {
-  hz4_pagemap_init();
+static bool options_read;
+
+// The environment is not there yet when the dynamic linker allocates before it has started libc.
+static void read_options(void) {
+  if (options_read || environ == NULL) return;
+  options_read = true;
   hz4_options_parse(environ, hz4_warn);
   hz4_segment_configure(hz4_options.dirty_kib << 10, (unsigned)hz4_options.dirty_shift);
+}
+
+static void init(void) {
+  hz4_pagemap_init();
+  read_options();
   share_budget();
   have_exit_key = pthread_key_create(&exit_key, detach) == 0;
   if (!have_exit_key) hz4_warn("no pthread key left: what a thread caches when it ends is lost", NULL);
@@ -122,6 +131,11 @@ void hz4_thread_init(void) {
     return;
   }
   while (hz4_load_acquire(&init_state) != INIT_DONE) sched_yield();  // pairs with the release above
+}
+
+void hz4_thread_init_at_load(void) {
+  hz4_thread_init();
+  read_options();
 }
 
 static struct hz4_tcache *take_idle_or_new(void) {

@@ -19,6 +19,9 @@ extern "C" {
 // Makes hz4 ready: page map, options, the exit key, the fork handlers. Any thread, any number of times.
 void hz4_thread_init(void);
 
+// From a constructor, while there is one thread: the same, and the options if they could not be read before.
+void hz4_thread_init_at_load(void);
+
 // This thread's cache, which it gets now if it can. Not real (hz4_tcache_is_real): the thread has ended, fork is on, or
 // there is no memory.
 struct hz4_tcache *hz4_thread_attach(void);
