@@ -212,10 +212,11 @@ static void resized(struct hz4_span *span, size_t bytes) {
 static void *move_mapped(struct hz4_span *span, size_t bytes) {
   char *to = hz4_os_map(bytes, HZ4_PAGE_BYTES);
   if (to == NULL) return NULL;
-  if (!hz4_pagemap_reserve(to, 1) || !hz4_os_move(span->base, span->bytes, to, bytes)) {
+  if (!hz4_pagemap_reserve(to, 1)) {
     hz4_os_unmap(to, bytes);
     return NULL;
   }
+  if (!hz4_os_move(span->base, span->bytes, to, bytes)) return NULL;  // `to` is not ours to unmap any more
   hz4_fetch_add_relaxed(&moved, 1);
   hz4_pagemap_set(span->base, 1, NULL, 0);
   span->base = to;

@@ -34,7 +34,7 @@ struct hz4_span {
   uint32_t free_count;
   uint32_t first_word;  // no bit is set in words before this one
   uint32_t bucket;
-  // bit g: granule g, of bytes / 64 or a system page if that is more, holds no memory. Only ever of free objects.
+  // bit g: granule g holds no memory. Only ever of free objects. A granule is a power of two of system pages.
   uint64_t purged;
   uint64_t free_bits[];
 };

@@ -190,6 +190,7 @@ static bool lengthen(struct hz4_tcache *cache, uint32_t size_class) {
   void **old = bin->slots;
   uint32_t old_length = bin->length, have = held(cache, size_class), room = capacity(cache, size_class);
   if (old != NULL) memcpy(slots, old, (have + 1) * sizeof(void *));
+  if (old == NULL) bin->refill = 1;
   bin->slots = slots;
   bin->length = (uint16_t)length;
   cache->top[size_class] = slots + have;
@@ -280,10 +281,13 @@ static uint32_t unpack(struct hz4_tcache *cache, uint32_t size_class, struct hz4
 }
 
 static uint32_t refill_from_mid(struct hz4_tcache *cache, uint32_t size_class, bool fresh) {
-  uint32_t want = capacity(cache, size_class);
+  struct hz4_bin *bin = &cache->bins[size_class];
+  uint32_t room = capacity(cache, size_class);
+  uint32_t want = bin->refill < room ? bin->refill : room;
+  if (bin->refill < HZ4_BIN_SLOTS_MAX) bin->refill *= 2;
   uint32_t fresh_objects = (uint32_t)(HZ4_REFILL_FRESH_BYTES / hz4_class_bytes(size_class));
   if (fresh_objects < want / 4 + 1) fresh_objects = want / 4 + 1;
-  void **slots = cache->bins[size_class].slots;
+  void **slots = bin->slots;
   struct hz4_mid_result got = hz4_mid_take(size_class, slots + 1, want, fresh ? fresh_objects : 0, cache);
   // The newest on top: reverse, so that the lowest address is handed out first.
   for (uint32_t i = 1, j = got.objects; got.from_depot == 0 && i < j; ++i, --j) {
@@ -292,7 +296,7 @@ static uint32_t refill_from_mid(struct hz4_tcache *cache, uint32_t size_class, b
     slots[j] = swap;
   }
   cache->top[size_class] = slots + got.objects;
-  cache->bins[size_class].ebbs = (uint8_t)got.ebbs;  // a thread that allocates need not hold less
+  bin->ebbs = (uint8_t)got.ebbs;  // a thread that allocates need not hold less
   if (!fresh) count(cache, size_class, HZ4_COUNT_refill_lock, 1);  // else the same malloc took it just before
   count(cache, size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, got.objects != 0);
   count(cache, size_class, HZ4_COUNT_span_opened, got.spans_opened);

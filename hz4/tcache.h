@@ -26,11 +26,12 @@ extern "C" {
 struct hz4_bin {
   void **slots;     // NULL: no array
   uint16_t length;  // slots in the array, the NULL one included; a power of two
+  uint16_t refill;  // objects that the next refill asks for: doubles, so that a thread that needs one gets one
   uint8_t events;   // misses and overflows since the bin was last considered for growth
   uint8_t ebbs;     // Mid's count of ebbs, as last heard
-  bool missed;      // found empty since it grew
-  bool overflowed;  // found full since it grew
-  bool active;      // found empty or full since the last look for a bin to shrink
+  bool missed : 1;      // found empty since it grew
+  bool overflowed : 1;  // found full since it grew
+  bool active : 1;      // found empty or full since the last look for a bin to shrink
 };
 
 struct hz4_tcache {
@@ -99,7 +100,7 @@ void hz4_tcache_abandon(struct hz4_tcache *cache);
 // NULL: none to be had (or fork is on).
 void *hz4_tcache_refill(struct hz4_tcache *cache, uint32_t size_class, bool fresh);
 
-// Moves what waits in `victim`'s inbox of the class into this cache. True when something did.
+// Moves what waits in `victim`'s inbox of the class into this cache. True when something did. pre: its bin is empty.
 bool hz4_tcache_steal(struct hz4_tcache *cache, struct hz4_tcache *victim, uint32_t size_class);
 
 // Takes an object into a full bin.

@@ -1,0 +1,38 @@
+"""mlockall(MCL_CURRENT | MCL_FUTURE) with hz4 preloaded: it locks hardly more than glibc, and calloc stays zero."""
+
+import os
+import subprocess
+import sys
+import unittest
+
+LIBRARY, PROGRAM = (os.path.abspath(path) for path in sys.argv[1:3])
+
+# hz4's own tables: 1 MiB for a region of the page map, 1 MiB for the leaf that unused regions share, a segment and
+# metadata. libstdc++, if the library asks for it, is 2.3 MiB.
+AFTER_MLOCKALL_KIB = 6 << 10
+# And at the end, after all was freed: free pages up to the bound that HZ4_DIRTY_KIB sets, and page map.
+AT_END_KIB = 8 << 10
+
+
+def run(preload):
+    env = {"LD_PRELOAD": LIBRARY} if preload else {}
+    return subprocess.run(
+        [PROGRAM], env=env, check=True, stdout=subprocess.PIPE, universal_newlines=True
+    ).stdout.split()
+
+
+class MlockallTest(unittest.TestCase):
+    def test_locked_memory(self):
+        glibc = run(False)
+        if glibc == ["refused"]:
+            print("SKIPPED: mlockall is refused here, with glibc's malloc too")
+            return
+        hz4 = run(True)
+        self.assertNotEqual(hz4, ["refused"])
+        print("VmLck after mlockall and at the end, KiB: glibc %s, hz4 %s" % (glibc, hz4))
+        self.assertLessEqual(int(hz4[0]), int(glibc[0]) + AFTER_MLOCKALL_KIB)
+        self.assertLessEqual(int(hz4[1]), int(glibc[1]) + AT_END_KIB)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

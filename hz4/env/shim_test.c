@@ -1,0 +1,260 @@
+// Every libc name of the shim, called in a program whose malloc is hz4.
+#include <malloc.h>
+#include <sys/wait.h>
+
+#include "hz4/env/check.h"
+#include "hz4/hz4.h"
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+// Not declared by glibc's headers any more, or not yet.
+extern void cfree(void *ptr);
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *ptr, size_t size);
+extern void __libc_free(void *ptr);
+extern void __libc_cfree(void *ptr);
+extern void *__libc_memalign(size_t alignment, size_t size);
+extern void *__libc_valloc(size_t size);
+extern void *__libc_pvalloc(size_t size);
+extern int __posix_memalign(void **out, size_t alignment, size_t size);
+extern void free_sized(void *ptr, size_t size);
+extern void free_aligned_sized(void *ptr, size_t alignment, size_t size);
+
+// The compiler knows malloc too well: volatile hides what it could prove.
+static const volatile size_t kZero = 0, kTooMuch = (size_t)PTRDIFF_MAX + 1, kOddAlignment = 48, kMost = SIZE_MAX;
+
+// hz4's own function aborts on a pointer that hz4 does not know.
+static void *ours(void *ptr, size_t size, size_t alignment) {
+  CHECK(ptr != NULL);
+  CHECK((uintptr_t)ptr % alignment == 0);
+  CHECK(hz4_malloc_usable_size(ptr) >= size);
+  CHECK(malloc_usable_size(ptr) == hz4_malloc_usable_size(ptr));
+  touch(ptr, size);
+  return ptr;
+}
+
+#define EXPECT_NULL(expression, error) \
+  do {                                 \
+    errno = 0;                         \
+    void *expected = (expression);     \
+    CHECK(expected == NULL);           \
+    CHECK(errno == (error));           \
+  } while (0)
+
+static void test_c_names(void) {
+  errno = 7;
+  free(ours(malloc(100), 100, 16));
+  free(ours(malloc(kZero), 0, 16));
+  char *zero = ours(calloc(1000, 7), 7000, 16);
+  free(zero);
+  free_sized(ours(malloc(33), 33, 16), 33);
+  free_aligned_sized(ours(aligned_alloc(256, 300), 300, 256), 256, 300);
+  char *grown = realloc(NULL, 40);
+  memset(grown, 3, 40);
+  grown = ours(realloc(grown, 5000000), 5000000, 16);
+  CHECK(grown[0] == 0x5a && grown[39] == 3);
+  CHECK(realloc(grown, kZero) == NULL);
+  CHECK(errno == 7);
+  EXPECT_NULL(malloc(kTooMuch), ENOMEM);
+  EXPECT_NULL(calloc(kMost / 2, 3), ENOMEM);
+  EXPECT_NULL(realloc(NULL, kTooMuch), ENOMEM);
+  EXPECT_NULL(aligned_alloc(kOddAlignment, 100), EINVAL);
+  EXPECT_NULL(aligned_alloc(kZero, 100), EINVAL);
+  EXPECT_NULL(aligned_alloc(64, kTooMuch), ENOMEM);
+  errno = 7;
+  free(NULL);
+  free_sized(NULL, 3);
+  free_aligned_sized(NULL, 16, 3);
+  CHECK(malloc_usable_size(NULL) == 0 && errno == 7);
+}
+
+static void test_failed_realloc_keeps_the_block(void) {
+  char *block = malloc(3000);
+  memset(block, 9, 3000);
+  EXPECT_NULL(realloc(block, kTooMuch), ENOMEM);
+  for (int i = 0; i < 3000; i++) CHECK(block[i] == 9);
+  free(block);
+}
+
+static void test_aligned_names(void) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  errno = 7;
+  void *out = NULL;
+  CHECK(posix_memalign(&out, 4096, 10) == 0);
+  free(ours(out, 10, 4096));
+  out = &out;
+  CHECK(posix_memalign(&out, 4, 10) == EINVAL && posix_memalign(&out, kOddAlignment, 10) == EINVAL);
+  CHECK(posix_memalign(&out, 64, kTooMuch) == ENOMEM);
+  CHECK(out == &out && errno == 7);
+  free(ours(memalign(kOddAlignment, 100), 100, 64));
+  free(ours(valloc(10), 10, page));
+  free(ours(pvalloc(page + 1), 2 * page, page));
+  free(ours(pvalloc(kZero), page, page));
+  CHECK(errno == 7);
+  EXPECT_NULL(pvalloc(kMost - 100), ENOMEM);
+  EXPECT_NULL(valloc(kTooMuch), ENOMEM);
+  EXPECT_NULL(memalign(64, kTooMuch), ENOMEM);
+  EXPECT_NULL(memalign(kTooMuch + 1, 1), EINVAL);
+}
+
+static void test_old_names(void) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  errno = 7;
+  cfree(ours(__libc_malloc(70), 70, 16));
+  __libc_free(ours(__libc_calloc(7, 70), 490, 16));
+  void *block = ours(__libc_realloc(NULL, 70), 70, 16);
+  __libc_cfree(ours(__libc_realloc(block, 70000), 70000, 16));
+  free(ours(__libc_memalign(512, 70), 70, 512));
+  free(ours(__libc_valloc(70), 70, page));
+  free(ours(__libc_pvalloc(70), page, page));
+  CHECK(__posix_memalign(&block, 128, 70) == 0);
+  free(ours(block, 70, 128));
+  cfree(NULL);
+  CHECK(errno == 7);
+  EXPECT_NULL(__libc_malloc(kTooMuch), ENOMEM);
+  EXPECT_NULL(__libc_calloc(kMost, kMost), ENOMEM);
+  EXPECT_NULL(__libc_pvalloc(kMost), ENOMEM);
+  CHECK(__posix_memalign(&block, 3, 70) == EINVAL);
+}
+
+// What libc allocates inside comes from hz4.
+static void test_libc_calls_us(void) {
+  free(ours(reallocarray(NULL, 100, 30), 3000, 16));
+  EXPECT_NULL(reallocarray(NULL, kMost / 2, 3), ENOMEM);
+  free(ours(strdup("a string"), 9, 16));
+  free(ours(strndup("a string", 3), 4, 16));
+  char *text = NULL;
+  CHECK(asprintf(&text, "%d and %s", 42, "more") == 11);
+  free(ours(text, 12, 16));
+  static char data[] = "first line\nsecond\n";
+  FILE *stream = fmemopen(data, sizeof(data) - 1, "r");
+  CHECK(stream != NULL);
+  CHECK(hz4_malloc_usable_size(stream) >= sizeof(FILE));
+  char *line = NULL;
+  size_t room = 0;
+  CHECK(getline(&line, &room, stream) == 11 && strcmp(line, "first line\n") == 0);
+  free(ours(line, room, 16));
+  fclose(stream);
+  char *buffer;
+  size_t length;
+  stream = open_memstream(&buffer, &length);
+  for (int i = 0; i < 10000; i++) fprintf(stream, "%d,", i);
+  fclose(stream);
+  CHECK(length == 48890);
+  free(ours(buffer, length, 16));
+  free(ours(realpath("/", NULL), 2, 16));
+}
+
+static void test_mallinfo(void) {
+  enum { kLarge = 32 << 20, kBlocks = 4000, kSmall = 4000 };
+  static void *blocks[kBlocks];
+  malloc_trim(0);
+  struct mallinfo2 before = mallinfo2();
+  void *large = malloc(kLarge);
+  touch(large, kLarge);
+  for (int i = 0; i < kBlocks; i++) touch(blocks[i] = malloc(kSmall), kSmall);
+  struct mallinfo2 during = mallinfo2();
+  struct mallinfo narrow = mallinfo();
+  CHECK(during.hblks >= before.hblks + 1 && during.hblkhd >= before.hblkhd + kLarge);
+  CHECK(during.uordblks >= before.uordblks + (size_t)kBlocks * kSmall);
+  CHECK(during.arena >= during.uordblks);
+  CHECK(during.arena >= before.arena + (size_t)kBlocks * kSmall / 2);
+  CHECK((size_t)narrow.uordblks == during.uordblks && (size_t)narrow.hblkhd == during.hblkhd);
+  for (int i = 0; i < kBlocks; i++) free(blocks[i]);
+  free(large);
+  CHECK(malloc_trim(0) == 1);
+  struct mallinfo2 after = mallinfo2();
+  CHECK(after.uordblks < before.uordblks + (1 << 20));
+  CHECK(after.hblks == before.hblks && after.hblkhd <= before.hblkhd);
+  CHECK(after.keepcost <= during.keepcost + (1 << 20));
+}
+
+// Well-formed enough for a parser that knows elements and attributes, and with numbers that agree with mallinfo2.
+static void test_malloc_info(void) {
+  void *large = malloc(8 << 20);
+  char *xml;
+  size_t length;
+  FILE *stream = open_memstream(&xml, &length);
+  CHECK(malloc_info(1, stream) == EINVAL && malloc_info(-1, stream) == EINVAL);
+  fflush(stream);
+  CHECK(length == 0);
+  CHECK(malloc_info(0, stream) == 0);
+  fclose(stream);
+  int open_elements = 0, roots = 0, elements = 0;
+  size_t mapped_bytes = 0;
+  for (char *at = xml; (at = strchr(at, '<')) != NULL; at++) {
+    char *end = strchr(at, '>');
+    CHECK(end != NULL);
+    CHECK(memchr(at + 1, '<', (size_t)(end - at - 1)) == NULL);
+    int quotes = 0;
+    for (char *c = at; c < end; c++) quotes += *c == '"';
+    CHECK(quotes % 2 == 0);
+    if (at[1] == '/') {
+      CHECK(strncmp(at, "</malloc>", 9) == 0);
+      open_elements--;
+    } else if (end[-1] != '/') {
+      CHECK(strncmp(at, "<malloc version=\"1\">", 20) == 0);
+      open_elements++;
+      roots++;
+    } else {
+      CHECK(open_elements == 1);
+      elements++;
+      char *size = strstr(at, "size=\"");
+      CHECK(size != NULL && size < end);
+      if (strncmp(at, "<total type=\"mmap\"", 18) == 0) mapped_bytes = strtoull(size + 6, NULL, 10);
+    }
+  }
+  CHECK(open_elements == 0 && roots == 1 && elements == 4);
+  CHECK(mapped_bytes >= 8 << 20 && mapped_bytes == mallinfo2().hblkhd);
+  free(xml);
+  free(large);
+}
+
+static void test_trim(void) {
+  enum { kBytes = 64 << 20, kPiece = 100 << 10 };
+  static char *pieces[kBytes / kPiece];
+  for (int i = 0; i < kBytes / kPiece; i++) memset(pieces[i] = malloc(kPiece), 1, kPiece);
+  long full = rss_kib();
+  for (int i = 0; i < kBytes / kPiece; i++) free(pieces[i]);
+  malloc_trim(0);
+  CHECK(rss_kib() < full - (kBytes >> 10) * 9 / 10);
+  CHECK(malloc_trim(0) == 0);  // nothing is left to give
+}
+
+// malloc_stats writes to stderr, and only there; mallopt has no knob of ours and says so.
+static void test_stats_and_mallopt(void) {
+  CHECK(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 0 && mallopt(12345, 1) == 0);
+  int pipes[2];
+  CHECK(pipe(pipes) == 0);
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    dup2(pipes[1], STDERR_FILENO);
+    close(STDOUT_FILENO);
+    malloc_stats();
+    _exit(0);
+  }
+  close(pipes[1]);
+  static char text[32768];
+  size_t used = 0;
+  for (ssize_t n; (n = read(pipes[0], text + used, sizeof(text) - 1 - used)) > 0;) used += (size_t)n;
+  int status;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  CHECK(strstr(text, "large_allocs=") != NULL && strstr(text, "os_mapped_bytes=") != NULL);
+  CHECK(text[used - 1] == '\n');
+}
+
+int main(void) {
+  test_c_names();
+  test_failed_realloc_keeps_the_block();
+  test_aligned_names();
+  test_old_names();
+  test_libc_calls_us();
+  test_mallinfo();
+  test_malloc_info();
+  test_trim();
+  test_stats_and_mallopt();
+  puts("PASSED");
+  return 0;
+}

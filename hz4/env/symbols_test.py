@@ -1,0 +1,92 @@
+"""What libhz4.so shows to the dynamic linker: its symbols, its TLS, its segments and its flags."""
+
+import re
+import subprocess
+import sys
+import unittest
+
+LIBRARY, SYMBOLS, HEADER = sys.argv[1:4]
+
+# gold exports the linker's own marks from every library.
+LINKER_MARKS = {"__bss_start", "_edata", "_end"}
+STATIC_TLS_BYTES_MAX = 256
+
+
+def run(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
+
+
+def expected_symbols():
+    with open(SYMBOLS) as lines:
+        return {line.strip() for line in lines if line.strip() and not line.startswith("#")}
+
+
+def program_headers():
+    """Pairs of a segment's type and the rest of its line, split."""
+    rows = re.findall(r"^ +([A-Z_]+) +(0x.*)$", run("readelf", "-lW", LIBRARY), re.MULTILINE)
+    return [(kind, rest.split()) for kind, rest in rows]
+
+
+class SymbolsTest(unittest.TestCase):
+    def test_symbols_are_those_of_the_list(self):
+        rows = [line.split() for line in run("nm", "-D", "--defined-only", LIBRARY).splitlines()]
+        exported = {name for _, kind, name in rows if kind.isupper()} - LINKER_MARKS
+        self.assertEqual(sorted(exported), sorted(expected_symbols()))
+
+    def test_every_listed_function_is_a_function(self):
+        rows = [line.split() for line in run("nm", "-D", "--defined-only", LIBRARY).splitlines()]
+        kinds = {name: kind for _, kind, name in rows}
+        self.assertEqual({kinds.get(name) for name in expected_symbols()}, {"T"})
+
+    def test_the_list_has_what_the_header_declares(self):
+        with open(HEADER) as header:
+            declared = set(re.findall(r"^HZ4_API .*?\b(hz4_\w+)\(", header.read(), re.MULTILINE))
+        listed = {name for name in expected_symbols() if name.startswith("hz4_")}
+        self.assertEqual(sorted(declared), sorted(listed))
+
+    def test_operators_and_string_functions_are_left_to_libc(self):
+        rows = [line.split() for line in run("nm", "-D", "--defined-only", LIBRARY).splitlines()]
+        names = {row[-1] for row in rows}
+        self.assertFalse(names & {"reallocarray", "strdup", "strndup"})
+        self.assertFalse([name for name in names if re.match(r"_Zn|_Zd", name)])
+
+
+class SegmentsTest(unittest.TestCase):
+    def test_static_tls_is_small(self):
+        sizes = [int(rest[4], 16) for kind, rest in program_headers() if kind == "TLS"]
+        self.assertEqual(len(sizes), 1)
+        self.assertLessEqual(sizes[0], STATIC_TLS_BYTES_MAX)
+        print("static TLS: %d bytes" % sizes[0])
+
+    def test_nothing_is_writable_and_executable(self):
+        headers = program_headers()
+        self.assertIn("LOAD", [kind for kind, _ in headers])
+        for kind, rest in headers:
+            flags = "".join(rest[5:-1])
+            self.assertFalse("W" in flags and "E" in flags, (kind, rest))
+
+    def test_stack_is_declared_and_relro_is_there(self):
+        kinds = [kind for kind, _ in program_headers()]
+        self.assertIn("GNU_STACK", kinds)
+        self.assertIn("GNU_RELRO", kinds)
+
+
+class DynamicTest(unittest.TestCase):
+    def setUp(self):
+        self.dynamic = run("readelf", "-dW", LIBRARY)
+
+    def test_flags(self):
+        flags_1 = re.search(r"\(FLAGS_1\)\s+Flags: (.*)", self.dynamic).group(1).split()
+        self.assertIn("NODELETE", flags_1)
+        self.assertIn("NOW", flags_1)
+
+    def test_no_text_relocations(self):
+        self.assertNotIn("TEXTREL", self.dynamic)
+
+    def test_needs_only_the_system_libraries(self):
+        needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", self.dynamic))
+        self.assertEqual(needed, {"libc.so.6"})
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

@@ -1,0 +1,410 @@
+// large over the hostile kernel: runs and mappings, the cache's bound, growing in place and moving, and every failure.
+#include "hz4/large.h"
+
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <string.h>
+
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "hz4/meta.h"
+#include "hz4/os.h"
+#include "hz4/pagemap.h"
+#include "hz4/segment.h"
+#include "hz4/span.h"
+#include "hz4/sys_fake.h"
+
+namespace {
+
+constexpr size_t kKiB = 1024, kMiB = 1024 * kKiB;
+constexpr int kErrno = 4321;  // no call sets it
+
+using Stats = struct hz4_large_stats;
+using OsStats = struct hz4_os_stats;
+using SegmentStats = struct hz4_segment_stats;
+
+Stats Now() {
+  Stats stats;
+  hz4_large_stats(&stats);
+  return stats;
+}
+
+uint64_t OsMapped() {
+  OsStats stats;
+  hz4_os_stats(&stats);
+  return stats.mapped_bytes;
+}
+
+struct hz4_span *SpanOf(const void *block) { return hz4_pagemap_span(block); }
+
+// A block; its first and last bytes are marked, so that content can be followed.
+char *Alloc(size_t bytes, size_t align = HZ4_PAGE_BYTES) {
+  bool zeroed = false;
+  auto *block = static_cast<char *>(hz4_large_alloc(bytes, align, &zeroed));
+  if (block == nullptr) return nullptr;
+  EXPECT_TRUE(hz4_is_aligned(block, align)) << bytes;
+  EXPECT_NE(SpanOf(block), nullptr);
+  EXPECT_EQ(SpanOf(block)->base, block);
+  EXPECT_GE(SpanOf(block)->bytes, bytes);
+  EXPECT_EQ(hz4_pagemap_class(block), 0u);
+  const size_t usable = SpanOf(block)->bytes;
+  for (size_t at = 0; zeroed && at < usable; at += 512) EXPECT_EQ(block[at], 0) << "zeroed was a lie";
+  block[0] = 'a';
+  block[usable - 1] = 'z';
+  return block;
+}
+
+void Free(char *block) { hz4_large_free(SpanOf(block)); }
+
+class Large : public testing::Test {
+ protected:
+  void SetUp() override {
+    static const bool initialised = (hz4_pagemap_init(), true);
+    ASSERT_TRUE(initialised);
+    hz4_sys_fake_reset();
+    hz4_large_trim();
+    errno = kErrno;
+  }
+  // Every test frees what it took.
+  void TearDown() override {
+    EXPECT_EQ(errno, kErrno);
+    hz4_sys_fake_reset();
+    hz4_large_check();
+    hz4_large_trim();
+    EXPECT_EQ(Now().live_mapped_bytes, 0u);
+    EXPECT_EQ(Now().cached_bytes, 0u);
+    EXPECT_EQ(Now().allocs, Now().frees);
+    SegmentStats segments;
+    hz4_segment_stats(&segments);
+    EXPECT_EQ(segments.used_bytes, 0u);
+    EXPECT_EQ(OsMapped(), hz4_sys_fake.mapped_bytes + lost_bytes_);
+    hz4_segment_check();
+    hz4_meta_check();
+  }
+
+  static size_t lost_bytes_;  // unmapped behind hz4's back
+};
+
+size_t Large::lost_bytes_ = 0;
+
+TEST_F(Large, SmallerBlocksAreRunsLargerOnesMappings) {
+  for (size_t bytes : {size_t{1}, 64 * kKiB, 300 * kKiB, HZ4_RUN_MAX_BYTES}) {
+    char *block = Alloc(bytes);
+    ASSERT_NE(block, nullptr);
+    EXPECT_EQ(SpanOf(block)->kind, HZ4_SPAN_RUN);
+    EXPECT_EQ(SpanOf(block)->bytes, hz4_round_up(bytes, HZ4_PAGE_BYTES));
+    EXPECT_EQ(SpanOf(block + SpanOf(block)->bytes - 1), SpanOf(block)) << "all pages of a run are known";
+    Free(block);
+  }
+  for (size_t bytes : {HZ4_RUN_MAX_BYTES + 1, 5 * kMiB, 100 * kMiB}) {
+    const uint64_t before = hz4_sys_fake.mapped_bytes;
+    char *block = Alloc(bytes);
+    ASSERT_NE(block, nullptr);
+    EXPECT_EQ(SpanOf(block)->kind, HZ4_SPAN_MAPPED);
+    EXPECT_GE(hz4_sys_fake.mapped_bytes, before + bytes);
+    EXPECT_GE(Now().live_mapped_bytes, bytes);
+    Free(block);
+    hz4_large_trim();
+    EXPECT_EQ(SpanOf(block), nullptr);
+  }
+}
+
+TEST_F(Large, EveryAlignment) {
+  for (bool odd : {false, true}) {
+    hz4_sys_fake.odd_places = odd;
+    for (size_t align = HZ4_PAGE_BYTES; align <= 256 * kMiB; align *= 2) {
+      for (size_t bytes : {size_t{100}, 300 * kKiB, 3 * kMiB}) {
+        char *block = Alloc(bytes, align);
+        ASSERT_NE(block, nullptr) << align;
+        Free(block);
+      }
+    }
+  }
+}
+
+TEST_F(Large, ImpossibleSizesAreNull) {
+  bool zeroed;
+  for (size_t bytes : {static_cast<size_t>(PTRDIFF_MAX), static_cast<size_t>(PTRDIFF_MAX) - 100 * kKiB}) {
+    EXPECT_EQ(hz4_large_alloc(bytes, HZ4_PAGE_BYTES, &zeroed), nullptr);
+  }
+  EXPECT_EQ(hz4_large_alloc(1, static_cast<size_t>(1) << 62, &zeroed), nullptr);
+  EXPECT_EQ(hz4_large_alloc(static_cast<size_t>(1) << 62, static_cast<size_t>(1) << 62, &zeroed), nullptr);
+}
+
+TEST_F(Large, FreedMappingsServeAgainAndAreNotZeroed) {
+  char *block = Alloc(2 * kMiB);
+  memset(block, 1, 2 * kMiB);
+  Free(block);
+  EXPECT_EQ(Now().cached_bytes, 2 * kMiB);
+  EXPECT_EQ(SpanOf(block), nullptr) << "a second free would go unseen";
+  const uint64_t hits = Now().cache_hits;
+  bool zeroed = true;
+  auto *again = static_cast<char *>(hz4_large_alloc(2 * kMiB - 5000, HZ4_PAGE_BYTES, &zeroed));
+  EXPECT_EQ(again, block);
+  EXPECT_FALSE(zeroed);
+  EXPECT_EQ(Now().cache_hits, hits + 1);
+  EXPECT_EQ(Now().cached_bytes, 0u);
+  EXPECT_EQ(SpanOf(again)->bytes, 2 * kMiB) << "all that it is may be used";
+  Free(again);
+}
+
+TEST_F(Large, MuchLargerMappingsAreNotTakenForSmallBlocks) {
+  char *block = Alloc(4 * kMiB);
+  Free(block);
+  char *small = Alloc(2 * kMiB);
+  EXPECT_LT(SpanOf(small)->bytes, 3 * kMiB);
+  Free(small);
+}
+
+TEST_F(Large, CacheIsBounded) {
+  std::vector<char *> blocks;
+  for (int i = 0; i < 200; ++i) blocks.push_back(Alloc(2 * kMiB));
+  uint64_t cached = 0;
+  for (char *block : blocks) {
+    Free(block);
+    const Stats now = Now();
+    const uint64_t bound = std::max<uint64_t>(now.live_mapped_bytes / 8 + 2 * kMiB, HZ4_LARGE_ALLOWANCE_MAX);
+    EXPECT_LE(now.cached_bytes, bound);
+    cached = std::max(cached, now.cached_bytes);
+  }
+  EXPECT_GT(cached, 0u);
+  // Nobody has asked for memory for long: the allowance is what it was in the beginning.
+  EXPECT_LE(Now().cached_bytes, HZ4_LARGE_ALLOWANCE_MIN);
+}
+
+TEST_F(Large, ABufferAllocatedInALoopComesFromTheCache) {
+  for (int i = 0; i < 20; ++i) Free(Alloc(20 * kMiB));
+  const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_MMAP];
+  for (int i = 0; i < 20; ++i) Free(Alloc(20 * kMiB));
+  EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_MMAP], calls);
+}
+
+TEST_F(Large, TrimEmptiesTheCache) {
+  Free(Alloc(2 * kMiB));
+  const uint64_t mapped = hz4_sys_fake.mapped_bytes;
+  EXPECT_TRUE(hz4_large_trim());
+  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped - 2 * kMiB);
+  EXPECT_FALSE(hz4_large_trim());
+}
+
+TEST_F(Large, MunmapThatFailsPurges) {
+  hz4_sys_fake.fail_every[HZ4_SYS_MUNMAP] = 1;
+  char *block = Alloc(100 * kMiB);
+  hz4_sys_fake_reset();
+  hz4_sys_fake.fail_every[HZ4_SYS_MUNMAP] = 1;
+  Free(block);
+  EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_PURGE], 1u);
+  EXPECT_EQ(SpanOf(block), nullptr);
+  EXPECT_EQ(Now().live_mapped_bytes, 0u);
+}
+
+// ---- resizing ----
+
+TEST_F(Large, ResizeWithinABlockChangesNothing) {
+  for (size_t bytes : {300 * kKiB, 3 * kMiB}) {
+    char *block = Alloc(bytes);
+    const size_t usable = SpanOf(block)->bytes;
+    for (size_t wanted : {usable, usable - 1, usable / 2 + 1}) {
+      EXPECT_EQ(hz4_large_resize(SpanOf(block), wanted), block);
+      EXPECT_EQ(SpanOf(block)->bytes, usable);
+    }
+    Free(block);
+  }
+}
+
+TEST_F(Large, RunsAreLeftToTheCaller) {
+  char *block = Alloc(500 * kKiB);
+  EXPECT_EQ(hz4_large_resize(SpanOf(block), 2 * kMiB), nullptr);
+  EXPECT_EQ(hz4_large_resize(SpanOf(block), 100), nullptr);
+  EXPECT_EQ(block[0], 'a');
+  Free(block);
+}
+
+TEST_F(Large, GrowsInPlaceWhereThereIsRoom) {
+  char *block = Alloc(8 * kMiB);
+  auto *shrunk = static_cast<char *>(hz4_large_resize(SpanOf(block), 2 * kMiB));
+  ASSERT_EQ(shrunk, block);
+  EXPECT_EQ(SpanOf(block)->bytes, 2 * kMiB) << "what it left over went back";
+  EXPECT_EQ(Now().live_mapped_bytes, 2 * kMiB);
+  const uint64_t grown = Now().grown_in_place;
+  block[2 * kMiB - 1] = 'm';
+  ASSERT_EQ(hz4_large_resize(SpanOf(block), 6 * kMiB), block);
+  EXPECT_EQ(Now().grown_in_place, grown + 1);
+  EXPECT_EQ(Now().live_mapped_bytes, 6 * kMiB);
+  EXPECT_EQ(block[0], 'a');
+  EXPECT_EQ(block[2 * kMiB - 1], 'm');
+  EXPECT_EQ(block[6 * kMiB - 1], 0);
+  Free(block);
+}
+
+TEST_F(Large, MovesWhereThereIsNone) {
+  hz4_sys_fake.never_in_place = true;
+  char *block = Alloc(2 * kMiB);
+  const uint64_t moved = Now().moved, mapped = hz4_sys_fake.mapped_bytes;
+  auto *grown = static_cast<char *>(hz4_large_resize(SpanOf(block), 5 * kMiB + 1));
+  ASSERT_NE(grown, nullptr);
+  EXPECT_NE(grown, block);
+  EXPECT_EQ(SpanOf(block), nullptr);
+  EXPECT_EQ(SpanOf(grown)->base, grown);
+  EXPECT_GE(SpanOf(grown)->bytes, 5 * kMiB + 1);
+  EXPECT_EQ(Now().moved, moved + 1);
+  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped - 2 * kMiB + SpanOf(grown)->bytes);
+  EXPECT_EQ(grown[0], 'a');
+  EXPECT_EQ(grown[2 * kMiB - 1], 'z');
+  Free(grown);
+}
+
+TEST_F(Large, ResizeThatFailsChangesNothing) {
+  for (uint64_t n : {1, 2}) {  // mremap never works; it works in place never, and then not for the move
+    hz4_sys_fake_reset();
+    char *block = Alloc(2 * kMiB);
+    const uint64_t mapped = hz4_sys_fake.mapped_bytes;
+    hz4_sys_fake.never_in_place = true;
+    hz4_sys_fake.fail_every[HZ4_SYS_MREMAP] = n;
+    EXPECT_EQ(hz4_large_resize(SpanOf(block), 5 * kMiB), nullptr);
+    EXPECT_EQ(SpanOf(block)->bytes, 2 * kMiB);
+    EXPECT_EQ(block[0], 'a');
+    EXPECT_EQ(block[2 * kMiB - 1], 'z');
+    EXPECT_LE(hz4_sys_fake.mapped_bytes, mapped + 5 * kMiB);
+    hz4_sys_fake_reset();
+    hz4_sys_fake.never_in_place = true;
+    hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;  // no place to move to
+    EXPECT_EQ(hz4_large_resize(SpanOf(block), 5 * kMiB), nullptr);
+    EXPECT_EQ(block[2 * kMiB - 1], 'z');
+    hz4_sys_fake_reset();
+    hz4_sys_fake.fail_every[HZ4_SYS_MREMAP] = 1;
+    EXPECT_EQ(hz4_large_resize(SpanOf(block), 300 * kKiB), block) << "too large a block is no failure";
+    EXPECT_EQ(SpanOf(block)->bytes, 2 * kMiB);
+    Free(block);
+  }
+}
+
+// Linux unmaps the target before it finds out that it cannot move. Then those addresses may belong to anybody: the fake
+// aborts when hz4 unmaps them.
+TEST_F(Large, TargetOfAFailedMoveIsNobodysToUnmap) {
+  char *block = Alloc(2 * kMiB);
+  hz4_sys_fake.never_in_place = true;
+  hz4_sys_fake.failure_unmaps_to = true;
+  hz4_sys_fake.fail_every[HZ4_SYS_MREMAP] = 2;
+  EXPECT_EQ(hz4_large_resize(SpanOf(block), 5 * kMiB), nullptr);
+  ASSERT_EQ(hz4_sys_fake.failures[HZ4_SYS_MREMAP], 1u);
+  lost_bytes_ += 5 * kMiB;
+  EXPECT_EQ(block[0], 'a');
+  EXPECT_EQ(block[2 * kMiB - 1], 'z');
+  Free(block);
+}
+
+// ---- no memory, fork, threads ----
+
+TEST_F(Large, NoMemoryIsNullAndNothingBreaks) {
+  hz4_meta_free(hz4_meta_alloc(128), 128);
+  for (int kind = 0; kind < 3; ++kind) {
+    hz4_sys_fake_reset();
+    if (kind == 0) hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;
+    if (kind == 1) hz4_sys_fake.limit_bytes = hz4_sys_fake.mapped_bytes + kMiB;
+    if (kind == 2) hz4_sys_fake.high_bytes = 3 * kMiB;  // an address the page map does not cover
+    const uint64_t mapped = hz4_sys_fake.mapped_bytes;
+    EXPECT_EQ(Alloc(3 * kMiB), nullptr);
+    EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped) << kind;
+    hz4_large_check();
+  }
+  hz4_sys_fake_reset();
+  Free(Alloc(3 * kMiB));
+}
+
+TEST_F(Large, ForkGateGoesToTheSystem) {
+  char *run = Alloc(500 * kKiB), *mapped = Alloc(2 * kMiB), *other = Alloc(2 * kMiB);
+  Free(other);  // cached
+  hz4_large_fork_prepare();
+  hz4_segment_fork_prepare();
+  hz4_meta_fork_prepare();
+  char *fresh_mapped = Alloc(2 * kMiB);
+  EXPECT_NE(fresh_mapped, other) << "the cache is fork's";
+  char *fresh_small = Alloc(500 * kKiB);
+  ASSERT_NE(fresh_small, nullptr);
+  EXPECT_EQ(SpanOf(fresh_small)->kind, HZ4_SPAN_MAPPED);
+  Free(run);
+  EXPECT_EQ(SpanOf(run), nullptr);
+  Free(mapped);
+  Free(fresh_mapped);
+  Free(fresh_small);
+  EXPECT_FALSE(hz4_large_trim());
+  hz4_meta_fork_parent();
+  hz4_segment_fork_parent();
+  hz4_large_fork_parent();
+  SegmentStats segments;
+  hz4_segment_stats(&segments);
+  EXPECT_GT(segments.used_bytes, 0u) << "the run waits";
+  Free(Alloc(300 * kKiB));  // brings it home
+  hz4_segment_stats(&segments);
+  EXPECT_EQ(segments.used_bytes, 0u);
+}
+
+TEST_F(Large, RandomBlocksUnderFailures) {
+  std::mt19937_64 random(9);
+  for (uint64_t n : {0, 1, 2, 3, 7}) {
+    for (int call = 0; call < HZ4_SYS_CALLS; ++call) hz4_sys_fake.fail_every[call] = n;
+    hz4_sys_fake.never_in_place = n % 2 == 1;
+    std::vector<char *> blocks;
+    size_t refused = 0;
+    for (int i = 0; i < 800; ++i) {
+      const size_t bytes = (random() % 8 == 0 ? random() % (8 * kMiB) : random() % (2 * kMiB)) + 1;
+      if (blocks.size() < 12 && random() % 2 == 0) {
+        char *block = Alloc(bytes, HZ4_PAGE_BYTES << random() % 6);
+        if (block == nullptr) ++refused;
+        else blocks.push_back(block);
+      } else if (!blocks.empty()) {
+        char *&block = blocks[random() % blocks.size()];
+        const size_t old = SpanOf(block)->bytes;
+        ASSERT_EQ(block[0], 'a');
+        ASSERT_EQ(block[old - 1], 'z');
+        if (random() % 2 == 0) {
+          auto *resized = static_cast<char *>(hz4_large_resize(SpanOf(block), bytes));
+          if (resized != nullptr) {
+            block = resized;
+            ASSERT_GE(SpanOf(block)->bytes, bytes);
+            ASSERT_EQ(block[0], 'a');
+            ASSERT_TRUE(SpanOf(block)->bytes < old || block[old - 1] == 'z');
+          }
+          block[SpanOf(block)->bytes - 1] = 'z';
+        } else {
+          Free(block);
+          block = blocks.back();
+          blocks.pop_back();
+        }
+      }
+      if (i % 50 == 0) hz4_large_check();
+    }
+    EXPECT_TRUE(n != 1 || refused > 0);
+    for (char *block : blocks) Free(block);
+  }
+}
+
+TEST_F(Large, ThreadsShareIt) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([t] {
+      std::mt19937_64 random(t);
+      std::vector<char *> mine;
+      for (int i = 0; i < 400; ++i) {
+        if (mine.size() < 6 && random() % 2 == 0) {
+          char *block = Alloc(random() % (3 * kMiB) + 1);
+          ASSERT_NE(block, nullptr);
+          block[1] = static_cast<char>(t);
+          mine.push_back(block);
+        } else if (!mine.empty()) {
+          ASSERT_EQ(mine.back()[1], static_cast<char>(t));
+          Free(mine.back());
+          mine.pop_back();
+        }
+        if (i % 100 == 0) hz4_large_check();
+      }
+      for (char *block : mine) Free(block);
+    });
+  }
+  for (std::thread &thread : threads) thread.join();
+}
+
+}  // namespace

@@ -1,0 +1,286 @@
+// lock: mutual exclusion, the fork gate for threads that sleep already and for those that come later, and the ranks.
+//
+// A thread that is never woken hangs its test: there is nothing to time.
+#include "hz4/lock.h"
+
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+namespace {
+
+constexpr int kErrno = 4321;  // no call sets it
+
+struct Lock : hz4_lock {
+  explicit Lock(hz4_lock_rank of_rank) {
+    state = 0;
+    rank = static_cast<uint8_t>(of_rank);
+  }
+};
+
+void JoinAll(std::vector<std::thread> &threads) {
+  for (std::thread &thread : threads) thread.join();
+}
+
+TEST(Lock, OneThreadAtATime) {
+  Lock lock(HZ4_RANK_TEST);
+  constexpr int kThreads = 4, kRounds = 50000;
+  int inside = 0, total = 0;  // plain: the lock is what makes them safe
+  std::atomic<int> violations{0}, lost_errno{0}, turned_away{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      errno = kErrno;
+      for (int i = 0; i < kRounds; ++i) {
+        if ((i + t) % 2 == 0) hz4_lock_acquire(&lock);
+        else if (!hz4_lock_enter(&lock)) ++turned_away;
+        if (++inside != 1) ++violations;
+        // Now and then long enough for the others to spin out and sleep.
+        if (i % 1000 == 0) sched_yield();
+        ++total;
+        --inside;
+        hz4_lock_release(&lock);
+        if (errno != kErrno) ++lost_errno;
+      }
+    });
+  }
+  JoinAll(threads);
+  EXPECT_EQ(turned_away.load(), 0) << "enter gave up though nobody forks";
+  EXPECT_EQ(violations.load(), 0);
+  EXPECT_EQ(total, kThreads * kRounds);
+  EXPECT_EQ(lost_errno.load(), 0);
+}
+
+TEST(Lock, ReleaseWakesASleeper) {
+  Lock lock(HZ4_RANK_TEST);
+  const uint32_t free_state = lock.state;
+  hz4_lock_acquire(&lock);
+  const uint32_t taken_state = lock.state;
+  EXPECT_NE(taken_state, free_state);
+  int value = 0;
+  std::thread sleeper([&] {
+    EXPECT_TRUE(hz4_lock_enter(&lock));
+    EXPECT_EQ(value, 1);
+    hz4_lock_release(&lock);
+  });
+  // The waiter says that it is about to sleep by changing the state.
+  while (lock.state == taken_state) sched_yield();
+  value = 1;
+  hz4_lock_release(&lock);
+  sleeper.join();
+  EXPECT_EQ(lock.state.load(), free_state);
+}
+
+// The beginning of a fork, as far as one lock is concerned.
+void ForkAcquire(hz4_lock *lock) {
+  hz4_lock_fork_begin();
+  hz4_lock_fork_acquire(lock);
+}
+
+TEST(ForkGate, EnterGivesUpAndReleaseOpensAgain) {
+  Lock lock(HZ4_RANK_TEST);
+  ForkAcquire(&lock);
+  errno = kErrno;
+  EXPECT_FALSE(hz4_lock_enter(&lock)) << "the thread that forks is itself turned away";
+  std::thread([&] {
+    errno = kErrno;
+    EXPECT_FALSE(hz4_lock_enter(&lock)) << "after a moment";
+    EXPECT_FALSE(hz4_lock_enter(&lock)) << "at once";
+    EXPECT_EQ(errno, kErrno);
+  }).join();
+  hz4_lock_fork_release(&lock);
+  EXPECT_TRUE(hz4_lock_enter(&lock));
+  hz4_lock_release(&lock);
+  EXPECT_EQ(errno, kErrno);
+}
+
+// The thread that forks holds all locks itself, so it must not wait for them, not even for a moment: it does not sleep.
+TEST(ForkGate, TheForkingThreadIsTurnedAwayAtOnce) {
+  Lock lock(HZ4_RANK_TEST);
+  for (int round = 0; round < 3; ++round) {
+    ForkAcquire(&lock);
+    rusage before, after;
+    getrusage(RUSAGE_THREAD, &before);
+    for (int i = 0; i < 20; ++i) EXPECT_FALSE(hz4_lock_enter(&lock));
+    getrusage(RUSAGE_THREAD, &after);
+    hz4_lock_fork_release(&lock);
+    EXPECT_EQ(after.ru_nvcsw, before.ru_nvcsw);
+  }
+}
+
+// The holder lets go only when a waiter has announced its sleep. From then on every waiter takes the lock again and
+// again until it is turned away; so fork always finds some asleep, and all have to come back while fork still holds.
+TEST(ForkGate, SleepersAreTurnedAway) {
+  for (int round = 0; round < 60; ++round) {
+    Lock lock(HZ4_RANK_TEST);
+    hz4_lock_acquire(&lock);
+    const uint32_t taken_state = lock.state;
+    std::vector<std::thread> waiters;
+    int inside = 0;
+    std::atomic<int> turned_away{0}, violations{0};
+    for (int i = 0; i < 3; ++i) {
+      waiters.emplace_back([&] {
+        while (hz4_lock_enter(&lock)) {
+          if (++inside != 1) ++violations;
+          sched_yield();
+          --inside;
+          hz4_lock_release(&lock);
+        }
+        ++turned_away;
+      });
+    }
+    while (lock.state == taken_state) sched_yield();
+    std::atomic<bool> all_back{false};
+    std::thread forker([&] {
+      ForkAcquire(&lock);
+      if (inside != 0) ++violations;
+      while (!all_back) sched_yield();
+      hz4_lock_fork_release(&lock);
+    });
+    hz4_lock_release(&lock);
+    JoinAll(waiters);
+    all_back = true;
+    forker.join();
+    EXPECT_EQ(turned_away.load(), 3);
+    ASSERT_EQ(violations.load(), 0);
+    EXPECT_TRUE(hz4_lock_enter(&lock));
+    hz4_lock_release(&lock);
+  }
+}
+
+TEST(ForkGate, AcquireWaits) {
+  for (int round = 0; round < 100; ++round) {
+    Lock lock(HZ4_RANK_TEST);
+    ForkAcquire(&lock);
+    int value = 0;
+    std::atomic<int> started{0};
+    std::vector<std::thread> waiters;
+    for (int i = 0; i < 2; ++i) {
+      waiters.emplace_back([&] {
+        ++started;
+        hz4_lock_acquire(&lock);
+        EXPECT_GE(value, 1) << "acquire did not wait for fork";
+        ++value;
+        hz4_lock_release(&lock);
+      });
+    }
+    while (started != 2) sched_yield();
+    for (int i = 0; i < round; ++i) sched_yield();  // in some rounds they sleep by now, in others not yet
+    value = 1;
+    hz4_lock_fork_release(&lock);
+    JoinAll(waiters);
+    EXPECT_EQ(value, 3);
+  }
+}
+
+TEST(ForkGate, ForkWaitsForTheHolder) {
+  Lock lock(HZ4_RANK_TEST);
+  hz4_lock_acquire(&lock);
+  const uint32_t taken_state = lock.state;
+  int value = 0;
+  std::thread forker([&] {
+    ForkAcquire(&lock);
+    EXPECT_EQ(value, 1);
+    hz4_lock_fork_release(&lock);
+  });
+  while (lock.state == taken_state) sched_yield();
+  value = 1;
+  hz4_lock_release(&lock);
+  forker.join();
+  EXPECT_TRUE(hz4_lock_enter(&lock));
+  hz4_lock_release(&lock);
+}
+
+TEST(ForkGate, ForkHoldsManyOfOneRank) {
+  Lock locks[] = {Lock(HZ4_RANK_MID), Lock(HZ4_RANK_MID), Lock(HZ4_RANK_LARGE)};
+  hz4_lock_fork_begin();
+  for (Lock &lock : locks) hz4_lock_fork_acquire(&lock);
+  for (Lock &lock : locks) EXPECT_FALSE(hz4_lock_enter(&lock));
+  for (Lock &lock : locks) hz4_lock_fork_release(&lock);
+  for (Lock &lock : locks) {
+    EXPECT_TRUE(hz4_lock_enter(&lock));
+    hz4_lock_release(&lock);
+  }
+}
+
+TEST(ForkGate, ResetFreesTheLockInAChild) {
+  Lock lock(HZ4_RANK_TEST);
+  ForkAcquire(&lock);
+  const pid_t child = fork();
+  if (child == 0) {
+    hz4_lock_fork_reset(&lock);
+    if (!hz4_lock_enter(&lock)) _exit(1);
+    hz4_lock_release(&lock);
+    _exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_FALSE(hz4_lock_enter(&lock)) << "the parent's lock is still fork's";
+  hz4_lock_fork_release(&lock);
+}
+
+// Threads that come and go at the gate while another forks again and again. What the gate lets through excludes fork.
+TEST(ForkGate, HoldsUnderChurn) {
+  Lock lock(HZ4_RANK_TEST);
+  constexpr int kForks = 2000;
+  int inside = 0;
+  std::atomic<bool> done{false};
+  std::atomic<int> violations{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&, t] {
+      while (!done) {
+        if (t == 0) hz4_lock_acquire(&lock);
+        else if (!hz4_lock_enter(&lock)) continue;
+        if (++inside != 1) ++violations;
+        --inside;
+        hz4_lock_release(&lock);
+      }
+    });
+  }
+  for (int i = 0; i < kForks; ++i) {
+    ForkAcquire(&lock);
+    if (++inside != 1) ++violations;
+    if (i % 100 == 0) sched_yield();
+    --inside;
+    hz4_lock_fork_release(&lock);
+  }
+  done = true;
+  JoinAll(threads);
+  EXPECT_EQ(violations.load(), 0);
+}
+
+// ---- debug builds ----
+
+TEST(LockDeathTest, RanksRise) {
+  if (!HZ4_DEBUG) GTEST_SKIP() << "ranks are checked in debug builds only";
+  Lock low(HZ4_RANK_MID), same(HZ4_RANK_MID), high(HZ4_RANK_SEGMENT);
+  hz4_lock_acquire(&low);
+  hz4_lock_acquire(&high);
+  hz4_lock_release(&high);
+  EXPECT_DEATH(hz4_lock_acquire(&same), "hz4: assertion: locks are taken in rising rank\n");
+  hz4_lock_release(&low);
+  hz4_lock_acquire(&high);
+  EXPECT_DEATH(hz4_lock_enter(&low), "hz4: assertion: locks are taken in rising rank\n");
+  hz4_lock_release(&high);
+}
+
+TEST(LockDeathTest, AssertHeld) {
+  if (!HZ4_DEBUG) GTEST_SKIP() << "held locks are known in debug builds only";
+  Lock lock(HZ4_RANK_TEST);
+  EXPECT_DEATH(hz4_lock_assert_held(&lock), "hz4: assertion: ");
+  hz4_lock_acquire(&lock);
+  hz4_lock_assert_held(&lock);
+  hz4_lock_release(&lock);
+  EXPECT_DEATH(hz4_lock_assert_held(&lock), "hz4: assertion: ");
+}
+
+}  // namespace

@@ -1,0 +1,156 @@
+// How much Mid keeps: the depot's bound, the ebb, and the memory inside spans that go on living.
+#include <gtest/gtest.h>
+#include <string.h>
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include "hz4/mid.h"
+#include "hz4/os.h"
+#include "hz4/test_mid.h"
+
+namespace {
+
+using namespace hz4_test;
+
+using MidBounds = Mid;
+using OsStats = struct hz4_os_stats;
+
+// Whatever the program does, the depot holds at most a quarter of what is out, or an allowance of 1 MiB at most.
+TEST_F(MidBounds, DepotIsBounded) {
+  for (size_t bytes : {size_t{16}, size_t{64}, size_t{1024}, size_t{32768}, HZ4_CLASS_MAX_BYTES}) {
+    std::mt19937_64 random(7);
+    const uint32_t c = ClassOf(bytes);
+    const size_t many = bytes <= 64 ? 100000 : (16u << 20) / bytes;
+    const size_t allowance = HZ4_DEPOT_ALLOWANCE_BYTES / bytes;
+    uint64_t most = 0;
+    std::vector<void *> objects;
+    for (int wave = 0; wave < 4; ++wave) {
+      while (objects.size() < many) {
+        const std::vector<void *> more = Take(c, 200);
+        ASSERT_FALSE(more.empty());
+        objects.insert(objects.end(), more.begin(), more.end());
+      }
+      const size_t low = wave == 3 ? 0 : many / 3;
+      while (objects.size() > low) {
+        const size_t n = std::min<size_t>(objects.size(), random() % 100 + 1);
+        Give(c, {objects.end() - n, objects.end()});
+        objects.resize(objects.size() - n);
+        const Stats now = Now();
+        const size_t out = now.span_objects - now.free_objects;
+        // It follows its falling bound within a batch.
+        ASSERT_LE(now.depot_objects, std::min<size_t>(std::max(out / 4, allowance), HZ4_DEPOT_OBJECTS_MAX) + 100);
+        most = std::max(most, now.depot_objects);
+        if (random() % 4 == 0) {
+          const std::vector<void *> more = Take(c, 30);
+          objects.insert(objects.end(), more.begin(), more.end());
+        }
+      }
+      hz4_mid_check();
+    }
+    EXPECT_GT(most, 0u) << "it never held anything";
+    hz4_mid_trim();
+  }
+}
+
+// A depot that was too small, and then empty, learns to hold what goes to and fro.
+TEST_F(MidBounds, DepotGrowsForWhatComesBack) {
+  const uint32_t c = ClassOf(448);
+  const std::vector<void *> out = Take(c, 100);
+  for (int i = 0; i < 12; ++i) {
+    std::vector<void *> objects;
+    while (objects.size() < 60) {  // the depot's, the span's, another span's
+      const std::vector<void *> more = Take(c, static_cast<uint32_t>(60 - objects.size()));
+      objects.insert(objects.end(), more.begin(), more.end());
+    }
+    for (size_t given = 0; given < 60; given += 20) {
+      Give(c, {objects.begin() + given, objects.begin() + given + 20});
+    }
+    hz4_mid_check();
+  }
+  EXPECT_EQ(Now().depot_objects, 60u) << "a quarter of what is out would be 40";
+  Give(c, out);
+}
+
+TEST_F(MidBounds, ObjectsThatComeHomeMakeAnEbb) {
+  for (size_t bytes : {size_t{64}, size_t{3072}, size_t{65536}}) {
+    const uint32_t c = ClassOf(bytes);
+    std::vector<void *> objects;
+    while (objects.size() < 1000) {
+      const std::vector<void *> more = Take(c, 100);
+      objects.insert(objects.end(), more.begin(), more.end());
+    }
+    const uint32_t before = hz4_mid_take(c, nullptr, 0, 0, nullptr).ebbs;
+    uint32_t ebbs = before;
+    while (objects.size() > 20) {
+      const uint32_t now = Give(c, {objects.end() - 20, objects.end()}).ebbs;
+      objects.resize(objects.size() - 20);
+      if (now == ebbs) continue;
+      ebbs = now;
+      EXPECT_EQ(Now().depot_objects, 0u) << "an ebb empties the depot";
+    }
+    EXPECT_GE(ebbs, before + 3) << "1,000 objects fell to 20";
+    EXPECT_EQ(hz4_mid_take(c, nullptr, 0, 0, nullptr).ebbs, ebbs);
+    Give(c, objects);
+    hz4_mid_trim();
+  }
+}
+
+// Of spans that single objects keep, the rest of the memory goes back, and not a byte of the objects that stay.
+TEST_F(MidBounds, TrimPurgesAroundLiveObjects) {
+  std::mt19937_64 random(8);
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
+    const size_t bytes = hz4_class_bytes(c), in_a_span = hz4_class_table[c].span_objects;
+    size_t granule = hz4_os_page_bytes();
+    while (hz4_class_table[c].span_pages * HZ4_PAGE_BYTES / granule > 64) granule *= 2;
+    std::vector<void *> objects = Take(c, static_cast<uint32_t>(in_a_span));
+    ASSERT_EQ(objects.size(), in_a_span);
+    for (void *object : objects) memset(object, static_cast<int>(c), bytes);
+    std::shuffle(objects.begin(), objects.end(), random);
+    size_t keep = in_a_span > 64 ? 3 : 1;
+    for (int round = 0; round < 2; ++round) {
+      OsStats before, after;
+      hz4_os_stats(&before);
+      Give(c, {objects.begin() + keep, objects.end()});
+      hz4_mid_trim();
+      hz4_os_stats(&after);
+      ASSERT_EQ(after.failed_calls, before.failed_calls);
+      const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_PURGE];
+      hz4_mid_trim();
+      EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_PURGE], calls) << "what is purged is not purged again";
+      // Each object that stays keeps the granules that it shares, at both of its ends.
+      EXPECT_GE(after.purged_bytes - before.purged_bytes + keep * (bytes + 2 * granule), in_a_span * bytes) << bytes;
+      for (size_t i = 0; i < keep; ++i) {
+        const char *object = static_cast<char *>(objects[i]);
+        for (size_t at = 0; at < bytes; ++at) ASSERT_EQ(object[at], static_cast<char>(c)) << bytes << " at " << at;
+      }
+      // What is handed out again may be written to, and is purged again.
+      objects.resize(keep);
+      const std::vector<void *> more = Take(c, static_cast<uint32_t>(in_a_span - keep), 0);
+      ASSERT_EQ(more.size(), in_a_span - keep);
+      for (void *object : more) memset(object, static_cast<int>(c), bytes);
+      objects.insert(objects.end(), more.begin(), more.end());
+    }
+    Give(c, objects);
+    hz4_mid_trim();
+  }
+}
+
+TEST_F(MidBounds, DepotThatCannotGrowLeavesTheSpans) {
+  const uint32_t c = ClassOf(32);
+  std::vector<void *> objects;
+  while (objects.size() < 20000) {
+    const std::vector<void *> more = Take(c, 2000);
+    objects.insert(objects.end(), more.begin(), more.end());
+  }
+  hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;  // arrays of more than 8 KiB are mappings
+  for (size_t given = 0, n; given < objects.size(); given += n) {
+    n = std::min<size_t>(objects.size() - given, 2000);
+    Give(c, {objects.begin() + given, objects.begin() + given + n});
+  }
+  EXPECT_GT(hz4_sys_fake.failures[HZ4_SYS_MMAP], 0u);
+  hz4_mid_check();
+}
+
+}  // namespace

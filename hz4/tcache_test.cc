@@ -1,0 +1,222 @@
+// The thread cache over the hostile kernel: bins that grow and shrink, fork, no memory, and not an object lost.
+#include "hz4/tcache.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <random>
+#include <set>
+#include <vector>
+
+#include "hz4/test_tcache.h"
+
+namespace {
+
+using namespace hz4_test;
+
+TEST_F(Tcache, NoCacheIsEmptyAndFull) {
+  int object;
+  for (hz4_tcache *none : {&hz4_tcache_none, &hz4_tcache_ended}) {
+    EXPECT_FALSE(hz4_tcache_is_real(none));
+    for (size_t c = 0; c <= HZ4_CLASS_COUNT; ++c) {
+      EXPECT_EQ(hz4_tcache_pop(none, c), nullptr);
+      EXPECT_FALSE(hz4_tcache_push(none, c, &object));
+    }
+  }
+  EXPECT_EQ(hz4_tcache_current, &hz4_tcache_none);
+  Cache cache;
+  EXPECT_TRUE(hz4_tcache_is_real(cache.get()));
+  EXPECT_FALSE(hz4_tcache_push(cache.get(), 0, &object)) << "bin 0 is for what is no object";
+}
+
+TEST_F(Tcache, EveryClassComesAndGoes) {
+  Cache cache;
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
+    const std::vector<void *> objects = cache.MallocMany(c, 20);
+    EXPECT_EQ(std::set<void *>(objects.begin(), objects.end()).size(), 20u);
+    for (void *object : objects) ASSERT_EQ(hz4_pagemap_class(object), c);
+    cache.FreeAll(c, objects);
+    cache.Check();
+  }
+}
+
+TEST_F(Tcache, NewestFreedIsHandedOutFirst) {
+  Cache cache;
+  const uint32_t c = ClassOf(64);
+  const std::vector<void *> objects = cache.MallocMany(c, 3);
+  EXPECT_LT(objects[0], objects[1]);
+  EXPECT_LT(objects[1], objects[2]);
+  cache.FreeAll(c, objects);
+  EXPECT_EQ(cache.Malloc(c), objects[2]);
+  EXPECT_EQ(cache.Malloc(c), objects[1]);
+  EXPECT_EQ(cache.Malloc(c), objects[0]);
+  cache.FreeAll(c, objects);
+}
+
+// ---- the size of bins ----
+
+TEST_F(Tcache, BinsGrowWithUseToTheirLimit) {
+  for (size_t bytes : {size_t{16}, size_t{2048}, size_t{32768}, HZ4_CLASS_MAX_BYTES}) {
+    Cache cache;
+    const uint32_t c = ClassOf(bytes), most = hz4_class_table[c].bin_slots_max - 1;
+    const std::vector<void *> held = cache.MallocMany(c, most * 6);  // so that the waves are no ebbs
+    for (int i = 0; i < 60; ++i) {
+      cache.FreeAll(c, cache.MallocMany(c, most * 3));
+      ASSERT_LE(cache.Capacity(c), most);
+      cache.Check();
+    }
+    EXPECT_GE(cache.Capacity(c) * 2 + 1, most + 1) << bytes << ": it could have doubled";
+    EXPECT_GT(cache.Count(HZ4_COUNT_bin_grow), 1u);
+    cache.FreeAll(c, held);
+  }
+}
+
+TEST_F(Tcache, AThreadThatOnlyAllocatesHoldsLittle) {
+  for (size_t bytes : {size_t{16}, size_t{2048}, size_t{32768}, HZ4_CLASS_MAX_BYTES}) {
+    Cache allocates, frees;
+    const uint32_t c = ClassOf(bytes);
+    const std::vector<void *> objects = allocates.MallocMany(c, 1000);
+    frees.FreeAll(c, objects);
+    for (Cache *cache : {&allocates, &frees}) {
+      EXPECT_LE(cache->Capacity(c) * bytes, std::max(HZ4_BIN_ONE_WAY_BYTES, bytes)) << bytes;
+      EXPECT_GE(cache->Capacity(c), 1u);
+    }
+  }
+}
+
+TEST_F(Tcache, BudgetBoundsTheBins) {
+  for (size_t budget : {size_t{64} << 10, size_t{256} << 10, size_t{1} << 20}) {
+    hz4_tcache_set_budget(budget);
+    Cache cache;
+    std::mt19937_64 random(11);
+    for (int i = 0; i < 300; ++i) {
+      const auto c = static_cast<uint32_t>(random() % ClassOf(4096) + 1);
+      cache.FreeAll(c, cache.MallocMany(c, random() % 300));
+    }
+    cache.Check();
+    // The first few slots of each class are free of charge.
+    size_t first = 0;
+    for (uint32_t c = 1; c <= ClassOf(4096); ++c) first += (HZ4_BIN_SLOTS_MIN - 1) * hz4_class_bytes(c);
+    EXPECT_LE(cache.get()->capacity_bytes, budget + first);
+  }
+}
+
+TEST_F(Tcache, BinsInNeedTakeRoomFromIdleOnes) {
+  Cache cache;
+  const uint32_t idle = ClassOf(1024), busy = ClassOf(2048);
+  for (int i = 0; i < 40; ++i) cache.FreeAll(idle, cache.MallocMany(idle, 400));
+  const size_t before = cache.Capacity(idle);
+  ASSERT_GT(before, 100u);
+  hz4_tcache_set_budget(cache.get()->capacity_bytes + 20000);
+  for (int i = 0; i < 400; ++i) cache.FreeAll(busy, cache.MallocMany(busy, 400));
+  EXPECT_GT(cache.Count(HZ4_COUNT_bin_shrink), 0u);
+  EXPECT_LT(cache.Capacity(idle), before);
+  EXPECT_GT(cache.Capacity(busy), 15u);
+  cache.Check();
+}
+
+TEST_F(Tcache, AnEbbShrinksTheBin) {
+  Cache cache;
+  const uint32_t c = ClassOf(1024);
+  for (int i = 0; i < 40; ++i) cache.FreeAll(c, cache.MallocMany(c, 600));
+  const std::vector<void *> objects = cache.MallocMany(c, 20000);
+  const uint64_t shrunk = cache.Count(HZ4_COUNT_bin_shrink);
+  cache.FreeAll(c, objects);
+  EXPECT_GT(cache.Count(HZ4_COUNT_bin_shrink), shrunk);
+  EXPECT_LT(cache.Capacity(c), hz4_class_table[c].bin_slots_max / 2);
+  cache.Check();
+}
+
+// ---- fork, and no memory ----
+
+TEST_F(Tcache, WhatIsFreedWhileForkIsHeldBack) {
+  Cache cache;
+  const uint32_t c = ClassOf(128);
+  const std::vector<void *> objects = cache.MallocMany(c, 500);
+  hz4_mid_fork_prepare();
+  cache.FreeAll(c, objects);
+  std::vector<void *> kept;
+  while (void *object = hz4_tcache_pop(cache.get(), c)) kept.push_back(object);
+  EXPECT_LT(kept.size(), 500u);
+  EXPECT_EQ(cache.Malloc(c), nullptr) << "Mid is fork's";
+  cache.FreeAll(c, kept);
+  hz4_mid_fork_parent();
+  hz4_mid_trim();
+  EXPECT_GT(MidNow().spans, 0u);
+  hz4_tcache_settle();  // and TearDown finds every span at home
+}
+
+TEST_F(Tcache, AnAbandonedCacheLosesItsBinsButNotItsInbox) {
+  Cache owner, other;
+  const uint32_t c = ClassOf(16384);
+  const std::vector<void *> objects = owner.MallocMany(c, 200);
+  other.FreeAll(c, {objects.begin(), objects.begin() + 80});
+  ASSERT_GT(owner.Waiting(c), 0u);
+  hz4_tcache_trim(owner.get());  // so that nothing is lost: TearDown counts
+  owner.Abandon();
+  EXPECT_EQ(owner.get()->inbox[c].word, HZ4_INBOX_CLOSED);
+  EXPECT_EQ(owner.Capacity(c), 0u);
+  other.FreeAll(c, {objects.begin() + 80, objects.end()});
+}
+
+TEST_F(Tcache, NoMemory) {
+  std::vector<std::pair<void *, size_t>> meta;
+  Cache cache, empty;
+  const std::vector<void *> objects = cache.MallocMany(40, 300);
+  hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;
+  for (size_t bytes = HZ4_META_MAX_BYTES; bytes > 0; bytes -= HZ4_META_UNIT) {
+    while (void *block = hz4_meta_alloc(bytes)) meta.emplace_back(block, bytes);
+  }
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
+    EXPECT_TRUE(c == 40 || empty.Malloc(c) == nullptr) << c;
+    empty.Check();
+  }
+  empty.FreeAll(40, objects);  // without a bin, without a batch node: straight to Mid
+  EXPECT_EQ(empty.Capacity(40), 0u);
+  for (auto &[block, bytes] : meta) hz4_meta_free(block, bytes);
+  hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 0;
+  empty.FreeAll(1, empty.MallocMany(1, 10));
+  EXPECT_GT(empty.Capacity(1), 0u);
+}
+
+// ---- random traffic ----
+
+TEST_F(Tcache, RandomTrafficOfThreeCaches) {
+  std::mt19937_64 random(12);
+  for (uint64_t n : {0, 2, 5}) {
+    hz4_tcache_set_budget(n == 2 ? 100000 : HZ4_TCACHE_BYTES_MAX);
+    for (int call = 0; call < HZ4_SYS_CALLS; ++call) hz4_sys_fake.fail_every[call] = n;
+    std::array<Cache, 3> caches;
+    const uint32_t classes[] = {1, 9, ClassOf(300), ClassOf(3000), ClassOf(50000), HZ4_CLASS_COUNT};
+    std::vector<void *> live[6];
+    std::set<void *> all;
+    for (int i = 0; i < 3000; ++i) {
+      Cache &cache = caches[random() % 3];
+      const size_t k = random() % 6, many = random() % 100 + 1;
+      const bool full = all.size() > 5000 || live[k].size() * hz4_class_bytes(classes[k]) > (8u << 20);
+      for (size_t j = 0; j < many; ++j) {
+        if (!full && i % 7 < 4) {
+          void *object = cache.Malloc(classes[k]);
+          if (object == nullptr) continue;
+          ASSERT_TRUE(all.insert(object).second) << "handed out twice";
+          live[k].push_back(object);
+        } else if (!live[k].empty()) {
+          std::swap(live[k][random() % live[k].size()], live[k].back());
+          all.erase(live[k].back());
+          cache.Free(classes[k], live[k].back());
+          live[k].pop_back();
+        }
+      }
+      if (cache.Held(classes[k]) == 0) hz4_tcache_steal(cache.get(), caches[random() % 3].get(), classes[k]);
+      if (random() % 200 == 0) hz4_tcache_trim(cache.get());
+      if (i % 50 == 0) {
+        for (Cache &each : caches) each.Check();
+        hz4_mid_check();
+      }
+    }
+    for (size_t k = 0; k < 6; ++k) caches[k % 3].FreeAll(classes[k], live[k]);
+  }
+}
+
+}  // namespace
