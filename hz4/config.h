@@ -98,8 +98,8 @@
 // A fall by less than both of these is no ebb.
 #define HZ4_EBB_OBJECTS_MIN 32
 #define HZ4_EBB_BYTES_MIN ((size_t)256 << 10)
-// Ebbs in a row until free memory inside spans is purged (1/2^this of the most is still out), or objects still out. At the first ebb guard at
-// 16 threads ran at 0.6 of the speed, for the rings' backlog swings by more than half.
+// Ebbs in a row until free memory inside spans is purged (1/2^this of the most is still out), or objects still out. At
+// the first ebb guard at 16 threads ran at 0.6 of the speed, for the rings' backlog swings by more than half.
 #define HZ4_EBBS_TO_PURGE 4
 #define HZ4_EBB_REST_OBJECTS 32
 // Pointers in a depot's first array.

@@ -5,10 +5,10 @@
 //
 // The fork gate. fork must copy a consistent heap, so the forking thread holds every hz4 lock across it. Inside fork
 // glibc takes locks of its own (stdio's list, the name service's), whose holders may be waiting for memory. So no
-// thread may wait for a lock that fork holds: after a moment hz4_lock_enter gives up (once a fork: then at once), and its caller falls back to a path without
-// locks (a mapping of its own for malloc, the orphan inbox for free). Only a thread that holds no hz4 lock can meet a
-// lock of fork's: fork takes them in rank order, so while anybody holds a lock of a lower rank, fork has not come to the
-// higher ones. Inner acquisitions therefore never give up.
+// thread waits for long for a lock that fork holds: after a moment (once a fork; then at once) hz4_lock_enter gives up,
+// and its caller falls back to a way without locks: a mapping of its own for malloc, a holding place for free. Only a
+// thread that holds no hz4 lock can meet a lock of fork's: fork takes them in rank order, so while anybody holds a lock
+// of a lower rank, fork has not come to the higher ones. Inner acquisitions therefore never give up.
 #ifndef HZ4_LOCK_H_
 #define HZ4_LOCK_H_
 

@@ -18,7 +18,7 @@ void *hz4_meta_alloc(size_t bytes);
 // `bytes` as given to hz4_meta_alloc. Never fails, never waits for fork.
 void hz4_meta_free(void *block, size_t bytes);
 
-// Bytes mapped for metadata, and of these the bytes in use.
+// Bytes mapped for blocks of up to HZ4_META_MAX_BYTES, and of these the bytes in use.
 struct hz4_meta_stats {
   uint64_t mapped_bytes, used_bytes;
 };

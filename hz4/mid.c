@@ -16,7 +16,7 @@ struct mid_class {
   // under lock
   uint32_t depot_count, depot_slots;
   uint32_t allowance;  // objects the depot may hold, however few are out
-  uint32_t ebbs;       // how often the class has ebbed
+  _Atomic(uint32_t) ebbs;  // how often the class has ebbed; read by anybody
   bool spilled;        // objects went past the full depot since the allowance was raised
   void **depot;
   struct hz4_span *partial[HZ4_MID_BUCKETS];  // spans with free objects; bucket 0 has the fullest
@@ -286,7 +286,7 @@ static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
   if (fall < HZ4_EBB_OBJECTS_MIN && fall * hz4_class_bytes(size_class) < HZ4_EBB_BYTES_MIN) return 0;
   mid->high_water = mid->low_water = out;
   mid->allowance /= 2;
-  ++mid->ebbs;
+  hz4_store_relaxed(&mid->ebbs, hz4_load_relaxed(&mid->ebbs) + 1);
   uint32_t closed = drain_depot_locked(mid, size_class, 0);
   // Not at the first ebbs, unless little is left: a program whose use swings would pay for the same pages time and again.
   ++mid->ebb_run;
@@ -322,7 +322,7 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
     result.objects += take_from_span_locked(mid, span, out + result.objects, want - result.objects);
   }
   note_rise_locked(mid);
-  result.ebbs = mid->ebbs;
+  result.ebbs = hz4_load_relaxed(&mid->ebbs);
   hz4_lock_release(&mid->lock);
   return result;
 }
@@ -345,7 +345,7 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
     result.spans_closed += note_ebb_locked(mid, size_class);
   }
   result.objects = count;
-  result.ebbs = mid->ebbs;
+  result.ebbs = hz4_load_relaxed(&mid->ebbs);
   hz4_lock_release(&mid->lock);
   return result;
 }
@@ -353,6 +353,10 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
 void *hz4_mid_owner(const void *object) {
   struct hz4_span *span = hz4_pagemap_span(object);
   return span != NULL ? hz4_load_relaxed(&span->owner) : NULL;
+}
+
+uint32_t hz4_mid_ebbs(uint32_t size_class) {
+  return hz4_load_relaxed(&classes[size_class].ebbs);
 }
 
 bool hz4_mid_trim(void) {

@@ -39,6 +39,9 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
 // The owner noted on the object's span, or NULL. A hint.
 void *hz4_mid_owner(const void *object);
 
+// The class's count of ebbs now.
+uint32_t hz4_mid_ebbs(uint32_t size_class);
+
 // Empties all depots into their spans. True when a span went back to its segment.
 bool hz4_mid_trim(void);
 

@@ -57,10 +57,11 @@ static void *map_aligned(size_t bytes, size_t align) {
   char *base = map(NULL, bytes);
   if (base == NULL || hz4_is_aligned(base, align)) return base;
   void *below = (void *)((uintptr_t)base & ~(align - 1));
-  if (!unmap(base, bytes)) return NULL;
+  unmap(base, bytes);  // where that fails, addresses are lost, and nothing else
   base = map(below, bytes);
   if (base == NULL || hz4_is_aligned(base, align)) return base;
-  return unmap(base, bytes) ? map_and_trim(bytes, align) : NULL;
+  unmap(base, bytes);
+  return map_and_trim(bytes, align);
 }
 
 void *hz4_os_map(size_t bytes, size_t align) {

@@ -27,9 +27,8 @@ bool hz4_os_purge(void *base, size_t bytes);
 bool hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes);
 
 // Moves a mapping's pages, without copying them, over the mapping [to, to + to_bytes), to_bytes >= bytes; what exceeds
-// the old size reads as zero. True: the old addresses are gone. False: the block has not changed, but `to` is lost: Linux
-// may have unmapped it before it failed (until 6.17 it does so where the block's pages differ, after an mprotect), and
-// then it is anybody's. Where it has not, lost are only addresses.
+// the old size reads as zero. True: the old addresses are gone. False: the block has not changed, but `to` is lost: a
+// kernel may have unmapped it before it failed, and then it is anybody's. Where it has not, lost are only addresses.
 bool hz4_os_move(void *base, size_t bytes, void *to, size_t to_bytes);
 
 // Bytes mapped now and at most, and calls made so far.

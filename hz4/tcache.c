@@ -190,7 +190,10 @@ static bool lengthen(struct hz4_tcache *cache, uint32_t size_class) {
   void **old = bin->slots;
   uint32_t old_length = bin->length, have = held(cache, size_class), room = capacity(cache, size_class);
   if (old != NULL) memcpy(slots, old, (have + 1) * sizeof(void *));
-  if (old == NULL) bin->refill = 1;
+  if (old == NULL) {
+    bin->refill = 1;
+    bin->ebbs = (uint8_t)hz4_mid_ebbs(size_class);
+  }
   bin->slots = slots;
   bin->length = (uint16_t)length;
   cache->top[size_class] = slots + have;
@@ -237,8 +240,10 @@ static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
   if (bin->slots != NULL && ++bin->events < HZ4_BIN_GROW_AFTER) return;
   bin->events = 0;
   uint32_t room = capacity(cache, size_class);
+  uint32_t most = hz4_class_table[size_class].bin_slots_max - 1;
   uint32_t wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
-  if (wanted >= hz4_class_table[size_class].bin_slots_max) return;
+  if (wanted > most) wanted = most;
+  if (wanted <= room) return;
   bool both = bin->missed && bin->overflowed;
   if (!both && room != 0 && wanted * hz4_class_bytes(size_class) > HZ4_BIN_ONE_WAY_BYTES) return;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
