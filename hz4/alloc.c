@@ -228,7 +228,9 @@ bool hz4_alloc_trim(size_t pad) {
   hz4_thread_trim();
   hz4_mid_trim();
   bool any = hz4_large_trim();
-  return hz4_segment_purge(pad) || any;
+  any |= hz4_segment_purge(pad);
+  if (pad == 0) any |= hz4_segment_unmap_free();
+  return any;
 }
 
 void hz4_alloc_check(void) {

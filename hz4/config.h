@@ -62,8 +62,6 @@
 #define HZ4_BIN_MAX_BYTES ((size_t)2 << 20)
 // A bin that is only ever found empty, or only ever found full, grows up to this.
 #define HZ4_BIN_ONE_WAY_BYTES ((size_t)128 << 10)
-// A bin grows at every second miss or overflow: a thread that allocates once does not pay for many.
-#define HZ4_BIN_GROW_AFTER 2
 // A refill that must open fresh memory takes at most this much, so as not to spread over pages nobody needs yet.
 #define HZ4_REFILL_FRESH_BYTES ((size_t)64 << 10)
 // How many bins are looked at for one to shrink, when as many bins in need found the budget spent.

@@ -14,7 +14,7 @@ extern "C" {
 // X(field, environment variable, default, least, greatest, meaning)
 #define HZ4_OPTION_TABLE(X)                                                                                       \
   X(stats, "HZ4_STATS", 0, 0, 2, "print statistics on stderr at exit: 1 as lines, 2 as JSON")                       \
-  X(tcache_kib, "HZ4_TCACHE_KIB", 262144, 0, 16777216, "KiB that all thread caches together may hold")               \
+  X(tcache_kib, "HZ4_TCACHE_KIB", 524288, 0, 16777216, "KiB that all thread caches together may hold")               \
   X(dirty_kib, "HZ4_DIRTY_KIB", 4096, 0, 16777216, "KiB of free pages kept from the system, whatever is in use")    \
   X(dirty_shift, "HZ4_DIRTY_SHIFT", 4, 0, 63, "free pages kept besides: bytes in use / 2^this")                     \
   X(harden, "HZ4_HARDEN", 0, 0, 1, "check every free at once, at the price of a lock for each malloc and free: 1 yes") \

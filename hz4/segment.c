@@ -240,6 +240,21 @@ bool hz4_segment_purge(size_t keep_bytes) {
   return any;
 }
 
+bool hz4_segment_unmap_free(void) {
+  if (!hz4_lock_enter(&lock)) return false;
+  bool any = false;
+  for (uint32_t n = 1; n <= HZ4_SEGMENT_PAGES_MAX; ++n) {
+    // One try for each: a segment that is dirty, or that the system does not take, goes to the list's end.
+    for (size_t tries = free_segments; tries != 0 && by_length[n] != NULL; --tries) {
+      struct hz4_segment *segment = by_length[n];
+      by_length[n] = segment->by_length.next;
+      if (segment->pages == n && segment->dirty == 0) any |= unmap_segment_locked(segment);
+    }
+  }
+  hz4_lock_release(&lock);
+  return any;
+}
+
 void hz4_segment_configure(size_t floor_bytes, unsigned shift) {
   floor_pages = floor_bytes >> HZ4_PAGE_SHIFT;
   share_shift = shift;

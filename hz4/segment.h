@@ -34,6 +34,9 @@ bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages);
 #define HZ4_SEGMENT_KEEP_LIMIT SIZE_MAX  // keep what the bound allows
 bool hz4_segment_purge(size_t keep_bytes);
 
+// Unmaps segments that are wholly free and clean: their addresses are wanted. True when one went.
+bool hz4_segment_unmap_free(void);
+
 // Bounds for the dirty pages: limit = floor_bytes + used bytes >> share_shift. Set once, before threads.
 void hz4_segment_configure(size_t floor_bytes, unsigned share_shift);
 

@@ -229,16 +229,14 @@ static uint32_t first_capacity(uint32_t size_class) {
   return objects < HZ4_BIN_SLOTS_MIN ? (uint32_t)objects : HZ4_BIN_SLOTS_MIN - 1;
 }
 
-// Called at each miss and each overflow. Makes the bin larger if that has happened often, and the budget allows. A bin
-// that only misses or only overflows (a thread that only allocates, or only frees) gains nothing from holding more
-// than a batch: beyond that, each doubling takes a miss and an overflow.
+// Called at each miss and each overflow. Makes the bin larger, if its class and the budget allow. A bin that only misses
+// or only overflows (a thread that only allocates, or only frees) gains nothing from holding more than a batch: beyond
+// that, each doubling takes a miss and an overflow.
 static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
   struct hz4_bin *bin = &cache->bins[size_class];
   bin->active = true;
   if (missed) bin->missed = true;
   else bin->overflowed = true;
-  if (bin->slots != NULL && ++bin->events < HZ4_BIN_GROW_AFTER) return;
-  bin->events = 0;
   uint32_t room = capacity(cache, size_class);
   uint32_t most = hz4_class_table[size_class].bin_slots_max - 1;
   uint32_t wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;

@@ -27,7 +27,6 @@ struct hz4_bin {
   void **slots;     // NULL: no array
   uint16_t length;  // slots in the array, the NULL one included; a power of two
   uint16_t refill;  // objects that the next refill asks for: doubles, so that a thread that needs one gets one
-  uint8_t events;   // misses and overflows since the bin was last considered for growth
   uint8_t ebbs;     // Mid's count of ebbs, as last heard
   bool missed : 1;      // found empty since it grew
   bool overflowed : 1;  // found full since it grew
