@@ -184,7 +184,8 @@ static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *sp
     span->free_bits[word] = bits;
     uint64_t gone = had & ~bits;
     if (HZ4_UNLIKELY(span->purged != 0) && gone != 0) {
-      note_touched_locked(span, word * 64 + (uint32_t)__builtin_ctzll(gone), word * 64 + 63 - (uint32_t)__builtin_clzll(gone));
+      uint32_t first = (uint32_t)__builtin_ctzll(gone), last = 63 - (uint32_t)__builtin_clzll(gone);
+      note_touched_locked(span, word * 64 + first, word * 64 + last);
     }
     if (bits != 0) break;
   }

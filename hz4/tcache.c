@@ -397,7 +397,7 @@ void hz4_tcache_check(const struct hz4_tcache *cache) {
   for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
     const struct hz4_bin *bin = &cache->bins[c];
     if (bin->slots == NULL) {
-      HZ4_CHECK(cache->top[c] == no_slots && cache->limit[c] == no_slots, "tcache: a bin without an array holds something");
+      HZ4_CHECK(cache->top[c] == no_slots && cache->limit[c] == no_slots, "tcache: no array, yet not empty");
       continue;
     }
     HZ4_CHECK(bin->slots[0] == NULL, "tcache: slot 0 is not NULL");
