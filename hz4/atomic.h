@@ -35,6 +35,8 @@ using std::memory_order_release;
 #define hz4_fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
 
 // On failure *expected is what was seen, loaded relaxed.
+#define hz4_cas_weak_relaxed(p, expected, v) \
+  atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed, memory_order_relaxed)
 #define hz4_cas_weak_release(p, expected, v) \
   atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release, memory_order_relaxed)
 #define hz4_cas_strong_acquire(p, expected, v) \

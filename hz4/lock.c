@@ -79,7 +79,7 @@ static bool acquire_slow(struct hz4_lock *lock, bool gated) {
       if (try_acquire(lock, CONTENDED)) return true;
     } else if (seen == FORKED && gated) {
       if (!fork_may_end_soon(lock)) return false;
-    } else if (seen != TAKEN || hz4_cas_weak_release(&lock->state, &seen, CONTENDED)) {
+    } else if (seen != TAKEN || hz4_cas_weak_relaxed(&lock->state, &seen, CONTENDED)) {
       futex(&lock->state, FUTEX_WAIT, seen == FORKED ? FORKED : CONTENDED, NULL);
     }
   }

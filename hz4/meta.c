@@ -91,7 +91,8 @@ static _Atomic(uintptr_t) spare_cursor;  // chunks are aligned to their size: th
 
 static void *alloc_without_lock(size_t units) {
   const size_t bytes = units * HZ4_META_UNIT, chunk_bytes = HZ4_META_CHUNK_MIN;
-  uintptr_t seen = hz4_load_relaxed(&spare_cursor);
+  // Acq_rel below: who installs a chunk publishes its fresh mapping to who cuts the next block from it.
+  uintptr_t seen = hz4_load_acquire(&spare_cursor);
   for (;;) {
     // Cursor 0, and a cursor at a chunk's very end, have no room. What a chunk's end is too small for is given up.
     size_t room = (0 - seen) % chunk_bytes;

@@ -12,7 +12,7 @@ static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_calls, purge
 static void note_mapped(size_t bytes) {
   uint64_t now = hz4_fetch_add_relaxed(&mapped_bytes, bytes) + bytes;
   uint64_t peak = hz4_load_relaxed(&peak_bytes);
-  while (now > peak && !hz4_cas_weak_release(&peak_bytes, &peak, now)) continue;
+  while (now > peak && !hz4_cas_weak_relaxed(&peak_bytes, &peak, now)) continue;
 }
 
 static bool note_result(bool done) {
