@@ -216,9 +216,12 @@ static void *move_mapped(struct hz4_span *span, size_t bytes) {
     hz4_os_unmap(to, bytes);
     return NULL;
   }
-  if (!hz4_os_move(span->base, span->bytes, to, bytes)) return NULL;  // `to` is not ours to unmap any more
+  hz4_pagemap_set(span->base, 1, NULL, 0);  // before: another thread may have the address right after the move
+  if (!hz4_os_move(span->base, span->bytes, to, bytes)) {
+    hz4_pagemap_set(span->base, 1, span, 0);
+    return NULL;  // `to` is not ours to unmap any more
+  }
   hz4_fetch_add_relaxed(&moved, 1);
-  hz4_pagemap_set(span->base, 1, NULL, 0);
   span->base = to;
   resized(span, bytes);
   hz4_pagemap_set(to, 1, span, 0);

@@ -247,6 +247,19 @@ TEST_F(Large, MovesWhereThereIsNone) {
   Free(grown);
 }
 
+// From the call on, another thread may get the old address: it must not be in the page map then, nor be cleared after.
+TEST_F(Large, AMovingBlockLeavesThePageMapBeforeItsAddress) {
+  static bool known;
+  known = true;
+  hz4_sys_fake.never_in_place = true;
+  hz4_sys_fake.before_move = [](void *base) { known = SpanOf(base) != nullptr; };
+  char *block = Alloc(2 * kMiB);
+  auto *grown = static_cast<char *>(hz4_large_resize(SpanOf(block), 5 * kMiB));
+  ASSERT_NE(grown, nullptr);
+  EXPECT_FALSE(known);
+  Free(grown);
+}
+
 TEST_F(Large, ResizeThatFailsChangesNothing) {
   for (uint64_t n : {1, 2}) {  // mremap never works; it works in place never, and then not for the move
     hz4_sys_fake_reset();
@@ -255,6 +268,7 @@ TEST_F(Large, ResizeThatFailsChangesNothing) {
     hz4_sys_fake.never_in_place = true;
     hz4_sys_fake.fail_every[HZ4_SYS_MREMAP] = n;
     EXPECT_EQ(hz4_large_resize(SpanOf(block), 5 * kMiB), nullptr);
+    ASSERT_NE(SpanOf(block), nullptr);
     EXPECT_EQ(SpanOf(block)->bytes, 2 * kMiB);
     EXPECT_EQ(block[0], 'a');
     EXPECT_EQ(block[2 * kMiB - 1], 'z');

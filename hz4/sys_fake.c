@@ -35,6 +35,7 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.high_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
   hz4_store_relaxed(&hz4_sys_fake.failure_unmaps_to, false);
+  hz4_sys_fake.before_move = NULL;
 }
 
 // ---- the ledger ----
@@ -186,6 +187,7 @@ static bool move_locked(void *base, size_t old_bytes, size_t new_bytes, void *to
     errno = EFAULT;
     return false;
   }
+  if (hz4_sys_fake.before_move != NULL) hz4_sys_fake.before_move(base);
   remove_range((uintptr_t)to, new_bytes);
   HZ4_CHECK(mremap(base, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to, "sys_fake: mremap failed");
   remove_range((uintptr_t)base, old_bytes);

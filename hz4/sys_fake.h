@@ -26,6 +26,7 @@ struct hz4_sys_fake {
   _Atomic(size_t) high_bytes;       // an mmap of this size gives an address above 48 bits, not to be touched; 0: none
   _Atomic(bool) never_in_place;     // mremap without a target does not grow
   _Atomic(bool) failure_unmaps_to;  // an mremap that fails has unmapped its target before, as Linux may
+  void (*before_move)(void *base);  // called before a mapping leaves `base`, by one thread; NULL: nothing is
   // counted
   _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];
   _Atomic(uint64_t) mapped_bytes;
