@@ -13,7 +13,7 @@ struct chunk {
 
 struct region {
   _Atomic(uint8_t) size_class[REGION_PAGES];
-  _Atomic(struct chunk *) chunk[REGION_CHUNKS];
+  _Atomic(void *) chunk[REGION_CHUNKS];  // struct chunk
 };
 
 // What regions without memory of ours share: never written, and so never more than addresses.
@@ -21,7 +21,7 @@ static _Atomic(uint8_t) zero_leaf[REGION_PAGES];
 
 _Atomic(uintptr_t) hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS] = {(uintptr_t)zero_leaf};
 
-static _Atomic(struct region *) regions[HZ4_PAGEMAP_REGIONS];
+static _Atomic(void *) regions[HZ4_PAGEMAP_REGIONS];  // struct region
 
 static size_t page_of(const void *ptr) {
   return (uintptr_t)ptr >> HZ4_PAGE_SHIFT;
@@ -51,11 +51,12 @@ static void *get_or_map(_Atomic(void *) *slot, size_t bytes) {
 static bool reserve_page(size_t page) {
   size_t index = page / REGION_PAGES;
   if (index >= HZ4_PAGEMAP_REGIONS) return false;
-  struct region *region = get_or_map((_Atomic(void *) *)&regions[index], sizeof(struct region));
+  struct region *region = get_or_map(&regions[index], sizeof(struct region));
   if (region == NULL) return false;
-  hz4_store_relaxed(&hz4_pagemap_leaf[index], biased(region->size_class, index));
+  // Release: publishes the leaf's zeros to hz4_pagemap_class.
+  hz4_store_release(&hz4_pagemap_leaf[index], biased(region->size_class, index));
   size_t chunk = page % REGION_PAGES / CHUNK_PAGES;
-  return get_or_map((_Atomic(void *) *)&region->chunk[chunk], sizeof(struct chunk)) != NULL;
+  return get_or_map(&region->chunk[chunk], sizeof(struct chunk)) != NULL;
 }
 
 bool hz4_pagemap_reserve(const void *base, size_t pages) {
