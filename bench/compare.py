@@ -31,30 +31,11 @@ import time
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, _HERE)
 import compare_stats  # noqa: E402
+from allocators import Parser, add_arguments, check_preload, choose, die, library, say  # noqa: E402
 
-COMPARATORS = {  # Debian's packages: libtcmalloc-minimal4, libjemalloc2, libmimalloc2.0
-    "glibc": None,
-    "tcmalloc": ["libtcmalloc_minimal.so.4"],
-    "jemalloc": ["libjemalloc.so.2"],
-    "mimalloc": ["libmimalloc.so.2.0", "libmimalloc.so.2"],
-}
 BENCHES = ("mt_remote", "malloc_args", "prodcons", "micro")
 # Settings of allocators that a reader of the results should know about.
 ENV_PREFIXES = ("HZ4_", "GLIBC_TUNABLES", "MALLOC_", "MIMALLOC_", "TCMALLOC_", "JE_MALLOC", "_RJEM")
-
-
-def die(status, message):
-    print("compare: " + message, file=sys.stderr)
-    sys.exit(status)
-
-
-def say(message):
-    print("compare: " + message, file=sys.stderr, flush=True)
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        die(2, message)
 
 
 def positive(text):
@@ -75,9 +56,7 @@ def parse(argv):
                     usage=argparse.SUPPRESS, allow_abbrev=False)
     add = parser.add_argument
     add("--rounds", type=positive, default=10, metavar="N", help="runs of each allocator (default 10)")
-    add("--peer", action="append", default=[], metavar="NAME=PATH", help="one more allocator; may be repeated")
-    add("--only", metavar="A,B", help="only these of hz4, glibc, tcmalloc, jemalloc, mimalloc; peers always run")
-    add("--hz4", metavar="PATH", help="the library to run as hz4 (default: //hz4:libhz4.so)")
+    add_arguments(parser)
     add("--ceiling", action=argparse.BooleanOptionalAction, help="the ceiling row (default: for mt_remote)")
     add("--retries", type=count, default=3, metavar="N", help="repetitions of an invalid run (default 3)")
     add("--timeout", type=positive, default=600, metavar="S", help="seconds for one run (default 600)")
@@ -105,55 +84,9 @@ def parse(argv):
     return options
 
 
-def library(label, path):
-    """The absolute path of a library that can be preloaded."""
-    path = os.path.abspath(path)
-    if not os.path.isfile(path):
-        die(2, "%s: no such file: %s" % (label, path))
-    if " " in path or ":" in path:
-        die(2, "%s: LD_PRELOAD cannot hold a path with a space or a colon: %s" % (label, path))
-    return path
-
-
-def find_comparator(files):
-    machine = platform.machine()
-    folders = ["/usr/lib/%s-linux-gnu" % machine, "/usr/lib64", "/usr/lib", "/usr/local/lib"]
-    return next((os.path.join(d, f) for f in files for d in folders if os.path.exists(os.path.join(d, f))), None)
-
-
 def choose_allocators(options):
     """{name: path of its library, None for glibc's own malloc}, as --only, --peer and --ceiling have it."""
-    peers = {}
-    for text in options.peer:
-        name, equals, path = text.partition("=")
-        if not name or not equals or not path:
-            die(2, "--peer '%s' is not NAME=PATH" % text)
-        if name in peers or name in COMPARATORS or name in (compare_stats.SUBJECT, compare_stats.CEILING):
-            die(2, "--peer %s: the name is taken" % name)
-        peers[name] = library("--peer " + name, path)
-    known = [compare_stats.SUBJECT, *COMPARATORS, *peers]
-    wanted = options.only.split(",") if options.only else known
-    for name in wanted:
-        if name not in known:
-            die(2, "--only: unknown allocator '%s'; known: %s" % (name, ", ".join(known)))
-
-    chosen = {}
-    for name in [n for n in known if n in wanted or n in peers]:
-        if name == compare_stats.SUBJECT:
-            default = os.path.join(options.bin_dir, "..", "hz4", "libhz4.so")
-            chosen[name] = library("hz4", options.hz4 or default)
-        elif name in peers:
-            chosen[name] = peers[name]
-        elif COMPARATORS[name] is None:
-            chosen[name] = None
-        else:
-            path = find_comparator(COMPARATORS[name])
-            if path is None and options.only:
-                die(2, "%s is not installed" % name)
-            if path is None:
-                say("%s is not installed, and is left out" % name)
-            else:
-                chosen[name] = path
+    chosen = choose(options, os.path.join(options.bin_dir, "..", "hz4", "libhz4.so"))
     if options.ceiling:
         chosen[compare_stats.CEILING] = library("ceiling", os.path.join(options.bin_dir, "libbump.so"))
     return chosen
@@ -172,15 +105,6 @@ def from_google_benchmark(data):
         "cases": {b["name"]: b["real_time"] * to_ns[b["time_unit"]] for b in runs},
         "malloc": data["context"].get("malloc", "?"),
     }
-
-
-def check_preload(name, path, used):
-    if path is None:
-        as_wished = os.path.basename(used).startswith(("libc.so", "libc-", "ld-musl"))
-    else:
-        as_wished = os.path.realpath(used) == os.path.realpath(path)
-    if not as_wished:
-        die(1, "%s: the preload of %s had no effect: malloc is %s's" % (name, path or "nothing", used))
 
 
 def run_once(options, name, path):
