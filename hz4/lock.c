@@ -13,9 +13,8 @@
 // FORKED is only ever set and cleared by fork; no waiter overwrites it.
 enum { FREE = 0, TAKEN = 1, CONTENDED = 2, FORKED = 3 };
 
-// Counts forks. A thread that has waited for the fork of this number in vain does not wait for it again.
-static _Atomic(uint32_t) fork_number;
-static __thread uint32_t fork_waited_for __attribute__((tls_model("initial-exec")));
+// This thread is the one that forks.
+static __thread bool forking __attribute__((tls_model("initial-exec")));
 
 // Debug builds: bit r is set while this thread holds a lock of rank r.
 static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
@@ -53,14 +52,10 @@ static bool try_acquire(struct hz4_lock *lock, uint32_t taken) {
   return hz4_cas_strong_acquire(&lock->state, &expected, taken);
 }
 
-// Fork holds the lock, and mostly for a moment only: so wait for a moment. True: look again.
-static bool fork_may_end_soon(struct hz4_lock *lock) {
-  uint32_t number = hz4_load_relaxed(&fork_number);
-  if (fork_waited_for == number) return false;
+// Fork holds the lock, and mostly for a moment only: so wait for a moment, or until it is over.
+static void wait_for_fork(struct hz4_lock *lock) {
   const struct timespec patience = {.tv_nsec = HZ4_LOCK_FORK_PATIENCE_NS};
   futex(&lock->state, FUTEX_WAIT, FORKED, &patience);
-  fork_waited_for = number;
-  return true;
 }
 
 // Returns false only when `gated` and fork holds the lock.
@@ -72,13 +67,16 @@ static bool acquire_slow(struct hz4_lock *lock, bool gated) {
     if (hz4_load_relaxed(&lock->state) == FREE && try_acquire(lock, TAKEN)) return true;
     relax();
   }
+  bool waited = false;
   for (;;) {
     uint32_t seen = hz4_load_relaxed(&lock->state);
     if (seen == FREE) {
       // CONTENDED, not TAKEN: others may sleep, and the one wake of the last release came to this thread.
       if (try_acquire(lock, CONTENDED)) return true;
     } else if (seen == FORKED && gated) {
-      if (!fork_may_end_soon(lock)) return false;
+      if (forking || waited) return false;
+      wait_for_fork(lock);
+      waited = true;
     } else if (seen != TAKEN || hz4_cas_weak_relaxed(&lock->state, &seen, CONTENDED)) {
       futex(&lock->state, FUTEX_WAIT, seen == FORKED ? FORKED : CONTENDED, NULL);
     }
@@ -102,9 +100,11 @@ void hz4_lock_release(struct hz4_lock *lock) {
 }
 
 void hz4_lock_fork_begin(void) {
-  // 0 is what threads begin with: never the number of a fork.
-  if (hz4_fetch_add_relaxed(&fork_number, 1) == UINT32_MAX) hz4_fetch_add_relaxed(&fork_number, 1);
-  fork_waited_for = hz4_load_relaxed(&fork_number);  // the forking thread itself must not wait at all
+  forking = true;
+}
+
+void hz4_lock_fork_end(void) {
+  forking = false;
 }
 
 void hz4_lock_fork_acquire(struct hz4_lock *lock) {

@@ -75,6 +75,7 @@ static void fork_parent(void) {
   hz4_large_fork_parent();
   hz4_mid_fork_parent();
   hz4_lock_fork_release(&lock);
+  hz4_lock_fork_end();
   hz4_lock_release(&fork_lock);
   hz4_tcache_settle();
 }
@@ -85,6 +86,7 @@ static void fork_child(void) {
   hz4_large_fork_child();
   hz4_mid_fork_child();
   hz4_lock_fork_reset(&lock);
+  hz4_lock_fork_end();
   hz4_lock_release(&fork_lock);
   hz4_tcache_settle();
   for (struct hz4_tcache *cache = hz4_thread_list(); cache != NULL; cache = cache->next_listed) {
