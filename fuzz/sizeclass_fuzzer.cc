@@ -8,7 +8,7 @@
 namespace {
 
 void CheckSize(size_t size) {
-  const uint32_t c = hz4_class_of_size_minus_1(size - 1);
+  const uint32_t c = hz4_class_of_size(size);
   FUZZ_CHECK(c >= 1 && c <= HZ4_CLASS_COUNT);
   const size_t bytes = hz4_class_bytes(c);
   FUZZ_CHECK(bytes >= size && bytes % 16 == 0);

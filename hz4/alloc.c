@@ -65,7 +65,7 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
     if (size <= HZ4_CLASS_MAX_BYTES && align <= HZ4_PAGE_BYTES) {
       // Spans are aligned to pages, so a class whose size is a multiple of align has aligned objects. A power of two
       // that is large enough is such a class.
-      uint32_t c = hz4_class_of_size_minus_1((size > align ? size : align) - 1);
+      uint32_t c = hz4_class_of_size(size > align ? size : align);
       while (hz4_class_bytes(c) % align != 0) ++c;
       block = alloc_class(c);
     } else {

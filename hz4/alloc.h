@@ -35,9 +35,8 @@ HZ4_INLINE void hz4_count_fast(struct hz4_tcache *cache, uint32_t size_class, en
 }
 
 HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
-  size_t size_minus_1 = size - 1;
-  if (HZ4_UNLIKELY(size_minus_1 >= HZ4_CLASS_MAX_BYTES)) return hz4_alloc_malloc_slow(size);  // size 0 too
-  uint32_t size_class = hz4_class_of_size_minus_1(size_minus_1);
+  if (HZ4_UNLIKELY(size - 1 >= HZ4_CLASS_MAX_BYTES)) return hz4_alloc_malloc_slow(size);  // size 0 too
+  uint32_t size_class = hz4_class_of_size(size);
   struct hz4_tcache *cache = hz4_tcache_current;
   void *object = hz4_tcache_pop(cache, size_class);
   if (HZ4_UNLIKELY(object == NULL)) return hz4_alloc_malloc_slow(size);

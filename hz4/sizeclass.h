@@ -9,11 +9,14 @@
 
 #include "hz4/base.h"
 
-// pre: 1 <= size <= HZ4_CLASS_MAX_BYTES; size_minus_1 = size - 1.
-HZ4_INLINE uint32_t hz4_class_of_size_minus_1(size_t size_minus_1) {
-  uint32_t x = (uint32_t)size_minus_1;
-  uint32_t k = 31u ^ (uint32_t)__builtin_clz(x | 128u);
-  return (x >> (k - 3)) + k * 8 - 55;
+// pre: 1 <= size <= HZ4_CLASS_MAX_BYTES.
+HZ4_INLINE uint32_t hz4_class_of_size(size_t size) {
+  size_t x = size - 1;
+  uint32_t eight_x = (uint32_t)x * 8;
+  HZ4_REGISTER(eight_x);
+  uint32_t k = 31u ^ (uint32_t)__builtin_clz((uint32_t)x | 128u);
+  // As x >> (k - 3), with no subtraction to wait for.
+  return (eight_x >> k) + k * 8 - 55;
 }
 
 #ifdef __cplusplus

@@ -7,7 +7,7 @@ namespace {
 
 TEST(SizeClass, EverySizeGetsTheFirstClassThatFits) {
   for (size_t size = 1; size <= HZ4_CLASS_MAX_BYTES; ++size) {
-    uint32_t c = hz4_class_of_size_minus_1(size - 1);
+    uint32_t c = hz4_class_of_size(size);
     ASSERT_GE(c, 1u);
     ASSERT_LE(c, static_cast<uint32_t>(HZ4_CLASS_COUNT));
     ASSERT_GE(hz4_class_bytes(c), size);
@@ -22,7 +22,7 @@ TEST(SizeClass, SizesKeepSixteenByteAlignment) {
 
 TEST(SizeClass, EveryPowerOfTwoIsAClass) {
   for (size_t size = 16; size <= HZ4_CLASS_MAX_BYTES; size *= 2) {
-    EXPECT_EQ(hz4_class_bytes(hz4_class_of_size_minus_1(size - 1)), size);
+    EXPECT_EQ(hz4_class_bytes(hz4_class_of_size(size)), size);
   }
 }
 

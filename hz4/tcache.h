@@ -65,6 +65,7 @@ extern __thread struct hz4_tcache *hz4_tcache_current __attribute__((tls_model("
 HZ4_INLINE void *hz4_tcache_pop(struct hz4_tcache *cache, size_t size_class) {
   void **top = cache->top[size_class];
   void *object = *top;
+  HZ4_REGISTER(object);
   if (HZ4_LIKELY(object != NULL)) cache->top[size_class] = top - 1;
   return object;
 }
@@ -72,6 +73,7 @@ HZ4_INLINE void *hz4_tcache_pop(struct hz4_tcache *cache, size_t size_class) {
 // False when the bin is full.
 HZ4_INLINE bool hz4_tcache_push(struct hz4_tcache *cache, size_t size_class, void *object) {
   void **top = cache->top[size_class];
+  HZ4_REGISTER(size_class);
   if (HZ4_UNLIKELY(top == cache->limit[size_class])) return false;
   top[1] = object;
   cache->top[size_class] = top + 1;

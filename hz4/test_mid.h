@@ -33,7 +33,7 @@ inline SegmentStats Segments() {
   return stats;
 }
 
-inline uint32_t ClassOf(size_t bytes) { return hz4_class_of_size_minus_1(bytes - 1); }
+inline uint32_t ClassOf(size_t bytes) { return hz4_class_of_size(bytes); }
 
 // At most `want` objects of the class.
 inline std::vector<void *> Take(uint32_t c, uint32_t want, uint32_t fresh = kAll, void *owner = nullptr) {

@@ -24,7 +24,7 @@ inline MidStats MidNow() {
   return stats;
 }
 
-inline uint32_t ClassOf(size_t bytes) { return hz4_class_of_size_minus_1(bytes - 1); }
+inline uint32_t ClassOf(size_t bytes) { return hz4_class_of_size(bytes); }
 
 // One thread's cache, and what malloc and free do with it.
 class Cache {
