@@ -45,7 +45,7 @@ static void *take_object(uint32_t size_class) {
 // A block of a class; where there is none (no memory for a span, or fork is on), a mapping of its own.
 static void *alloc_class(uint32_t size_class) {
   void *object = take_object(size_class);
-  bool zeroed;
+  bool zeroed = false;
   if (object == NULL) object = hz4_large_alloc(hz4_class_bytes(size_class), HZ4_PAGE_BYTES, &zeroed);
   return object;
 }
@@ -55,9 +55,8 @@ static bool make_room(void) {
   return hz4_alloc_trim(0);
 }
 
-// pre: 1 <= size <= PTRDIFF_MAX. *zeroed: the block is known to be zero.
+// pre: 1 <= size <= PTRDIFF_MAX. *zeroed: whether zeros are wanted; then, whether the block is known to be zero.
 static void *alloc_block(size_t size, size_t align, bool *zeroed) {
-  *zeroed = false;
   int saved = errno;
   hz4_thread_init();
   for (bool again = true;; again = false) {
@@ -68,6 +67,7 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
       uint32_t c = hz4_class_of_size(size > align ? size : align);
       while (hz4_class_bytes(c) % align != 0) ++c;
       block = alloc_class(c);
+      *zeroed = false;
     } else {
       block = hz4_large_alloc(size, align, zeroed);
     }
@@ -81,15 +81,15 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
 
 void *hz4_alloc_malloc_slow(size_t size) {
   if (HZ4_UNLIKELY(size > PTRDIFF_MAX)) return no_memory();
-  bool zeroed;
+  bool zeroed = false;
   return alloc_block(size != 0 ? size : 1, 16, &zeroed);
 }
 
 void *hz4_alloc_calloc(size_t count, size_t size) {
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX) return no_memory();
-  bool zeroed = false;
-  void *block = bytes <= HZ4_CLASS_MAX_BYTES ? hz4_alloc_malloc(bytes) : alloc_block(bytes, 16, &zeroed);
+  bool zeroed = bytes > HZ4_CLASS_MAX_BYTES;
+  void *block = zeroed ? alloc_block(bytes, 16, &zeroed) : hz4_alloc_malloc(bytes);
   // Only what came fresh from the system is trusted to be zero.
   if (block != NULL && !zeroed) memset(block, 0, bytes);
   return block;
@@ -187,7 +187,7 @@ void *hz4_alloc_aligned(size_t align, size_t size) {
   }
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
   if (align <= 16) return hz4_alloc_malloc(size);
-  bool zeroed;
+  bool zeroed = false;
   return alloc_block(size != 0 ? size : 1, align, &zeroed);
 }
 

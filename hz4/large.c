@@ -9,11 +9,12 @@
 
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_LARGE);
 
-// Under lock: freed MAPPED spans, any order; unused slots are NULL.
+// Under lock: freed MAPPED spans, any order; unused slots are NULL. A span whose `purged` is 0 is cached: it keeps its
+// memory. The others are retained: they keep their addresses only.
 static struct hz4_span *cache[HZ4_LARGE_CACHE_SLOTS];
-static size_t cached_bytes;
+static size_t cached_bytes, retained_bytes;
 static size_t allowance_bytes = HZ4_LARGE_ALLOWANCE_MIN;
-static size_t last_unmapped_bytes;
+static size_t last_refused_bytes;
 static bool asked;  // a mapping was asked for since the cache refused one
 
 static _Atomic(uint64_t) allocs, frees, cache_hits, live_mapped_bytes, moved, grown_in_place;
@@ -76,24 +77,51 @@ static bool fits(size_t have, size_t wanted) {
   return have >= wanted && have - wanted <= wanted / 4;
 }
 
-// The tightest cached mapping, off the cache; NULL when none fits.
-static struct hz4_span *take_cached(size_t bytes, size_t align) {
+// What a retained span has too much costs addresses only.
+static bool span_fits(const struct hz4_span *span, size_t wanted, size_t align) {
+  if (!hz4_is_aligned(span->base, align)) return false;
+  return span->purged == 0 ? fits(span->bytes, wanted) : span->bytes >= wanted && span->bytes / 2 <= wanted;
+}
+
+// Whether `span` serves better than `other`: one that has its memory, then the tighter one. other may be NULL.
+static bool serves_better(const struct hz4_span *span, const struct hz4_span *other) {
+  if (other == NULL || (span->purged == 0) != (other->purged == 0)) return other == NULL || span->purged == 0;
+  return span->bytes < other->bytes;
+}
+
+// Where the bytes of spans of this one's kind are counted.
+static size_t *bytes_like(const struct hz4_span *span) {
+  return span->purged == 0 ? &cached_bytes : &retained_bytes;
+}
+
+static struct hz4_span *remove_locked(int slot) {
+  struct hz4_span *span = cache[slot];
+  *bytes_like(span) -= span->bytes;
+  cache[slot] = NULL;
+  return span;
+}
+
+// The freed mapping that serves best, out of the cache; NULL when none fits. For zeros none that is retained: what the
+// system says that it purged is not trusted to be zero, and to clear it would bring all its memory back.
+static struct hz4_span *take_cached(size_t bytes, size_t align, bool zeros) {
   if (!hz4_lock_enter(&lock)) return NULL;
   asked = true;
-  int best = -1;
+  struct hz4_span *found = NULL;
+  int slot = 0;
   for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
     struct hz4_span *span = cache[i];
-    if (span == NULL || !fits(span->bytes, bytes) || !hz4_is_aligned(span->base, align)) continue;
-    if (best < 0 || span->bytes < cache[best]->bytes) best = i;
+    if (span == NULL || !span_fits(span, bytes, align) || (zeros && span->purged != 0)) continue;
+    if (!serves_better(span, found)) continue;
+    found = span;
+    slot = i;
   }
-  struct hz4_span *found = NULL;
-  if (best >= 0) {
-    found = cache[best];
-    cache[best] = NULL;
-    cached_bytes -= found->bytes;
+  if (found != NULL) {
+    remove_locked(slot);
     hz4_fetch_add_relaxed(&cache_hits, 1);
-  } else if (fits(last_unmapped_bytes, bytes) && allowance_bytes < HZ4_LARGE_ALLOWANCE_MAX) {
-    allowance_bytes += last_unmapped_bytes;
+  }
+  if ((found == NULL || found->purged != 0) && fits(last_refused_bytes, bytes) &&
+      allowance_bytes < HZ4_LARGE_ALLOWANCE_MAX) {
+    allowance_bytes += last_refused_bytes;
     if (allowance_bytes > HZ4_LARGE_ALLOWANCE_MAX) allowance_bytes = HZ4_LARGE_ALLOWANCE_MAX;
   }
   hz4_lock_release(&lock);
@@ -111,38 +139,49 @@ static size_t cache_limit_locked(void) {
   return share > allowance_bytes ? share : allowance_bytes;
 }
 
-// Unmaps cached spans until at most `limit` bytes are left. True when something went.
-static bool shrink_cache_locked(size_t limit) {
-  bool any = false;
-  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS && cached_bytes > limit; ++i) {
-    if (cache[i] == NULL) continue;
-    cached_bytes -= cache[i]->bytes;
-    unmap_span(cache[i]);
-    cache[i] = NULL;
-    any = true;
-  }
-  return any;
+// An empty slot, if need be that of a retained span, which is unmapped; else HZ4_LARGE_CACHE_SLOTS.
+static int free_slot_locked(void) {
+  int slot = 0;
+  while (slot < HZ4_LARGE_CACHE_SLOTS && cache[slot] != NULL) ++slot;
+  if (slot < HZ4_LARGE_CACHE_SLOTS) return slot;
+  slot = 0;
+  while (slot < HZ4_LARGE_CACHE_SLOTS && cache[slot]->purged == 0) ++slot;
+  if (slot < HZ4_LARGE_CACHE_SLOTS) unmap_span(remove_locked(slot));
+  return slot;
 }
 
-// Puts the span into the cache if the bound allows. False: the caller unmaps it. Refusals in a row, with no demand in
-// between, are a program that frees for good: they take the allowance down again.
-static bool put_cached(struct hz4_span *span) {
-  if (!hz4_lock_enter(&lock)) return false;
-  bool put = false;
-  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS && cached_bytes + span->bytes <= cache_limit_locked() && !put; ++i) {
-    if (cache[i] != NULL) continue;
-    cache[i] = span;
-    cached_bytes += span->bytes;
-    put = true;
+// Into the cache, if the bound on spans of its kind (cached, retained) and a slot allow.
+static bool insert_locked(struct hz4_span *span) {
+  size_t *bytes = bytes_like(span);
+  size_t limit = span->purged == 0 ? cache_limit_locked() : HZ4_LARGE_RETAIN_BYTES;
+  int slot = *bytes + span->bytes <= limit ? free_slot_locked() : HZ4_LARGE_CACHE_SLOTS;
+  if (slot == HZ4_LARGE_CACHE_SLOTS) return false;
+  cache[slot] = span;
+  *bytes += span->bytes;
+  return true;
+}
+
+// Gives the span's memory back, and keeps its addresses: unmapped they would be a hole, and with every hole there is one
+// mapping more. Beyond the bound on those the span is unmapped.
+static void retain_locked(struct hz4_span *span) {
+  span->purged = 1;
+  if (span->bytes > HZ4_LARGE_RETAIN_MAX_BYTES || !hz4_os_purge(span->base, span->bytes) || !insert_locked(span)) {
+    unmap_span(span);
   }
-  if (!put) {
-    last_unmapped_bytes = span->bytes;
-    if (!asked && allowance_bytes > HZ4_LARGE_ALLOWANCE_MIN) allowance_bytes /= 2;
-    asked = false;
-    shrink_cache_locked(cache_limit_locked());
+}
+
+// Keeps the span with its memory if the bound allows, else its addresses. Refusals in a row, with no demand in between,
+// are a program that frees for good: they take the allowance down again.
+static void put_cached_locked(struct hz4_span *span) {
+  span->purged = 0;
+  if (insert_locked(span)) return;
+  last_refused_bytes = span->bytes;
+  if (!asked && allowance_bytes > HZ4_LARGE_ALLOWANCE_MIN) allowance_bytes /= 2;
+  asked = false;
+  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS && cached_bytes > cache_limit_locked(); ++i) {
+    if (cache[i] != NULL && cache[i]->purged == 0) retain_locked(remove_locked(i));
   }
-  hz4_lock_release(&lock);
-  return put;
+  retain_locked(span);
 }
 
 static bool map_fresh(struct hz4_span *span, size_t bytes, size_t align) {
@@ -160,7 +199,7 @@ static bool map_fresh(struct hz4_span *span, size_t bytes, size_t align) {
 static struct hz4_span *alloc_mapped(size_t bytes, size_t align, bool *zeroed) {
   if (align < HZ4_PAGE_BYTES) align = HZ4_PAGE_BYTES;
   bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
-  struct hz4_span *span = take_cached(bytes, align);
+  struct hz4_span *span = take_cached(bytes, align, *zeroed);
   *zeroed = span == NULL;
   if (span == NULL) {
     span = new_span();
@@ -200,7 +239,12 @@ void hz4_large_free(struct hz4_span *span) {
   } else {
     hz4_pagemap_set(span->base, 1, NULL, 0);
     hz4_fetch_sub_relaxed(&live_mapped_bytes, span->bytes);
-    if (!put_cached(span)) unmap_span(span);
+    if (hz4_lock_enter(&lock)) {
+      put_cached_locked(span);
+      hz4_lock_release(&lock);
+    } else {
+      unmap_span(span);
+    }
   }
 }
 
@@ -244,7 +288,12 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
 bool hz4_large_trim(void) {
   free_deferred();
   if (!hz4_lock_enter(&lock)) return false;
-  bool any = shrink_cache_locked(0);
+  bool any = false;
+  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
+    if (cache[i] == NULL) continue;
+    unmap_span(remove_locked(i));
+    any = true;
+  }
   hz4_lock_release(&lock);
   return any;
 }
@@ -253,6 +302,7 @@ void hz4_large_stats(struct hz4_large_stats *out) {
   *out = (struct hz4_large_stats){0};
   if (hz4_lock_enter(&lock)) {
     out->cached_bytes = cached_bytes;
+    out->retained_bytes = retained_bytes;
     hz4_lock_release(&lock);
   }
   out->allocs = hz4_load_relaxed(&allocs);
@@ -265,15 +315,15 @@ void hz4_large_stats(struct hz4_large_stats *out) {
 
 void hz4_large_check(void) {
   if (!hz4_lock_enter(&lock)) return;
-  size_t bytes = 0;
+  size_t cached = 0, retained = 0;
   for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
     struct hz4_span *span = cache[i];
     if (span == NULL) continue;
     HZ4_CHECK(span->kind == HZ4_SPAN_MAPPED, "large: a cached span is no mapping");
     HZ4_CHECK(hz4_pagemap_span(span->base) == NULL, "large: a cached mapping is in the page map");
-    bytes += span->bytes;
+    *(span->purged == 0 ? &cached : &retained) += span->bytes;
   }
-  HZ4_CHECK(bytes == cached_bytes, "large: cached bytes do not add up");
+  HZ4_CHECK(cached == cached_bytes && retained == retained_bytes, "large: cached bytes do not add up");
   hz4_lock_release(&lock);
 }
 

@@ -2,8 +2,10 @@
 //
 // A mapping grows by mremap, in place or moved without copying. Freed mappings are cached, their pages kept, within a
 // bound: 1/8 of the bytes in live mappings, or the allowance where that is more. The allowance starts at 4 MiB and
-// rises to 64 MiB at most, when a size just unmapped is asked for again: programs that allocate the same buffer in a
+// rises to 64 MiB at most, when a size just refused is asked for again: programs that allocate the same buffer in a
 // loop get it from the cache. It falls again when mappings are freed one after the other and none is asked for.
+// What the cache refuses is purged, and its addresses are retained within a bound of their own: so a heap of many such
+// blocks has few holes, and the kernel few mappings to keep.
 //
 // Lock: HZ4_RANK_LARGE, for the cache only. When fork holds it, everything goes straight to the system.
 #ifndef HZ4_LARGE_H_
@@ -17,8 +19,8 @@ extern "C" {
 
 struct hz4_span;
 
-// A block of at least `bytes`, aligned to `align` (a power of two; page granules at least). *zeroed tells that its
-// bytes are zero. NULL: no memory. pre: 0 < bytes <= PTRDIFF_MAX, align <= PTRDIFF_MAX.
+// A block of at least `bytes`, aligned to `align` (a power of two; page granules at least). *zeroed asks for
+// zeros, and then tells whether its bytes are zero. NULL: no memory. pre: 0 < bytes <= PTRDIFF_MAX, align <= PTRDIFF_MAX.
 void *hz4_large_alloc(size_t bytes, size_t align, bool *zeroed);
 
 // pre: span is a RUN or MAPPED span of a live block.
@@ -28,11 +30,11 @@ void hz4_large_free(struct hz4_span *span);
 // Returns the block's address, which may be new, or NULL with nothing changed: then the caller copies.
 void *hz4_large_resize(struct hz4_span *span, size_t bytes);
 
-// Empties the cache. True when something went back to the system.
+// Unmaps all that is cached or retained. True when something went back to the system.
 bool hz4_large_trim(void);
 
 struct hz4_large_stats {
-  uint64_t allocs, frees, cache_hits, live_mapped_bytes, cached_bytes, moved, grown_in_place;
+  uint64_t allocs, frees, cache_hits, live_mapped_bytes, cached_bytes, retained_bytes, moved, grown_in_place;
 };
 void hz4_large_stats(struct hz4_large_stats *out);
 

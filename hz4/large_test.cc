@@ -122,7 +122,7 @@ TEST_F(Large, EveryAlignment) {
 }
 
 TEST_F(Large, ImpossibleSizesAreNull) {
-  bool zeroed;
+  bool zeroed = false;
   for (size_t bytes : {static_cast<size_t>(PTRDIFF_MAX), static_cast<size_t>(PTRDIFF_MAX) - 100 * kKiB}) {
     EXPECT_EQ(hz4_large_alloc(bytes, HZ4_PAGE_BYTES, &zeroed), nullptr);
   }
@@ -180,6 +180,68 @@ TEST_F(Large, ABufferAllocatedInALoopComesFromTheCache) {
   const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_MMAP];
   for (int i = 0; i < 20; ++i) Free(Alloc(20 * kMiB));
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_MMAP], calls);
+}
+
+TEST_F(Large, WhatTheCacheRefusesKeepsItsAddressesOnly) {
+  std::vector<char *> blocks;
+  for (int i = 0; i < 20; ++i) blocks.push_back(Alloc(3 * kMiB));
+  const uint64_t mapped = hz4_sys_fake.mapped_bytes;
+  for (char *block : blocks) Free(block);
+  const Stats now = Now();
+  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped) << "nothing is unmapped";
+  EXPECT_EQ(now.cached_bytes + now.retained_bytes, 60 * kMiB);
+  EXPECT_LE(now.cached_bytes, HZ4_LARGE_ALLOWANCE_MIN);
+  char *again = Alloc(2 * kMiB);
+  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped) << "half of a retained mapping is room enough";
+  Free(again);
+  EXPECT_TRUE(hz4_large_trim());
+  EXPECT_EQ(Now().retained_bytes, 0u);
+  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped - 60 * kMiB);
+}
+
+TEST_F(Large, ForZerosNoRetainedMappingIsTaken) {
+  char *blocks[] = {Alloc(5 * kMiB), Alloc(5 * kMiB)};
+  for (char *block : blocks) Free(block);  // too large for the cache
+  ASSERT_EQ(Now().retained_bytes, 10 * kMiB);
+  bool zeroed = true;
+  auto *zeros = static_cast<char *>(hz4_large_alloc(5 * kMiB, HZ4_PAGE_BYTES, &zeroed));
+  EXPECT_TRUE(zeroed);
+  EXPECT_EQ(Now().retained_bytes, 10 * kMiB);
+  Free(zeros);
+}
+
+TEST_F(Large, RetainedAddressesAreBounded) {
+  std::vector<char *> blocks;
+  for (int i = 0; i < 40; ++i) blocks.push_back(Alloc(30 * kMiB));
+  for (char *block : blocks) {
+    Free(block);
+    EXPECT_LE(Now().retained_bytes, HZ4_LARGE_RETAIN_BYTES);
+  }
+  EXPECT_GT(Now().retained_bytes, 0u);
+  const uint64_t mapped = hz4_sys_fake.mapped_bytes;
+  Free(Alloc(HZ4_LARGE_RETAIN_MAX_BYTES + 1));
+  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped) << "a mapping as large goes back whole";
+}
+
+TEST_F(Large, OneSlotMoreThanThereAre) {
+  std::vector<char *> blocks;
+  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS + 1; ++i) blocks.push_back(Alloc(kMiB + 1));
+  for (char *block : blocks) Free(block);
+  hz4_large_check();
+  EXPECT_EQ(Now().cached_bytes + Now().retained_bytes, HZ4_LARGE_CACHE_SLOTS * (kMiB + HZ4_PAGE_BYTES));
+  // A full house of retained mappings does not keep a block in use out of the cache.
+  char *block = Alloc(3 * kMiB);
+  Free(block);
+  EXPECT_EQ(Alloc(3 * kMiB), block);
+  Free(block);
+}
+
+TEST_F(Large, WhatCannotBePurgedIsUnmapped) {
+  hz4_sys_fake.fail_every[HZ4_SYS_PURGE] = 1;
+  const uint64_t mapped = hz4_sys_fake.mapped_bytes;
+  Free(Alloc(20 * kMiB));
+  EXPECT_EQ(Now().retained_bytes, 0u);
+  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped);
 }
 
 TEST_F(Large, MunmapThatFailsPurges) {

@@ -63,6 +63,7 @@ static void take_snapshot(struct snapshot *s) {
   X(large, cache_hits, s->large.cache_hits)               \
   X(large, live_mapped_bytes, s->large.live_mapped_bytes) \
   X(large, cached_bytes, s->large.cached_bytes)           \
+  X(large, retained_bytes, s->large.retained_bytes)       \
   X(large, moved, s->large.moved)                         \
   X(large, grown_in_place, s->large.grown_in_place)       \
   X(segment, count, s->segment.segments)                  \

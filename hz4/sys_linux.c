@@ -4,8 +4,15 @@
 
 #include "hz4/sys.h"
 
+// Linux 6.7 and later begin a mapping of whole huge pages at a huge page, and so leave holes between our mappings, unless
+// there is a hint. One that is taken already is as good as none otherwise. (valgrind wants it at a page's beginning.)
+static void *taken_hint(void) {
+  static char taken;
+  return (void *)((uintptr_t)&taken & -hz4_sys_page_bytes());
+}
+
 void *hz4_sys_mmap(void *hint, size_t bytes) {
-  void *base = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *base = mmap(hint != NULL ? hint : taken_hint(), bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return base == MAP_FAILED ? NULL : base;
 }
 

@@ -251,6 +251,7 @@ inline void RunAll() {
   }
   HZ4_DEMAND(hz4_malloc(5 * kMiB) != nullptr);
   hz4_free(hz4_malloc(3 * kMiB));
+  FreeAll(MallocMany(30 * kMiB, 3));
   hz4_free(hz4_malloc(kMiB));
 }
 

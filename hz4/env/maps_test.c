@@ -6,11 +6,7 @@
 #include "hz4/env/check.h"
 #include "hz4/hz4.h"
 
-// kExtraMappings: page-map pieces, metadata chunks and segments that do not touch.
-enum { kSlots = 8000, kSteps = 200000, kExtraMappings = 16 };
-
-// How many of the slots hold blocks above 1 MiB: one in 64 draws, and of those 3 doublings of 20, with room for chance.
-enum { kLargeBlocks = kSlots / 64 * 3 / 20 * 2 };
+enum { kSlots = 8000, kSteps = 200000 };
 
 typedef void *malloc_function(size_t size);
 typedef void free_function(void *ptr);
@@ -47,11 +43,10 @@ static long mappings_of(malloc_function *allocate, free_function *release, unsig
   return count;
 }
 
-// extra: how many more than glibc, beside the 10%.
-static void compare(unsigned top_shift, long extra) {
+static void compare(unsigned top_shift) {
   long glibc = mappings_of(malloc, free, top_shift), hz4 = mappings_of(hz4_malloc, hz4_free, top_shift);
   printf("mappings after a run with blocks up to 2^%u: glibc %ld, hz4 %ld\n", top_shift, glibc, hz4);
-  CHECK(hz4 <= glibc + glibc / 10 + extra);
+  CHECK(hz4 <= glibc + glibc / 10);
 }
 
 // ---- no more mappings ----
@@ -122,10 +117,8 @@ static void live_without_mappings(void) {
 }
 
 int main(void) {
-  compare(18, kExtraMappings);
-  // glibc's heap comes to hold blocks of this size too, in one mapping. hz4 gives each block above 1 MiB a mapping of
-  // its own, and so pays for the holes between those that live: at most one each.
-  compare(23, kExtraMappings + kLargeBlocks);
+  compare(18);
+  compare(23);  // blocks above 1 MiB, which glibc's heap comes to hold too, and hz4 maps one by one
   fflush(stdout);
   pid_t child = fork();
   CHECK(child >= 0);
