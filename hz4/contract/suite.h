@@ -113,13 +113,13 @@ void *contract_block(void *ptr, size_t size);
 void contract_fill(void *ptr, size_t bytes, unsigned seed);
 bool contract_same(const void *ptr, size_t bytes, unsigned seed);
 
-// The call must fail, with this errno.
-#define MUST_FAIL(call, error, what, size)                                                                    \
-  do {                                                                                                        \
-    errno = 0;                                                                                                \
-    void *got_ = (call);                                                                                      \
-    MUST(got_ == NULL, "%s(%#zx) gave a block", what, (size_t)(size));                                        \
-    MUST(errno == (error), "%s(%#zx) set errno %d instead of %d", what, (size_t)(size), errno, (int)(error)); \
+// The call, with this size or alignment, must give NULL and this errno.
+#define MUST_FAIL(call, error, argument)                                                          \
+  do {                                                                                            \
+    errno = 0;                                                                                    \
+    void *got_ = (call);                                                                          \
+    MUST(got_ == NULL, "%#zx gave a block", (size_t)(argument));                                  \
+    MUST(errno == (error), "%#zx set errno %d, not %d", (size_t)(argument), errno, (int)(error)); \
   } while (0)
 
 // A second thread runs the function, and has ended.

@@ -13,29 +13,44 @@ static const size_t kBelowSizeMax[] = {0,  1,    7,    8,    15,   16,   17,    
                                        64, 4094, 4095, 4096, 4097, 8192, 65535, 65536, 1 << 20, (1 << 21) - 1};
 static const size_t kBelowPtrdiffMax[] = {0, 1, 15, 16, 31, 32, 63, 64, 4095, 4096, 65535, 65536};
 
-static void above_ptrdiff_max_is_null(const struct contract_subject *entry) {
-  for (size_t i = 0; i < COUNT(kAbovePtrdiffMax); i++) {
-    MUST(entry->allocate(kAbovePtrdiffMax[i]) == NULL, "%#zx bytes were given", kAbovePtrdiffMax[i]);
-  }
+static void must_be_null(const struct contract_subject *entry, size_t size) {
+  MUST(entry->allocate(size) == NULL, "%#zx gave a block", size);
 }
 
 static void must_be_enomem(const struct contract_subject *entry, size_t size) {
-  MUST_FAIL(entry->allocate(size), ENOMEM, entry->name, size);
+  MUST_FAIL(entry->allocate(size), ENOMEM, size);
+}
+
+static void above_ptrdiff_max(const struct contract_subject *entry,
+                              void (*must)(const struct contract_subject *, size_t)) {
+  for (size_t i = 0; i < COUNT(kAbovePtrdiffMax); i++) must(entry, kAbovePtrdiffMax[i]);
+}
+
+static void above_ptrdiff_max_is_null(const struct contract_subject *entry) {
+  above_ptrdiff_max(entry, must_be_null);
 }
 
 static void above_ptrdiff_max_is_enomem(const struct contract_subject *entry) {
-  for (size_t i = 0; i < COUNT(kAbovePtrdiffMax); i++) must_be_enomem(entry, kAbovePtrdiffMax[i]);
+  above_ptrdiff_max(entry, must_be_enomem);
+}
+
+static void size_max(const struct contract_subject *entry, void (*must)(const struct contract_subject *, size_t)) {
+  for (size_t i = 0; i < COUNT(kBelowSizeMax); i++) must(entry, SIZE_MAX - kBelowSizeMax[i]);
 }
 
 static void size_max_does_not_wrap(const struct contract_subject *entry) {
-  for (size_t i = 0; i < COUNT(kBelowSizeMax); i++) must_be_enomem(entry, SIZE_MAX - kBelowSizeMax[i]);
+  size_max(entry, must_be_null);
 }
 
-static void ptrdiff_max_fails(const struct contract_subject *entry) {
+static void size_max_is_enomem(const struct contract_subject *entry) {
+  size_max(entry, must_be_enomem);
+}
+
+static void ptrdiff_max_is_enomem(const struct contract_subject *entry) {
   for (size_t i = 0; i < COUNT(kBelowPtrdiffMax); i++) must_be_enomem(entry, (size_t)PTRDIFF_MAX - kBelowPtrdiffMax[i]);
 }
 
-static void beyond_the_address_space_fails(const struct contract_subject *entry) {
+static void beyond_the_address_space_is_enomem(const struct contract_subject *entry) {
   for (int shift = 47; shift < 63; shift++) must_be_enomem(entry, (size_t)1 << shift);
 }
 
@@ -84,9 +99,7 @@ static void success_follows_failure(const struct contract_subject *entry) {
 // ---- what only some entries can get wrong ----
 
 static void must_overflow(size_t count, size_t size) {
-  errno = 0;
-  MUST(api.calloc(count, size) == NULL, "calloc(%#zx, %#zx) gave a block", count, size);
-  MUST(errno == ENOMEM, "calloc(%#zx, %#zx) set errno %d", count, size, errno);
+  MUST(api.calloc(count, size) == NULL, "%#zx times %#zx gave a block", count, size);
 }
 
 static void square_of_size_max(const struct contract_subject *none) {
@@ -120,50 +133,77 @@ static void product_above_ptrdiff_max(const struct contract_subject *none) {
   must_overflow((size_t)1 << 31, (size_t)1 << 32);
 }
 
+static void calloc_overflow_is_enomem(const struct contract_subject *none) {
+  (void)none;
+  MUST_FAIL(api.calloc(SIZE_MAX, SIZE_MAX), ENOMEM, SIZE_MAX);
+  MUST_FAIL(api.calloc((size_t)1 << 32, (size_t)1 << 32), ENOMEM, (size_t)1 << 32);
+  MUST_FAIL(api.calloc((size_t)PTRDIFF_MAX / 8 + 1, 8), ENOMEM, (size_t)PTRDIFF_MAX / 8 + 1);
+}
+
 static void zero_times_anything_is_no_overflow(const struct contract_subject *none) {
   (void)none;
   api.free(contract_block(api.calloc(0, SIZE_MAX), 0));
   api.free(contract_block(api.calloc(SIZE_MAX, 0), 0));
 }
 
-static void pvalloc_does_not_wrap_when_rounding(const struct contract_subject *none) {
-  (void)none;
+// What is up to two pages below the limit.
+static void pvalloc_below(size_t limit, bool errno_too) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE);
-  for (size_t below = 0; below <= 2 * page; below++)
-    MUST_FAIL(api.pvalloc(SIZE_MAX - below), ENOMEM, "pvalloc", SIZE_MAX - below);
+  for (size_t below = 0; below <= 2 * page; below++) {
+    MUST(api.pvalloc(limit - below) == NULL, "%#zx gave a block", limit - below);
+    if (errno_too) MUST_FAIL(api.pvalloc(limit - below), ENOMEM, limit - below);
+  }
+}
+
+static void pvalloc_does_not_wrap(const struct contract_subject *none) {
+  (void)none;
+  pvalloc_below(SIZE_MAX, false);
 }
 
 static void pvalloc_does_not_round_above_ptrdiff_max(const struct contract_subject *none) {
   (void)none;
-  size_t page = (size_t)sysconf(_SC_PAGESIZE);
-  for (size_t below = 0; below <= 2 * page; below++) {
-    MUST_FAIL(api.pvalloc((size_t)PTRDIFF_MAX - below), ENOMEM, "pvalloc", (size_t)PTRDIFF_MAX - below);
-  }
+  pvalloc_below((size_t)PTRDIFF_MAX, false);
+}
+
+static void pvalloc_rounding_is_enomem(const struct contract_subject *none) {
+  (void)none;
+  pvalloc_below(SIZE_MAX, true);
+  pvalloc_below((size_t)PTRDIFF_MAX, true);
 }
 
 // A size and an alignment of which each is harmless, and whose sum is not.
 static void size_plus_alignment_does_not_wrap(const struct contract_subject *entry) {
   for (size_t alignment = 16; alignment <= (size_t)1 << 46; alignment *= 2) {
-    for (size_t more = 0; more < 3; more++) {
-      size_t size = SIZE_MAX - alignment + more;
-      MUST_FAIL(entry->allocate_aligned(alignment, size), ENOMEM, "size", size);
+    const size_t sizes[] = {SIZE_MAX - alignment, SIZE_MAX - alignment + 1, SIZE_MAX - alignment + 2,
+                            (size_t)PTRDIFF_MAX - alignment + 1};
+    for (size_t i = 0; i < COUNT(sizes); i++) {
+      MUST(entry->allocate_aligned(alignment, sizes[i]) == NULL, "%#zx gave a block", sizes[i]);
     }
-    MUST_FAIL(entry->allocate_aligned(alignment, (size_t)PTRDIFF_MAX - alignment + 1), ENOMEM, "alignment", alignment);
   }
 }
 
-static void an_alignment_beyond_all_addresses_fails(const struct contract_subject *entry) {
+static void an_alignment_beyond_all_addresses_is_null(const struct contract_subject *entry) {
   for (int shift = 48; shift < 64; shift++) {
-    MUST_FAIL(entry->allocate_aligned((size_t)1 << shift, 1), ENOMEM, "alignment", (size_t)1 << shift);
+    MUST(entry->allocate_aligned((size_t)1 << shift, 1) == NULL, "2^%d gave a block", shift);
+  }
+}
+
+static void too_much_alignment_is_enomem(const struct contract_subject *entry) {
+  for (size_t alignment = 16; alignment <= (size_t)1 << 46; alignment *= 2) {
+    MUST_FAIL(entry->allocate_aligned(alignment, SIZE_MAX - alignment), ENOMEM, alignment);
+  }
+  for (int shift = 48; shift < 64; shift++) {
+    MUST_FAIL(entry->allocate_aligned((size_t)1 << shift, 1), ENOMEM, (size_t)1 << shift);
   }
 }
 
 static const struct contract_rule rules[] = {
     {"above-ptrdiff-max-is-null", MAN, above_ptrdiff_max_is_null, contract_entries},
-    {"above-ptrdiff-max-is-enomem", MAN, above_ptrdiff_max_is_enomem, contract_entries},
-    {"size-max-does-not-wrap", MAN, size_max_does_not_wrap, contract_entries},
-    {"ptrdiff-max-fails", C_NULL, ptrdiff_max_fails, contract_entries},
-    {"beyond-the-address-space-fails", C_NULL, beyond_the_address_space_fails, contract_entries},
+    {"above-ptrdiff-max-is-enomem", POSIX_ENOMEM, above_ptrdiff_max_is_enomem, contract_entries},
+    {"size-max-does-not-wrap", C_NULL, size_max_does_not_wrap, contract_entries},
+    {"size-max-is-enomem", POSIX_ENOMEM, size_max_is_enomem, contract_entries},
+    {"ptrdiff-max-is-enomem", POSIX_ENOMEM, ptrdiff_max_is_enomem, contract_entries},
+    {"beyond-the-address-space-is-enomem", POSIX_ENOMEM, beyond_the_address_space_is_enomem, contract_entries},
     {"out-of-memory-is-enomem", POSIX_ENOMEM, out_of_memory_is_enomem, contract_entries},
     {"failure-changes-nothing", C_NULL, failure_changes_nothing, contract_entries},
     {"failures-cost-no-memory", C_NULL, failures_cost_no_memory, contract_entries},
@@ -173,12 +213,15 @@ static const struct contract_rule rules[] = {
     {"calloc-product-wraps-to-a-small-size", C_CALLOC, product_wraps_to_a_small_size, NULL},
     {"calloc-product-wraps-to-a-large-size", C_CALLOC, product_wraps_to_a_large_size, NULL},
     {"calloc-product-above-ptrdiff-max", MAN, product_above_ptrdiff_max, NULL},
+    {"calloc-overflow-is-enomem", POSIX_ENOMEM, calloc_overflow_is_enomem, NULL},
     {"calloc-zero-times-anything-is-no-overflow", C_CALLOC, zero_times_anything_is_no_overflow, NULL},
-    {"pvalloc-does-not-wrap-when-rounding", MAN, pvalloc_does_not_wrap_when_rounding, NULL},
+    {"pvalloc-does-not-wrap-when-rounding", MAN, pvalloc_does_not_wrap, NULL},
     {"pvalloc-does-not-round-above-ptrdiff-max", MAN, pvalloc_does_not_round_above_ptrdiff_max, NULL},
+    {"pvalloc-rounding-is-enomem", "pvalloc(3): ENOMEM", pvalloc_rounding_is_enomem, NULL},
     {"size-plus-alignment-does-not-wrap", MAN, size_plus_alignment_does_not_wrap, contract_aligned_entries},
-    {"alignment-beyond-all-addresses-fails", POSIX_ENOMEM, an_alignment_beyond_all_addresses_fails,
+    {"alignment-beyond-all-addresses-is-null", C_NULL, an_alignment_beyond_all_addresses_is_null,
      contract_aligned_entries},
+    {"too-much-alignment-is-enomem", POSIX_ENOMEM, too_much_alignment_is_enomem, contract_aligned_entries},
     {0},
 };
 
