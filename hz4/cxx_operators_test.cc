@@ -1,7 +1,9 @@
 // All 20 replaceable operators of C++ (8 new, 12 delete) over hz4, which takes libc's place in this program.
 #include <malloc.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <new>
 
@@ -138,6 +140,80 @@ TEST(CxxOperatorsTest, NewHandlerRuns) {
     EXPECT_EQ(handler_calls, 3) << one.name;
     EXPECT_EQ(std::get_new_handler(), nullptr);
   }
+}
+
+// A handler that throws is the end of a throwing new, and NULL from the others.
+struct OwnError : std::bad_alloc {};
+void ThrowingHandler() { throw OwnError(); }
+
+TEST(CxxOperatorsTest, NewHandlerThrows) {
+  for (const NewOperator &one : kNew) {
+    std::set_new_handler(ThrowingHandler);
+    hidden_size = size_t{PTRDIFF_MAX};
+    if (one.throws) {
+      EXPECT_THROW(Hidden(one.allocate(hidden_size)), OwnError) << one.name;
+    } else {
+      EXPECT_EQ(Hidden(one.allocate(hidden_size)), nullptr) << one.name;
+    }
+    std::set_new_handler(nullptr);
+  }
+}
+
+// ---- with no memory left, in a process of its own ----
+
+constexpr size_t kTooMuchThen = 512 * kMiB;
+void *reserve;
+
+void LimitAddresses(size_t more_bytes) {
+  unsigned long pages = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (file == nullptr || fscanf(file, "%lu", &pages) != 1) _exit(2);
+  fclose(file);
+  const rlim_t bytes = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + more_bytes;
+  const struct rlimit limit = {bytes, bytes};
+  if (setrlimit(RLIMIT_AS, &limit) != 0) _exit(2);
+}
+
+void FreeReserve() {
+  handler_calls++;
+  free(reserve);
+  std::set_new_handler(nullptr);
+}
+
+void FailThenServe(const NewOperator &one) {
+  LimitAddresses(kTooMuchThen / 4);
+  bool threw = false;
+  void *ptr = nullptr;
+  try {
+    ptr = Hidden(one.allocate(kTooMuchThen));
+  } catch (const std::bad_alloc &) {
+    threw = true;
+  }
+  if (ptr != nullptr || threw != one.throws) _exit(1);
+  memset(Hidden(one.allocate(kMiB)), 1, kMiB);
+  _exit(0);
+}
+
+void MakeRoom(const NewOperator &one) {
+  handler_calls = 0;
+  reserve = malloc(kTooMuchThen);
+  if (reserve == nullptr) _exit(3);
+  LimitAddresses(kTooMuchThen / 4);
+  std::set_new_handler(FreeReserve);
+  auto *ptr = static_cast<char *>(Hidden(one.allocate(kTooMuchThen)));
+  if (ptr == nullptr || hz4_malloc_usable_size(ptr) < kTooMuchThen) _exit(1);
+  ptr[0] = ptr[kTooMuchThen - 1] = 1;
+  _exit(handler_calls == 1 ? 0 : 4);
+}
+
+TEST(CxxOperatorsTest, OutOfMemoryThrowsOrGivesNullAndIsSurvived) {
+  for (const NewOperator &one : kNew) {
+    EXPECT_EXIT(FailThenServe(one), ::testing::ExitedWithCode(0), "") << one.name;
+  }
+}
+
+TEST(CxxOperatorsTest, NewHandlerThatFreesMakesRoom) {
+  for (const NewOperator &one : kNew) EXPECT_EXIT(MakeRoom(one), ::testing::ExitedWithCode(0), "") << one.name;
 }
 
 struct alignas(256) Overaligned {

@@ -1,11 +1,13 @@
-"""What libhz4.so shows to the dynamic linker: its symbols, its TLS, its segments and its flags."""
+"""What libhz4.so shows to the dynamic linker: its symbols, its TLS, its segments and its flags. And what the archives that
+programs are linked with define.
+"""
 
 import re
 import subprocess
 import sys
 import unittest
 
-LIBRARY, SYMBOLS, HEADER = sys.argv[1:4]
+LIBRARY, SYMBOLS, HEADER, *ARCHIVES = sys.argv[1:]
 
 # gold exports the linker's own marks from every library.
 LINKER_MARKS = {"__bss_start", "_edata", "_end"}
@@ -49,6 +51,26 @@ class SymbolsTest(unittest.TestCase):
         names = {row[-1] for row in rows}
         self.assertFalse(names & {"reallocarray", "strdup", "strndup"})
         self.assertFalse([name for name in names if re.match(r"_Zn|_Zd", name)])
+
+
+class ArchivesTest(unittest.TestCase):
+    def defined(self, name):
+        """The sets of names that the archive's forms define, for position-independent programs and others."""
+        found = [path for path in ARCHIVES if "/%s." % name in path]
+        self.assertTrue(found)
+        for path in found:
+            rows = [line.split() for line in run("nm", "-g", "--defined-only", path).splitlines()]
+            yield {row[2] for row in rows if len(row) == 3}
+
+    def test_malloc_defines_the_names_of_libc_and_no_others(self):
+        listed = {name for name in expected_symbols() if not name.startswith("hz4_")}
+        for defined in self.defined("libmalloc"):
+            self.assertEqual(sorted(defined), sorted(listed))
+
+    def test_whole_archive_defines_the_list_and_else_only_its_own_prefix(self):
+        for defined in self.defined("libhz4_static"):
+            self.assertEqual(sorted(expected_symbols() - defined), [])
+            self.assertEqual([name for name in defined - expected_symbols() if not name.startswith("hz4_")], [])
 
 
 class SegmentsTest(unittest.TestCase):
