@@ -1,5 +1,8 @@
 // Short threads that allocate and free in the destructors of pthread keys, in every round that POSIX grants, before
 // hz4's own destructor and after it: nothing is lost. hz4 is the malloc of this program.
+//
+// destructors_test [threads]: what a thread leaves behind is the slope of a line through samples along the way, so that
+// neither what is allocated once nor the last moment counts.
 #include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -7,7 +10,7 @@
 #include "hz4/env/check.h"
 #include "hz4/hz4.h"
 
-enum { kWarmUp = 2000, kThreads = 20000, kBytesPerThreadMax = 64, kBlocks = 12 };
+enum { kWarmUp = 2000, kThreads = 20000, kBytesPerThreadMax = 64, kBlocks = 12, kAtOnce = 8, kSamples = 20 };
 
 static pthread_key_t before_key, after_key;
 static uint64_t rounds_run;
@@ -60,7 +63,6 @@ static void *short_life(void *unused) {
 }
 
 static void run_threads(int count) {
-  enum { kAtOnce = 8 };
   pthread_t threads[kAtOnce];
   for (int i = 0; i < count; i += kAtOnce) {
     for (int j = 0; j < kAtOnce; j++) CHECK(pthread_create(&threads[j], NULL, short_life, NULL) == 0);
@@ -68,11 +70,32 @@ static void run_threads(int count) {
   }
 }
 
-// What hz4 has out: neither in a free list nor in a depot; and all that it mapped for itself.
-static uint64_t bytes_out(void) {
-  malloc_trim(0);
-  return hz4_stats_get("segment_used_bytes") - hz4_stats_get("heap_free_bytes") - hz4_stats_get("heap_depot_bytes") +
-         hz4_stats_get("large_live_mapped_bytes");
+// What hz4 has out, neither in a free list nor in a depot; what it mapped for itself; and all that is resident.
+struct sample {
+  double out, meta, rss;
+};
+
+static struct sample take_sample(void) {
+  uint64_t kept = hz4_stats_get("heap_free_bytes") + hz4_stats_get("heap_depot_bytes");
+  return (struct sample){
+      .out = (double)(hz4_stats_get("segment_used_bytes") - kept + hz4_stats_get("large_live_mapped_bytes")),
+      .meta = (double)hz4_stats_get("meta_used_bytes"),
+      .rss = (double)rss_kib() * 1024,
+  };
+}
+
+// Least squares over samples that are one step apart.
+static struct sample slope_of(const struct sample *samples, int count) {
+  struct sample slope = {0, 0, 0};
+  double middle = (count - 1) / 2.0, squares = 0;
+  for (int i = 0; i < count; i++) {
+    double x = i - middle;
+    squares += x * x;
+    slope.out += x * samples[i].out;
+    slope.meta += x * samples[i].meta;
+    slope.rss += x * samples[i].rss;
+  }
+  return (struct sample){slope.out / squares, slope.meta / squares, slope.rss / squares};
 }
 
 // Runs before hz4 exists: its key has a lower number than hz4's, and its destructor runs first in each round.
@@ -80,22 +103,25 @@ __attribute__((constructor(101))) static void make_key_before_first_use(void) {
   CHECK(pthread_key_create(&before_key, unpack) == 0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  int step = (argc > 1 ? atoi(argv[1]) : kThreads) / kSamples;
+  CHECK(step > 0 && step % kAtOnce == 0);
   free(malloc(1));
   CHECK(pthread_key_create(&after_key, unpack) == 0);
   run_threads(kWarmUp);
-  uint64_t out = bytes_out(), meta = hz4_stats_get("meta_used_bytes"), caches = hz4_stats_get("thread_caches");
-  long rss = rss_kib();
   rounds_run = 0;
-  run_threads(kThreads);
-  CHECK(rounds_run == (uint64_t)kThreads * 2 * PTHREAD_DESTRUCTOR_ITERATIONS);
-  long out_growth = (long)(bytes_out() - out), meta_growth = (long)(hz4_stats_get("meta_used_bytes") - meta);
-  long rss_growth = (rss_kib() - rss) * 1024;
-  printf("after %d threads: objects %+ld bytes, metadata %+ld, RSS %+ld; caches %lu -> %lu\n", kThreads, out_growth,
-         meta_growth, rss_growth, (unsigned long)caches, (unsigned long)hz4_stats_get("thread_caches"));
-  CHECK(out_growth < (long)kThreads * kBytesPerThreadMax);
-  CHECK(meta_growth < (long)kThreads * kBytesPerThreadMax);
-  CHECK(rss_growth < (long)kThreads * kBytesPerThreadMax);
+  struct sample samples[kSamples + 1] = {take_sample()};
+  for (int i = 1; i <= kSamples; i++) {
+    run_threads(step);
+    samples[i] = take_sample();
+  }
+  CHECK(rounds_run == (uint64_t)step * kSamples * 2 * PTHREAD_DESTRUCTOR_ITERATIONS);
+  struct sample slope = slope_of(samples, kSamples + 1);
+  printf("%d threads: each leaves %.2f bytes of objects, %.2f of metadata, %.2f resident; %lu caches\n", step * kSamples,
+         slope.out / step, slope.meta / step, slope.rss / step, (unsigned long)hz4_stats_get("thread_caches"));
+  CHECK(slope.out / step <= kBytesPerThreadMax);
+  CHECK(slope.meta / step <= kBytesPerThreadMax);
+  CHECK(slope.rss / step <= kBytesPerThreadMax);
   CHECK(hz4_stats_get("thread_caches") <= 64);  // those of ended threads are used again
   hz4_check();
   puts("PASSED");
