@@ -19,6 +19,9 @@ size_t ManySizes(Random &random) { return random.PowerRange(4, 15); }
 
 // ---- Key destructors ----
 
+// TSan ends a thread by a destructor of its own in the last round; instrumented code that runs after that crashes in it.
+constexpr int kRounds = PTHREAD_DESTRUCTOR_ITERATIONS - (kSanitized ? 1 : 0);
+
 // Lives in hz4's memory, under a key; each round of destructors frees its block and makes another.
 struct Remains {
   pthread_key_t key;
@@ -38,7 +41,7 @@ void DestroyRemains(void *value) {
   auto *remains = static_cast<Remains *>(value);
   destructor_calls++;
   CheckAndFree(remains->block);
-  if (++remains->rounds == PTHREAD_DESTRUCTOR_ITERATIONS) {
+  if (++remains->rounds == kRounds) {
     hz4_free(remains);
     return;
   }
@@ -80,7 +83,7 @@ TEST(KeyDestructorTest, FreesAndAllocatesInEveryRound) {
       LeaveRemains(late_key, seed - i);
     }).join();
   }
-  EXPECT_EQ(destructor_calls.load(), kThreads * 2 * PTHREAD_DESTRUCTOR_ITERATIONS);
+  EXPECT_EQ(destructor_calls.load(), kThreads * 2 * kRounds);
   hz4_check();
 }
 
