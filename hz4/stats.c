@@ -251,8 +251,7 @@ void hz4_stats_write_text(int fd) {
   flush(w);
 }
 
-size_t hz4_stats_format_json(char *buffer, size_t size) {
-  struct writer writer = {buffer, size != 0 ? size - 1 : 0, 0, 0, -1}, *w = &writer;
+static void put_json(struct writer *w) {
   struct snapshot snapshot, *s = &snapshot;
   take_snapshot(s);
   put_text(w, "{\"fast_path_counters\": ");
@@ -272,8 +271,13 @@ size_t hz4_stats_format_json(char *buffer, size_t size) {
   GAUGE_TABLE(MEMBER)
 #undef MEMBER
   put_text(w, "}\n");
-  if (size != 0) buffer[w->used] = '\0';
-  return w->total;
+}
+
+size_t hz4_stats_format_json(char *buffer, size_t size) {
+  struct writer w = {buffer, size != 0 ? size - 1 : 0, 0, 0, -1};
+  put_json(&w);
+  if (size != 0) buffer[w.used] = '\0';
+  return w.total;
 }
 
 static void write_option_text(void *context, const char *text) {
@@ -291,9 +295,9 @@ void hz4_stats_at_exit(void) {
   if (hz4_options.stats == 1) {
     hz4_stats_write_text(STDERR_FILENO);
   } else if (hz4_options.stats == 2) {
-    char json[8192];
-    size_t length = hz4_stats_format_json(json, sizeof(json));
-    struct writer w = {json, sizeof(json), length < sizeof(json) ? length : sizeof(json) - 1, 0, STDERR_FILENO};
+    char buffer[512];
+    struct writer w = {buffer, sizeof(buffer), 0, 0, STDERR_FILENO};
+    put_json(&w);
     flush(&w);
   }
 }
