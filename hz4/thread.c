@@ -121,9 +121,9 @@ static void init(void) {
 }
 
 void hz4_thread_init(void) {
-  int seen = hz4_load_acquire(&init_state);  // pairs with the release below: all that init wrote
-  if (HZ4_LIKELY(seen == INIT_DONE)) return;
-  if (hz4_cas_strong_acq_rel(&init_state, &seen, INIT_BUSY)) {
+  if (HZ4_LIKELY(hz4_load_acquire(&init_state) == INIT_DONE)) return;  // pairs with the release below: all of init
+  int expected = INIT_NONE;  // and not BUSY: somebody else is at it
+  if (hz4_cas_strong_acquire(&init_state, &expected, INIT_BUSY)) {
     init();
     hz4_store_release(&init_state, INIT_DONE);
     // Last, for it may allocate.

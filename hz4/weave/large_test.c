@@ -79,6 +79,7 @@ static void forking(void) {
 }
 static void fork_ends(void) {
   hz4_lock_fork_release(&segment_lock);
+  hz4_lock_fork_end();
 }
 static void fork_once(void) {
   fork_begins();

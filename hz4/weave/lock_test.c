@@ -55,6 +55,7 @@ static void fork_once(void) {
   use();
   hz4_lock_fork_release(&lock);
   hz4_lock_release(&fork_lock);
+  hz4_lock_fork_end();
 }
 
 // In the child there is but one thread.
@@ -62,6 +63,7 @@ static void fork_child(void) {
   hz4_lock_fork_begin();
   hz4_lock_fork_acquire(&lock);
   hz4_lock_fork_reset(&lock);
+  hz4_lock_fork_end();
 }
 
 // libc's list of streams: fork takes it while it holds hz4's locks, and others while they wait for memory.
@@ -89,6 +91,7 @@ static void fork_with_libc(void) {
   use();
   libc_release();
   hz4_lock_fork_release(&lock);
+  hz4_lock_fork_end();
 }
 
 // A second lock, taken while the first is held, never gives up.
@@ -106,6 +109,7 @@ static void fork_both(void) {
   use();
   hz4_lock_fork_release(&inner);
   hz4_lock_fork_release(&lock);
+  hz4_lock_fork_end();
 }
 
 const struct weave_scenario weave_scenarios[] = {

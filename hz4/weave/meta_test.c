@@ -44,15 +44,16 @@ static void alloc_block_0(void) {
 static void alloc_block_1(void) {
   blocks[1] = alloc(LARGE);
 }
-static void fork_once(void) {
-  fork_begins();
-  hz4_meta_fork_parent();
-}
 static void fork_ends(void) {
   hz4_meta_fork_parent();
+  hz4_lock_fork_end();
+}
+static void fork_once(void) {
+  fork_begins();
+  fork_ends();
 }
 static void fork_ends_and_alloc(void) {
-  hz4_meta_fork_parent();
+  fork_ends();
   blocks[2] = alloc(BYTES);
 }
 
