@@ -118,7 +118,7 @@ void HeapDriver::Alloc(int how, size_t size, size_t alignment) {
     if (how == kCalloc) FUZZ_CHECK(IsZero(got.other, size));
   }
   Put({static_cast<unsigned char *>(got.ptr), static_cast<unsigned char *>(got.other), size, usable,
-       how == kAligned || how == kPosix ? alignment : 0, 0});
+       how == kMalloc || how == kCalloc ? 0 : promised, 0});
 }
 
 void HeapDriver::AllocSome(int how) {

@@ -6,6 +6,7 @@
 #include "hz4/large.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
+#include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/segment.h"
 #include "hz4/span.h"
@@ -42,6 +43,16 @@ static void *take_object(uint32_t size_class) {
   return object != NULL ? object : take_directly(size_class);
 }
 
+// The class of a block of this size and alignment; 0 when it is a large one. pre: align is a power of two, from 16.
+static uint32_t class_for(size_t size, size_t align) {
+  if (size > HZ4_CLASS_MAX_BYTES || align > HZ4_PAGE_BYTES) return 0;
+  // Spans are aligned to pages, so a class whose size is a multiple of align has aligned objects. A power of two that
+  // is large enough is such a class.
+  uint32_t c = hz4_class_of_size(size > align ? size : align);
+  while (hz4_class_bytes(c) % align != 0) ++c;
+  return c;
+}
+
 // A block of a class; where there is none (no memory for a span, or fork is on), a mapping of its own.
 static void *alloc_class(uint32_t size_class) {
   void *object = take_object(size_class);
@@ -60,17 +71,9 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   int saved = errno;
   hz4_thread_init();
   for (bool again = true;; again = false) {
-    void *block;
-    if (size <= HZ4_CLASS_MAX_BYTES && align <= HZ4_PAGE_BYTES) {
-      // Spans are aligned to pages, so a class whose size is a multiple of align has aligned objects. A power of two
-      // that is large enough is such a class.
-      uint32_t c = hz4_class_of_size(size > align ? size : align);
-      while (hz4_class_bytes(c) % align != 0) ++c;
-      block = alloc_class(c);
-      *zeroed = false;
-    } else {
-      block = hz4_large_alloc(size, align, zeroed);
-    }
+    uint32_t c = class_for(size, align);
+    void *block = c != 0 ? alloc_class(c) : hz4_large_alloc(size, align, zeroed);
+    if (c != 0) *zeroed = false;
     if (HZ4_LIKELY(block != NULL)) {
       errno = saved;
       return block;
@@ -117,8 +120,14 @@ static struct hz4_span *large_span(const void *ptr, const char *complaint) {
   return span;
 }
 
-// Aborts, naming the pointer, when ptr is in a span of this class but is not the address of an object. (free leaves
-// that to Mid, where the object comes sooner or later: the check would double the fast path.)
+// realloc leaves a block where it is unless it grows, or shrinks to half.
+static bool stays(size_t usable, size_t size) {
+  return size <= usable && size > usable / 2;
+}
+
+// Aborts, naming the pointer, when ptr is in a span of this class but is not the address of an object; hardened, also
+// when nobody has that object. (free leaves both to Mid, where the object comes sooner or later: the check would double
+// the fast path.)
 static void check_object(uint32_t size_class, const void *ptr, const char *complaint) {
   struct hz4_span *span = hz4_pagemap_span(ptr);
   size_t offset = (size_t)((const char *)ptr - span->base);
@@ -126,6 +135,7 @@ static void check_object(uint32_t size_class, const void *ptr, const char *compl
   if (HZ4_UNLIKELY(index >= span->object_count || index * hz4_class_bytes(size_class) != offset)) {
     hz4_panic_pointer(complaint, ptr);
   }
+  if (hz4_options.harden != 0 && hz4_mid_is_home(size_class, ptr)) hz4_panic_pointer(complaint, ptr);
 }
 
 void hz4_alloc_free_slow(void *ptr) {
@@ -135,6 +145,27 @@ void hz4_alloc_free_slow(void *ptr) {
   if (size_class != 0) free_object(size_class, ptr);
   else hz4_large_free(large_span(ptr, "free of a pointer that is not allocated"));
   errno = saved;
+}
+
+// Whether the block at ptr can have been asked for with this size and alignment, or been resized to this size.
+static bool may_be(const void *ptr, size_t align, size_t size) {
+  if (!hz4_is_power_of_two(align)) return false;
+  uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
+  if (size_class == 0) {
+    // A block of a class's size too, where there was no memory for a span.
+    struct hz4_span *span = large_span(ptr, "free of a pointer that is not allocated");
+    return hz4_large_may_hold(span, size) && hz4_is_aligned(ptr, align);
+  }
+  if (hz4_options.harden == 0) return true;  // or else only those calls that overflow a bin would find something
+  if (align > 16) return class_for(size, align) == size_class;  // what realloc gave is for free_sized (C23)
+  return class_for(size, 16) == size_class || stays(hz4_class_bytes(size_class), size);
+}
+
+void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
+  if (ptr != NULL && !may_be(ptr, align, size)) {
+    hz4_panic_pointer("sized free with a wrong size or alignment", ptr);
+  }
+  hz4_alloc_free_slow(ptr);
 }
 
 // ---- realloc and sizes ----
@@ -174,7 +205,7 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
   }
   check_object(size_class, ptr, complaint);
   size_t usable = hz4_class_bytes(size_class);
-  if (size <= usable && size > usable / 2) return ptr;
+  if (stays(usable, size)) return ptr;
   return realloc_by_copy(ptr, usable, size);
 }
 

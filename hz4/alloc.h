@@ -17,6 +17,7 @@ extern "C" {
 // All rules are those of hz4.h.
 HZ4_NOINLINE void *hz4_alloc_malloc_slow(size_t size);
 HZ4_NOINLINE void hz4_alloc_free_slow(void *ptr);
+HZ4_NOINLINE void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size);
 void *hz4_alloc_calloc(size_t count, size_t size);
 void *hz4_alloc_realloc(void *ptr, size_t size);
 // NULL with EINVAL or ENOMEM; align must be a power of two.
@@ -44,15 +45,24 @@ HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
   return object;
 }
 
-HZ4_INLINE void hz4_alloc_free(void *ptr) {
+// False: the slow way.
+HZ4_INLINE bool hz4_alloc_free_fast(void *ptr) {
   // Class 0 (NULL, foreign, large): bin 0 is always full.
   size_t size_class = hz4_pagemap_class(ptr);
   struct hz4_tcache *cache = hz4_tcache_current;
-  if (HZ4_UNLIKELY(!hz4_tcache_push(cache, size_class, ptr))) {
-    hz4_alloc_free_slow(ptr);
-    return;
-  }
+  if (HZ4_UNLIKELY(!hz4_tcache_push(cache, size_class, ptr))) return false;
   hz4_count_fast(cache, size_class, HZ4_COUNT_free_calls);
+  return true;
+}
+
+HZ4_INLINE void hz4_alloc_free(void *ptr) {
+  if (HZ4_UNLIKELY(!hz4_alloc_free_fast(ptr))) hz4_alloc_free_slow(ptr);
+}
+
+// free_sized is this with the alignment of malloc, 16. Size and alignment are checked on the slow way only, which is
+// that of every large block, and with HZ4_HARDEN=1 of every block: so the check costs the fast path nothing.
+HZ4_INLINE void hz4_alloc_free_sized(void *ptr, size_t align, size_t size) {
+  if (HZ4_UNLIKELY(!hz4_alloc_free_fast(ptr))) hz4_alloc_free_sized_slow(ptr, align, size);
 }
 
 #ifdef __cplusplus

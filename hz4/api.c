@@ -21,14 +21,11 @@ void *hz4_realloc(void *ptr, size_t size) {
 }
 
 void hz4_free_sized(void *ptr, size_t size) {
-  (void)size;
-  hz4_alloc_free(ptr);
+  hz4_alloc_free_sized(ptr, 16, size);
 }
 
 void hz4_free_aligned_sized(void *ptr, size_t alignment, size_t size) {
-  (void)alignment;
-  (void)size;
-  hz4_alloc_free(ptr);
+  hz4_alloc_free_sized(ptr, alignment, size);
 }
 
 void *hz4_aligned_alloc(size_t alignment, size_t size) {

@@ -30,6 +30,9 @@ void hz4_large_free(struct hz4_span *span);
 // Returns the block's address, which may be new, or NULL with nothing changed: then the caller copies.
 void *hz4_large_resize(struct hz4_span *span, size_t bytes);
 
+// Whether a block of this span can have been asked for, or resized to, with `bytes`.
+bool hz4_large_may_hold(const struct hz4_span *span, size_t bytes);
+
 // Unmaps all that is cached or retained. True when something went back to the system.
 bool hz4_large_trim(void);
 

@@ -43,6 +43,7 @@ char *Alloc(size_t bytes, size_t align = HZ4_PAGE_BYTES) {
   EXPECT_NE(SpanOf(block), nullptr);
   EXPECT_EQ(SpanOf(block)->base, block);
   EXPECT_GE(SpanOf(block)->bytes, bytes);
+  EXPECT_TRUE(hz4_large_may_hold(SpanOf(block), bytes)) << bytes << " in " << SpanOf(block)->bytes;
   EXPECT_EQ(hz4_pagemap_class(block), 0u);
   const size_t usable = SpanOf(block)->bytes;
   for (size_t at = 0; zeroed && at < usable; at += 512) EXPECT_EQ(block[at], 0) << "zeroed was a lie";
@@ -265,6 +266,41 @@ TEST_F(Large, ResizeWithinABlockChangesNothing) {
     }
     Free(block);
   }
+}
+
+TEST_F(Large, MayHoldWhatWasAskedForOrResizedTo) {
+  for (size_t bytes : {size_t{1}, 64 * kKiB, 64 * kKiB + 1, 300 * kKiB, kMiB, kMiB + 1, 3 * kMiB}) {
+    char *block = Alloc(bytes);
+    const size_t usable = SpanOf(block)->bytes;
+    for (size_t right : {bytes, usable, usable / 2 + 1}) EXPECT_TRUE(hz4_large_may_hold(SpanOf(block), right)) << right;
+    EXPECT_FALSE(hz4_large_may_hold(SpanOf(block), usable + 1)) << bytes;
+    EXPECT_FALSE(hz4_large_may_hold(SpanOf(block), SIZE_MAX)) << bytes;
+    EXPECT_EQ(hz4_large_may_hold(SpanOf(block), 100), usable <= 128 * kKiB) << bytes;
+    if (usable > 128 * kKiB && usable <= kMiB) {
+      EXPECT_FALSE(hz4_large_may_hold(SpanOf(block), usable / 2 - 64 * kKiB)) << bytes;
+    }
+    Free(block);
+  }
+  // The system does not take back what a smaller size leaves over.
+  char *block = Alloc(8 * kMiB);
+  hz4_sys_fake.fail_every[HZ4_SYS_MREMAP] = 1;
+  ASSERT_EQ(hz4_large_resize(SpanOf(block), 300 * kKiB), block);
+  EXPECT_TRUE(hz4_large_may_hold(SpanOf(block), 300 * kKiB));
+  Free(block);
+}
+
+// A retained mapping may be twice as large as what is asked for. Alloc checks what it may hold.
+TEST_F(Large, SmallBlocksInRetainedMappingsMayBeSmall) {
+  std::vector<char *> blocks;
+  for (int i = 0; i < 128; ++i) blocks.push_back(Alloc(128 * kKiB, kMiB));
+  for (char *block : blocks) Free(block);
+  size_t wide = 0;
+  for (char *&block : blocks) {
+    block = Alloc(100, kMiB);
+    wide += SpanOf(block)->bytes == 128 * kKiB;
+  }
+  EXPECT_GT(wide, 0u) << "none came out of the cache";
+  for (char *block : blocks) Free(block);
 }
 
 TEST_F(Large, RunsAreLeftToTheCaller) {

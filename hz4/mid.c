@@ -351,6 +351,19 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
   return result;
 }
 
+bool hz4_mid_is_home(uint32_t size_class, const void *object) {
+  struct mid_class *mid = &classes[size_class];
+  if (!hz4_lock_enter(&mid->lock)) return false;
+  struct hz4_span *span = hz4_pagemap_span(object);
+  bool home = span == NULL || span->size_class != size_class;
+  if (!home) {
+    uint32_t index = hz4_class_object_index(size_class, (size_t)((const char *)object - span->base));
+    home = (span->free_bits[index / 64] >> index % 64 & 1) != 0;
+  }
+  hz4_lock_release(&mid->lock);
+  return home;
+}
+
 void *hz4_mid_owner(const void *object) {
   struct hz4_span *span = hz4_pagemap_span(object);
   return span != NULL ? hz4_load_relaxed(&span->owner) : NULL;

@@ -101,6 +101,19 @@ TEST_F(Mid, HardenedObjectsGoHomeAtOnce) {
   EXPECT_EQ(Now().spans, 0u);
 }
 
+TEST_F(Mid, KnowsWhichObjectsAreHome) {
+  const uint32_t c = ClassOf(256);
+  const std::vector<void *> objects = Take(c, 3);
+  hz4_options.harden = 1;  // past the depot
+  Give(c, {objects[1]});
+  EXPECT_FALSE(hz4_mid_is_home(c, objects[0]));
+  EXPECT_TRUE(hz4_mid_is_home(c, objects[1]));
+  EXPECT_FALSE(hz4_mid_is_home(c, objects[2]));
+  Give(c, {objects[0], objects[2]});
+  hz4_options.harden = 0;
+  for (void *object : objects) EXPECT_TRUE(hz4_mid_is_home(c, object)) << "its span is gone";
+}
+
 TEST_F(Mid, SpansWhoseObjectsAreHomeGoBack) {
   const uint32_t c = ClassOf(HZ4_CLASS_MAX_BYTES);  // four to a span
   const std::vector<void *> objects = Take(c, 4), others = Take(c, 4);

@@ -58,14 +58,11 @@ EXPORT void free_sized(void *ptr, size_t size);
 EXPORT void free_aligned_sized(void *ptr, size_t alignment, size_t size);
 
 void free_sized(void *ptr, size_t size) {
-  (void)size;
-  hz4_alloc_free(ptr);
+  hz4_alloc_free_sized(ptr, 16, size);
 }
 
 void free_aligned_sized(void *ptr, size_t alignment, size_t size) {
-  (void)alignment;
-  (void)size;
-  hz4_alloc_free(ptr);
+  hz4_alloc_free_sized(ptr, alignment, size);
 }
 
 // ---- what glibc offers besides ----

@@ -38,7 +38,7 @@ inline void *Checked(void *ptr) {
 // every byte would make the time go into page faults.
 struct MarkedBlock {
   unsigned char *ptr;
-  size_t size, usable;
+  size_t size, usable, alignment;
   uint64_t seed;
 
   // Calls visit(offset) for the offsets that are marked, below `end`.
@@ -102,7 +102,8 @@ class HostileWork {
     ++granted_;
     const size_t least = alignment > 16 ? alignment : 16;
     HZ4_DEMAND(reinterpret_cast<uintptr_t>(ptr) % least == 0);
-    const MarkedBlock block = {static_cast<unsigned char *>(ptr), size, hz4_malloc_usable_size(ptr), random_.Next()};
+    const MarkedBlock block = {static_cast<unsigned char *>(ptr), size, hz4_malloc_usable_size(ptr), least,
+                               random_.Next()};
     HZ4_DEMAND(block.usable >= size && block.usable > 0);
     block.Mark();
     live_.push_back(block);
@@ -164,7 +165,8 @@ class HostileWork {
   void Free(const MarkedBlock &block) {
     block.CheckHere();
     errno = kErrno;
-    if (random_.OneIn(3)) hz4_free_sized(block.ptr, block.size);
+    if (random_.OneIn(3) && block.alignment == 16) hz4_free_sized(block.ptr, block.size);
+    else if (random_.OneIn(2)) hz4_free_aligned_sized(block.ptr, block.alignment, block.size);
     else hz4_free(block.ptr);
     HZ4_DEMAND(errno == kErrno);
   }

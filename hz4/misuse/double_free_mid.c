@@ -1,0 +1,10 @@
+#include "hz4/misuse/misuse.h"
+
+int main(void) {
+  void *neighbour = malloc(20000);
+  void *block = malloc(20000);
+  free(announce(block));
+  free(announce(block));
+  free(neighbour);
+  return survived();
+}

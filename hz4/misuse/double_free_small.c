@@ -1,0 +1,10 @@
+#include "hz4/misuse/misuse.h"
+
+int main(void) {
+  void *neighbour = malloc(100);
+  void *block = malloc(100);
+  free(announce(block));
+  free(announce(block));
+  free(neighbour);
+  return survived();
+}

@@ -1,0 +1,6 @@
+#include "hz4/misuse/misuse.h"
+
+int main(void) {
+  free(announce((void *)42));
+  return survived();
+}
