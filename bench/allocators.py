@@ -35,7 +35,8 @@ class Parser(argparse.ArgumentParser):
 
 def add_arguments(parser):
     add = parser.add_argument
-    add("--peer", action="append", default=[], metavar="NAME=PATH", help="one more allocator; may be repeated")
+    add("--peer", action="append", default=[], metavar="NAME=PATH[:VAR=VALUE]...",
+        help="one more allocator, run with these environment variables; may be repeated")
     add("--only", metavar="A,B", help="only these of hz4, glibc, tcmalloc, jemalloc, mimalloc; peers always run")
     add("--hz4", metavar="PATH", help="the library to run as hz4 (default: //hz4:libhz4.so)")
 
@@ -57,15 +58,20 @@ def find_comparator(files):
 
 
 def choose(options, default_hz4):
-    """{name: path of its library, None for glibc's own malloc}, as the options of add_arguments have it."""
-    peers = {}
+    """{name: path of its library, None for glibc's own malloc}, as the options of add_arguments have it.
+
+    options.peer_settings becomes {name of a peer: its environment variables}.
+    """
+    peers, options.peer_settings = {}, {}
     for text in options.peer:
-        name, equals, path = text.partition("=")
-        if not name or not equals or not path:
-            die(2, "--peer '%s' is not NAME=PATH" % text)
+        name, equals, rest = text.partition("=")
+        path, *settings = rest.split(":")
+        if not name or not equals or not path or not all("=" in setting[1:] for setting in settings):
+            die(2, "--peer '%s' is not NAME=PATH[:VAR=VALUE]..." % text)
         if name in peers or name in COMPARATORS or name in (compare_stats.SUBJECT, compare_stats.CEILING):
             die(2, "--peer %s: the name is taken" % name)
         peers[name] = library("--peer " + name, path)
+        options.peer_settings[name] = dict(setting.split("=", 1) for setting in settings)
     known = [compare_stats.SUBJECT, *COMPARATORS, *peers]
     wanted = options.only.split(",") if options.only else known
     for name in wanted:
@@ -89,6 +95,15 @@ def choose(options, default_hz4):
             else:
                 chosen[name] = path
     return chosen
+
+
+def environment_of(options, name, path):
+    """What a program runs in under this allocator."""
+    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
+    environment.update(options.peer_settings.get(name, {}))
+    if path is not None:
+        environment["LD_PRELOAD"] = path
+    return environment
 
 
 def check_preload(name, path, used):

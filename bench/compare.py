@@ -3,6 +3,7 @@
 usage: compare [options] [--] BENCH [its arguments]
 
   bazel run //bench:compare -- --rounds 10 -- mt_remote 2 2000000 400 16 32768 90 65536 --touch first
+  bazel run //bench:compare -- --only hz4 --peer hardened=bazel-bin/hz4/libhz4.so:HZ4_HARDEN=1 -- malloc_args
 
 BENCH is mt_remote, malloc_args, prodcons, micro, or the path of a program that takes --json FILE as they do. Every
 allocator is preloaded into the same binary; that the preload took effect is checked. The allocators run interleaved,
@@ -31,7 +32,7 @@ import time
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, _HERE)
 import compare_stats  # noqa: E402
-from allocators import Parser, add_arguments, check_preload, choose, die, library, say  # noqa: E402
+from allocators import Parser, add_arguments, check_preload, choose, die, environment_of, library, say  # noqa: E402
 
 BENCHES = ("mt_remote", "malloc_args", "prodcons", "micro")
 # Settings of allocators that a reader of the results should know about.
@@ -110,9 +111,7 @@ def from_google_benchmark(data):
 def run_once(options, name, path):
     """One sample; {"error": ...} when the run failed. Bad arguments end the program as they ended the benchmark."""
     command = list(options.command)
-    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    if path is not None:
-        environment["LD_PRELOAD"] = path
+    environment = environment_of(options, name, path)
     if name == compare_stats.CEILING:
         # It never frees: objects that are written to would fill the memory.
         command = [word for word in command if word != "--verify"] + ["--touch", "none"]
@@ -217,11 +216,11 @@ def describe_machine(cpus, others):
     }
 
 
-def describe_library(path):
+def describe_library(path, settings):
     if path is None:
         return {"path": None}
     real = os.path.realpath(path)
-    return {"path": path, "real_path": real, "bytes": os.path.getsize(real)}
+    return {"path": path, "real_path": real, "bytes": os.path.getsize(real), "settings": settings}
 
 
 def main(argv):
@@ -247,7 +246,8 @@ def main(argv):
             "rounds": options.rounds,
             "date": now.isoformat(timespec="seconds"),
             "machine": machine,
-            "allocators": {name: describe_library(path) for name, path in allocators.items()},
+            "allocators": {name: describe_library(path, options.peer_settings.get(name, {}))
+                           for name, path in allocators.items()},
             "rows": [] if options.bench == "micro" else compare_stats.summarise(kept, options.rounds),
             "samples": every,
         }, json_file, indent=1)

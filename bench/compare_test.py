@@ -145,6 +145,8 @@ class CommandTest(unittest.TestCase):
         for args, named in [
             (("--peer", "x=missing.so", *bench), "missing.so"),
             (("--peer", "missing.so", *bench), "NAME=PATH"),
+            (("--peer", "x=/bin/sh:VAR", *bench), "NAME=PATH"),
+            (("--peer", "x=/bin/sh:=1", *bench), "NAME=PATH"),
             (("--peer", "glibc=/bin/sh", *bench), "taken"),
             (("--only", "nosuch", *bench), "nosuch"),
             (("--only", "hz4", "--hz4", "missing.so", *bench), "missing.so"),
@@ -193,6 +195,26 @@ class CommandTest(unittest.TestCase):
         self.assertEqual({s["args"]["verify"] for s in data["samples"] if s["allocator"] == "ceiling"}, {0})
         self.assertTrue(data["machine"]["cpu"])
         self.assertTrue(data["allocators"]["ceiling"]["bytes"])
+
+    def test_a_peer_runs_with_its_environment_variables(self):
+        made = {"threads": 1, "cpus_delivered": 1, "ops_per_s": 1000, "peak_rss_kb": 1, "ping_pong_ns": 1,
+                "malloc": "MALLOC"}
+        bench = os.path.join(self.folder, "bench")
+        with open(bench, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\nsed \"s|MALLOC|${LD_PRELOAD:-libc.so}|; s|1000|${SPEED:-1000}|\" >\"$2\" <<END\n"
+                       + json.dumps(made) + "\nEND\n")
+        os.chmod(bench, 0o755)
+        path = os.path.join(BIN, "libbump.so")
+        done = self.compare("--only", "glibc", "--peer", "plain=" + path,
+                            "--peer", "fast=" + path + ":SPEED=2000:X=:Y=1=2", "--rounds=1", "--retries=0",
+                            "--json=out.json", "--", bench)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(os.path.join(self.folder, "out.json"), encoding="utf-8") as file:
+            data = json.load(file)
+        self.assertEqual({s["allocator"]: s["ops_per_s"] for s in data["samples"]},
+                         {"glibc": 1000, "plain": 1000, "fast": 2000})
+        self.assertEqual(data["allocators"]["fast"]["settings"], {"SPEED": "2000", "X": "", "Y": "1=2"})
+        self.assertEqual(data["allocators"]["plain"]["settings"], {})
 
     def test_no_ceiling_and_default_json(self):
         done = self.compare("--only=glibc", "--rounds=1", "--no-ceiling", "--retries=0", "mt_remote", "1", "1000")

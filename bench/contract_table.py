@@ -19,7 +19,7 @@ import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, _HERE)
-from allocators import Parser, add_arguments, check_preload, choose, die, say  # noqa: E402
+from allocators import Parser, add_arguments, check_preload, choose, die, environment_of, say  # noqa: E402
 
 SUBJECT = "hz4"
 
@@ -43,9 +43,7 @@ def parse(argv):
 
 def run(options, name, path):
     """The checks of one allocator."""
-    environment = {k: v for k, v in os.environ.items() if k != "LD_PRELOAD"}
-    if path is not None:
-        environment["LD_PRELOAD"] = path
+    environment = environment_of(options, name, path)
     done = subprocess.run([options.program, options.prefix], env=environment, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, errors="replace", text=True)
     if done.returncode not in (0, 1):
