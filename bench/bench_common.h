@@ -123,6 +123,12 @@ double bench_ping_pong_ns(bool pin);
 // VmHWM, not getrusage: ru_maxrss survives exec, so that a big parent would show.
 uint64_t bench_peak_rss_kb(void);
 
+// A figure of one benchmark's own.
+struct bench_extra {
+  const char *name;
+  uint64_t value;
+};
+
 struct bench_result {
   unsigned threads;
   uint64_t ops;
@@ -133,6 +139,8 @@ struct bench_result {
   // and left_in_slots; remote_received includes left_in_rings. The left_ ones were freed after the clock stopped.
   uint64_t allocated, local_freed, remote_sent, remote_received, ring_full_fallback, left_in_slots, left_in_rings;
   int remote_pct;  // the target; -1: nothing is sent
+  const struct bench_extra *extras;  // on a line [EXTRA], where there are any
+  size_t extras_count;
 };
 
 // Checks the counts, prints ops/s, [EFFECTIVE_REMOTE], [STATS] and [ENV], and writes --json's file.

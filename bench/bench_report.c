@@ -75,6 +75,9 @@ void bench_report(const struct bench_tool *tool, const struct bench_result *resu
     printf(" %s=%s", counts[i].name, with_commas(counts[i].value, buffer));
     if (counts[i].share) printf(" (%.0f%%)", percent(counts[i].value, result->allocated));
   }
+  if (result->extras_count != 0) printf("\n[EXTRA]");
+  for (size_t i = 0; i < result->extras_count; i++)
+    printf(" %s=%" PRIu64, result->extras[i].name, result->extras[i].value);
   printf("\n[ENV] ping_pong_ns=%.1f cpus_delivered=%.2f peak_rss_kb=%" PRIu64 " malloc=%s\n", result->ping_pong_ns,
          cpus, result->peak_rss_kb, library);
   fflush(stdout);
@@ -95,6 +98,9 @@ void bench_report(const struct bench_tool *tool, const struct bench_result *resu
   dprintf(fd, "\"stats\": {");
   for (size_t i = 0; i < counts_count; i++)
     dprintf(fd, "%s\"%s\": %" PRIu64, i == 0 ? "" : ", ", counts[i].name, counts[i].value);
+  dprintf(fd, "}, \"extra\": {");
+  for (size_t i = 0; i < result->extras_count; i++)
+    dprintf(fd, "%s\"%s\": %" PRIu64, i == 0 ? "" : ", ", result->extras[i].name, result->extras[i].value);
   dprintf(fd, "}, \"ping_pong_ns\": %.1f, \"cpus_delivered\": %.4f, \"peak_rss_kb\": %" PRIu64 ", \"malloc\": ",
           result->ping_pong_ns, cpus, result->peak_rss_kb);
   json_string(fd, library);
