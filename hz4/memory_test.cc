@@ -5,6 +5,7 @@
 // caches and metadata, which are bounded, but not by what is in use.
 #include <atomic>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -231,36 +232,79 @@ TEST_F(MemoryTest, SizesShift) {
   }
 }
 
-// One thread only allocates, the other only frees: what is resident follows what waits between them, not what passed.
-TEST_F(MemoryTest, FlowInOneDirection) {
-  constexpr size_t kWaiting = 4096;
-  constexpr size_t kBlocks = 1500000;
-  const uint64_t seed = TestSeed();
-  std::atomic<size_t> head{0};
-  std::atomic<size_t> tail{0};
-  std::thread producer([&] {
-    Random random(seed);
-    for (size_t i = 0; i < kBlocks; i++) {
-      while (i - tail.load(std::memory_order_acquire) == kWaiting) std::this_thread::yield();
-      const size_t size = random.PowerRange(4, 12);
-      void *ptr = hz4_malloc(size);
-      if (ptr == nullptr) abort();
-      memset(ptr, 1, size);
-      Table()[i % kWaiting] = ptr;
-      head.store(i + 1, std::memory_order_release);
-    }
-  });
-  size_t most = 0;
-  for (size_t i = 0; i < kBlocks; i++) {
-    while (head.load(std::memory_order_acquire) == i) std::this_thread::yield();
-    hz4_free(Table()[i % kWaiting]);
-    tail.store(i + 1, std::memory_order_release);
-    if (i % 50000 == 0) most = std::max(most, ResidentBytes());
+// A queue of blocks from one thread to another, in table slots.
+class Queue {
+ public:
+  Queue(size_t first, size_t room) : first_(first), room_(room) {}
+  void Push(void *ptr) {
+    const size_t head = head_.load(std::memory_order_relaxed);
+    while (head - tail_.load(std::memory_order_acquire) == room_) std::this_thread::yield();
+    Table()[first_ + head % room_] = ptr;
+    head_.store(head + 1, std::memory_order_release);
   }
-  EXPECT_LE(std::max(most, ResidentBytes()), baseline_ + 3 * kConstant + kWaiting * 4096);
-  producer.join();
+  void *Pop() {
+    const size_t tail = tail_.load(std::memory_order_relaxed);
+    while (head_.load(std::memory_order_acquire) == tail) std::this_thread::yield();
+    void *ptr = Table()[first_ + tail % room_];
+    tail_.store(tail + 1, std::memory_order_release);
+    return ptr;
+  }
+
+ private:
+  size_t first_, room_;
+  std::atomic<size_t> head_{0}, tail_{0};
+};
+
+struct Flow {
+  const char *name;
+  size_t pairs, waiting, blocks;  // of threads; between two at most; from each
+  size_t powers;                  // sizes from 16 bytes to 2 to this
+  size_t most;                    // bytes: what waits, and the caches
+};
+void PrintTo(const Flow &one, std::ostream *out) { *out << one.name; }
+
+class FlowTest : public MemoryTest, public ::testing::WithParamInterface<Flow> {};
+
+// Threads that only allocate, each for one that only frees: what is resident follows what waits between them, not what
+// passed.
+TEST_P(FlowTest, InOneDirection) {
+  const Flow &flow = GetParam();
+  const uint64_t seed = TestSeed();
+  std::deque<Queue> queues;
+  std::vector<std::thread> threads;
+  size_t early = 0;
+  size_t late = 0;
+  for (size_t pair = 0; pair < flow.pairs; pair++) {
+    Queue &queue = queues.emplace_back(pair * flow.waiting, flow.waiting);
+    threads.emplace_back([&queue, &flow, seed, pair] {
+      Random random(seed + pair);
+      for (size_t i = 0; i < flow.blocks; i++) {
+        const size_t size = random.PowerRange(4, flow.powers);
+        auto *ptr = static_cast<char *>(hz4_malloc(size));
+        if (ptr == nullptr) abort();
+        for (size_t at = 0; at < size; at += 4096) ptr[at] = 1;
+        queue.Push(ptr);
+      }
+    });
+    threads.emplace_back([&, pair] {
+      for (size_t i = 0; i < flow.blocks; i++) {
+        hz4_free(queue.Pop());
+        if (pair != 0 || i % (flow.blocks / 40) != 0) continue;
+        size_t &most = i < flow.blocks / 2 ? early : late;
+        most = std::max(most, ResidentBytes());
+      }
+    });
+  }
+  for (std::thread &thread : threads) thread.join();
+  EXPECT_LE(early, baseline_ + flow.most);
+  EXPECT_LE(late, std::min(baseline_ + flow.most, early + kConstant));
   hz4_check();
 }
+
+INSTANTIATE_TEST_SUITE_P(Flows, FlowTest,
+                         ::testing::Values(Flow{"OnePair", 1, 4096, 1500000, 12, 24 * kMiB},
+                                           Flow{"FourPairsAllSizes", 4, 64, 20000, 20, 160 * kMiB}),
+                         [](const auto &info) { return info.param.name; });
 
 // Each round a new thread allocates and an old one frees; no thread ever frees what it made.
 TEST_F(MemoryTest, RolesMoveOn) {
