@@ -42,14 +42,18 @@ void Step(int expected, const char *where) {
   Use(where);
 }
 
+// Before the constructors of any library, a preloaded one's included: nothing but the dynamic linker ran before.
+void PreInit() { Step(0, "preinit_array\n"); }
+__attribute__((section(".preinit_array"), used)) void (*const pre_init)() = PreInit;
+
 // The lowest number that the compiler lets a program have is 101; 0 to 100 are the implementation's.
 __attribute__((constructor(101))) void FirstConstructor() {
-  Step(0, "first constructor\n");
+  Step(1, "first constructor\n");
   from_constructor = strdup("from the first constructor");
 }
 
 __attribute__((destructor(101))) void LastDestructor() {
-  Step(7, "last destructor\n");
+  Step(8, "last destructor\n");
   if (strcmp(from_constructor, "from the first constructor") != 0) Fail("content\n");
   free(from_constructor);
   hz4_check();
@@ -60,11 +64,11 @@ __attribute__((destructor(101))) void LastDestructor() {
 struct Global {
   std::vector<std::string> strings;
   Global() {
-    Step(1, "global constructor\n");
+    Step(2, "global constructor\n");
     for (int i = 0; i < 1000; i++) strings.emplace_back(100, 'g');
   }
   ~Global() {
-    Step(6, "global destructor\n");
+    Step(7, "global destructor\n");
     if (strings[999] != std::string(100, 'g')) Fail("global content\n");
   }
 } global;
@@ -74,7 +78,7 @@ struct PerThread {
   bool of_main;
   explicit PerThread(bool main) : of_main(main) {}
   ~PerThread() {
-    if (of_main) Step(3, "thread_local destructor of main\n");
+    if (of_main) Step(4, "thread_local destructor of main\n");
     else Use("thread_local destructor\n");
     if (strings[9] != std::string(1000, 't')) Fail("thread_local content\n");
   }
@@ -93,10 +97,10 @@ int main() {
   for (int i = 0; i < 50; i++) {
     std::thread(InThread).join();
   }
-  Step(2, "main\n");
+  Step(3, "main\n");
   // Handlers run in the reverse order, after the thread_local destructors of main.
-  atexit([] { Step(5, "atexit 2\n"); });
-  atexit([] { Step(4, "atexit 1\n"); });
+  atexit([] { Step(6, "atexit 2\n"); });
+  atexit([] { Step(5, "atexit 1\n"); });
   // The preloaded library left a block; it was allocated before any code of this program ran.
   auto **early = static_cast<char **>(dlsym(RTLD_DEFAULT, "early_block"));
   if (getenv("LD_PRELOAD") != nullptr) {

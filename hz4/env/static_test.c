@@ -1,4 +1,5 @@
-// A static program, whose only allocator is hz4: threads, fork, and what libc.a allocates.
+// A static program, whose only allocator is hz4: threads, fork, what libc.a allocates, and its life before main and
+// after exit handlers.
 #include <pthread.h>
 #include <sys/auxv.h>
 #include <sys/wait.h>
@@ -35,7 +36,37 @@ static void fork_once(void) {
   CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
+// ---- before and after main ----
+
+static char *early;
+
+static void pre_init(void) {
+  early = strdup("early");
+  CHECK(hz4_malloc_usable_size(early) >= 6);
+}
+__attribute__((section(".preinit_array"), used)) static void (*const pre_inits[])(void) = {pre_init};
+
+__attribute__((constructor(101))) static void first_constructor(void) {
+  churn((void *)7);
+}
+
+static void exit_handler(void) {
+  churn((void *)8);
+}
+
+// The last: without it the status of exit is main's, which is 1.
+__attribute__((destructor(101))) static void last_destructor(void) {
+  CHECK(strcmp(early, "early") == 0);
+  free(early);
+  churn((void *)9);
+  hz4_check();
+  puts("PASSED");
+  fflush(stdout);
+  _exit(0);
+}
+
 int main(void) {
+  CHECK(atexit(exit_handler) == 0);
   CHECK(getauxval(AT_BASE) == 0);  // no dynamic linker: this is a static program
   char *text = strdup("x");
   CHECK(hz4_malloc_usable_size(text) >= 2);
@@ -45,6 +76,5 @@ int main(void) {
   for (int i = 0; i < 10; i++) fork_once();
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(threads[i], NULL) == 0);
   hz4_check();
-  puts("PASSED");
-  return 0;
+  return 1;
 }
