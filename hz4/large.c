@@ -287,8 +287,8 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
 
 bool hz4_large_may_hold(const struct hz4_span *span, size_t bytes) {
   if (bytes > span->bytes) return false;
-  // No block has more than twice the pages that it needs: a retained mapping may (span_fits), and what realloc leaves in
-  // place. But a mapping also keeps what the system has refused to take back from a smaller size.
+  // A block has at most twice the pages that it needs, if it came from a retained mapping (span_fits) or realloc left it
+  // in place. But a mapping also keeps what the system has refused to take back from a smaller size.
   return hz4_round_up(bytes != 0 ? bytes : 1, HZ4_PAGE_BYTES) * 2 >= span->bytes ||
          (span->kind == HZ4_SPAN_MAPPED && bytes > HZ4_CLASS_MAX_BYTES);
 }
