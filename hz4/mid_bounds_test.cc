@@ -137,6 +137,31 @@ TEST_F(MidBounds, TrimPurgesAroundLiveObjects) {
   }
 }
 
+// One object that went out and came home costs the purge of its granule, not of all others.
+TEST_F(MidBounds, OnlyWhatWasHandedOutIsPurgedAgain) {
+  for (size_t bytes : {size_t{16}, size_t{1024}, size_t{32} << 10}) {
+    const uint32_t c = ClassOf(bytes);
+    const size_t granule = hz4_os_page_bytes(), span_bytes = hz4_class_table[c].span_pages * HZ4_PAGE_BYTES;
+    ASSERT_LE(span_bytes / granule, 64u) << "else granules are larger";
+    std::vector<void *> objects = Take(c, hz4_class_table[c].span_objects);
+    void *last = objects.back();
+    objects.pop_back();
+    Give(c, objects);
+    hz4_mid_trim();
+    for (uint32_t n : {1u, 3u}) {
+      const std::vector<void *> some = Take(c, n, 0);
+      ASSERT_EQ(some.size(), n);
+      Give(c, some);
+      OsStats before, after;
+      hz4_os_stats(&before);
+      hz4_mid_trim();
+      hz4_os_stats(&after);
+      EXPECT_EQ(after.purged_bytes - before.purged_bytes, hz4_round_up(n * bytes, granule)) << bytes;
+    }
+    Give(c, {last});
+  }
+}
+
 TEST_F(MidBounds, DepotThatCannotGrowLeavesTheSpans) {
   const uint32_t c = ClassOf(32);
   std::vector<void *> objects;

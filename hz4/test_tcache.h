@@ -26,7 +26,18 @@ inline MidStats MidNow() {
 
 inline uint32_t ClassOf(size_t bytes) { return hz4_class_of_size(bytes); }
 
-// One thread's cache, and what malloc and free do with it.
+// What malloc and free do with a cache.
+inline void *MallocFrom(hz4_tcache *cache, uint32_t c) {
+  void *object = hz4_tcache_pop(cache, c);
+  if (object == nullptr) object = hz4_tcache_refill(cache, c, false);
+  if (object == nullptr) object = hz4_tcache_refill(cache, c, true);
+  return object;
+}
+inline void FreeTo(hz4_tcache *cache, uint32_t c, void *object) {
+  if (!hz4_tcache_push(cache, c, object)) hz4_tcache_overflow(cache, c, object);
+}
+
+// One thread's cache.
 class Cache {
  public:
   Cache() : cache_(static_cast<hz4_tcache *>(hz4_meta_alloc(sizeof(hz4_tcache)))) { hz4_tcache_open(cache_); }
@@ -34,15 +45,8 @@ class Cache {
     if (open_) Close();
     hz4_meta_free(cache_, sizeof(hz4_tcache));
   }
-  void *Malloc(uint32_t c) {
-    void *object = hz4_tcache_pop(cache_, c);
-    if (object == nullptr) object = hz4_tcache_refill(cache_, c, false);
-    if (object == nullptr) object = hz4_tcache_refill(cache_, c, true);
-    return object;
-  }
-  void Free(uint32_t c, void *object) {
-    if (!hz4_tcache_push(cache_, c, object)) hz4_tcache_overflow(cache_, c, object);
-  }
+  void *Malloc(uint32_t c) { return MallocFrom(cache_, c); }
+  void Free(uint32_t c, void *object) { FreeTo(cache_, c, object); }
   std::vector<void *> MallocMany(uint32_t c, size_t n) {
     std::vector<void *> objects(n);
     for (void *&object : objects) object = Malloc(c);

@@ -1,0 +1,191 @@
+// What malloc decides itself, over the kernel that is a fake: what it asks of the system, when it tries again, and that
+// hz4_check comes to every module.
+#include "hz4/alloc.h"
+
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <stdint.h>
+
+#include <functional>
+#include <vector>
+
+#include "hz4/hz4.h"
+#include "hz4/mid.h"
+#include "hz4/pagemap.h"
+#include "hz4/segment.h"
+#include "hz4/span.h"
+#include "hz4/sys_fake.h"
+
+namespace {
+
+uint64_t SystemCalls() {
+  uint64_t calls = 0;
+  for (auto &count : hz4_sys_fake.calls) calls += count;
+  return calls;
+}
+
+std::vector<void *> MallocBytes(size_t size, size_t bytes) {
+  std::vector<void *> blocks;
+  for (size_t i = 0; i < bytes; i += size) blocks.push_back(hz4_malloc(size));
+  return blocks;
+}
+
+void FreeAll(const std::vector<void *> &blocks) {
+  for (void *block : blocks) hz4_free(block);
+}
+
+class Alloc : public testing::Test {
+ protected:
+  void SetUp() override {
+    hz4_sys_fake_reset();
+    hz4_malloc_trim(0);
+  }
+  void TearDown() override {
+    hz4_sys_fake_reset();
+    hz4_check();
+  }
+};
+
+// Refused by their size alone: neither is the system asked, nor are the caches emptied for it.
+TEST_F(Alloc, HopelessSizesCostNothing) {
+  void *block = hz4_malloc(100), *large = hz4_malloc(3 << 20);
+  hz4_free(hz4_malloc(3 << 20));
+  const uint64_t calls = SystemCalls();
+  const size_t sizes[] = {size_t{PTRDIFF_MAX} + 1, SIZE_MAX - (64 << 10), SIZE_MAX};
+  for (size_t size : sizes) {
+    const std::function<void *()> ways[] = {
+        [=] { return hz4_malloc(size); },
+        [=] { return hz4_calloc(1, size); },
+        [=] { return hz4_calloc(size / 2 + 1, 2); },
+        [=] { return hz4_realloc(nullptr, size); },
+        [=] { return hz4_realloc(block, size); },
+        [=] { return hz4_realloc(large, size); },
+        [=] { return hz4_aligned_alloc(8, size); },
+        [=] { return hz4_aligned_alloc(4096, size); },
+        [=] { return hz4_aligned_alloc(size_t{1} << 63, 1); },
+        [=] { return hz4_valloc(size); },
+        [=] { return hz4_pvalloc(size); },
+    };
+    for (const auto &way : ways) {
+      errno = 0;
+      EXPECT_EQ(way(), nullptr);
+      EXPECT_EQ(errno, ENOMEM);
+    }
+  }
+  EXPECT_EQ(SystemCalls(), calls);
+  hz4_free(block);
+  hz4_free(large);
+}
+
+TEST_F(Alloc, WhatCachesKeepIsGivenUpForOneMoreTry) {
+  FreeAll(MallocBytes(1024, 32 << 20));
+  hz4_sys_fake.limit_bytes = hz4_sys_fake.mapped_bytes.load();
+  void *large = hz4_malloc(8 << 20);
+  EXPECT_NE(large, nullptr);
+  hz4_free(large);
+}
+
+// There is one more try, not more: where a trim brought nothing, the next one would not either.
+TEST_F(Alloc, ThereIsOneMoreTryOnly) {
+  void *block = hz4_malloc(100);
+  hz4_malloc_trim(0);
+  hz4_sys_fake.limit_bytes = hz4_sys_fake.mapped_bytes.load();
+  const uint64_t calls = SystemCalls();
+  EXPECT_EQ(hz4_malloc(size_t{8} << 20), nullptr);
+  EXPECT_LE(SystemCalls() - calls, 8u);
+  hz4_free(block);
+}
+
+TEST_F(Alloc, TrimSaysWhetherSomethingWentBack) {
+  FreeAll(MallocBytes(512 << 10, 3 << 20));
+  struct hz4_segment_stats stats;
+  hz4_segment_stats(&stats);
+  ASSERT_GT(stats.dirty_bytes, size_t{1} << 20);
+  EXPECT_EQ(hz4_malloc_trim(1 << 20), 1) << "dirty pages beyond the pad";
+  hz4_segment_stats(&stats);
+  EXPECT_LE(stats.dirty_bytes, size_t{1} << 20);
+  EXPECT_EQ(hz4_malloc_trim(1 << 20), 0);
+  hz4_malloc_trim(0);
+  EXPECT_EQ(hz4_malloc_trim(0), 0);
+  hz4_free(hz4_malloc(3 << 20));
+  EXPECT_EQ(hz4_malloc_trim(1 << 20), 1) << "a freed mapping";
+}
+
+// A block stays where it is until half of it would be wasted.
+TEST_F(Alloc, ReallocMovesAtHalfOfTheSize) {
+  for (size_t size : {size_t{1024}, size_t{256} << 10, size_t{1} << 20, size_t{8} << 20}) {
+    void *block = hz4_malloc(size);
+    ASSERT_EQ(hz4_malloc_usable_size(block), size);
+    EXPECT_EQ(hz4_realloc(block, size), block);
+    EXPECT_EQ(hz4_realloc(block, size / 2 + 1), block);
+    EXPECT_EQ(hz4_malloc_usable_size(block), size);
+    void *half = hz4_realloc(block, size / 2);
+    EXPECT_EQ(hz4_malloc_usable_size(half), size / 2);
+    hz4_free(half);
+  }
+}
+
+// Memory of a page run that was used before is not zero, and calloc does not take it for that.
+TEST_F(Alloc, CallocClearsWhatIsNotFresh) {
+  constexpr size_t kSize = 600 << 10;
+  auto *first = static_cast<unsigned char *>(hz4_malloc(kSize));
+  for (size_t i = 0; i < kSize; i += 64) first[i] = 0xff;
+  hz4_free(first);
+  auto *second = static_cast<unsigned char *>(hz4_calloc(1, kSize));
+  EXPECT_EQ(second, first) << "else this test shows nothing";
+  size_t dirty = 0;
+  for (size_t i = 0; i < kSize; i += 64) dirty += second[i] != 0;
+  EXPECT_EQ(dirty, 0u);
+  hz4_free(second);
+}
+
+// ---- hz4_check ----
+
+// One broken invariant for each module; the child that breaks it dies.
+TEST(AllocCheck, FindsWhatIsBroken) {
+  void *block = hz4_malloc(100), *large = hz4_malloc(3 << 20);
+  struct hz4_span *span = hz4_pagemap_span(block);
+  hz4_check();
+  EXPECT_DEATH((++hz4_tcache_current->capacity_bytes, hz4_check()), "hz4: tcache: capacity does not add up\n");
+  const uint32_t c = static_cast<uint32_t>(hz4_pagemap_class(block));
+  EXPECT_DEATH((hz4_free(block), *hz4_tcache_current->top[c] = large, hz4_check()),
+               "hz4: tcache: an object of another class\n");
+  EXPECT_DEATH((hz4_tcache_current->bins[c].slots[0] = block, hz4_check()), "hz4: tcache: slot 0 is not NULL\n");
+  EXPECT_DEATH((hz4_tcache_current->limit[c] = hz4_tcache_current->top[c] - 1, hz4_check()),
+               "hz4: tcache: bin overflows\n");
+  EXPECT_DEATH((hz4_tcache_current->top[c - 1] = hz4_tcache_current->top[c], hz4_check()),
+               "hz4: tcache: no array, yet not empty\n");
+  EXPECT_DEATH((++span->free_count, hz4_check()), "hz4: mid: free_count differs from the bitmap\n");
+  EXPECT_DEATH((++span->size_class, hz4_check()), "hz4: mid: a span of another class\n");
+  EXPECT_DEATH((++span->bucket, hz4_check()), "hz4: mid: a span is in the wrong bucket\n");
+  EXPECT_DEATH((++span->first_word, hz4_check()), "hz4: mid: a free object lies before first_word\n");
+  EXPECT_DEATH((hz4_pagemap_set(span->base, 1, nullptr, c), hz4_check()), "hz4: mid: a span is not in the page map\n");
+  EXPECT_DEATH(
+      {
+        struct hz4_span *mapping = hz4_pagemap_span(large);
+        hz4_free(large);
+        hz4_pagemap_set(large, 1, mapping, 0);
+        hz4_check();
+      },
+      "hz4: large: a cached mapping is in the page map\n");
+  EXPECT_DEATH(
+      {
+        struct hz4_span *mapping = hz4_pagemap_span(large);
+        hz4_free(large);
+        mapping->kind = HZ4_SPAN_RUN;
+        hz4_check();
+      },
+      "hz4: large: a cached span is no mapping\n");
+  EXPECT_DEATH(
+      {
+        struct hz4_span *mapping = hz4_pagemap_span(large);
+        hz4_free(large);
+        mapping->bytes += 1 << 16;
+        hz4_check();
+      },
+      "hz4: large: cached bytes do not add up\n");
+  hz4_free(block);
+  hz4_free(large);
+}
+
+}  // namespace
