@@ -17,7 +17,7 @@ constexpr size_t kLiveBytesMax = 64 * kMiB, kLiveBlocksMax = 20000, kWrittenByte
 constexpr size_t kStepsMax = 1000, kCheckEvery = 16;
 constexpr int kErrno = 4321;  // no call sets it
 
-enum { kMalloc, kCalloc, kAligned, kMemalign, kPosix, kHows };
+enum { kMalloc, kCalloc, kReallocOfNull, kAligned, kMemalign, kPosix };
 
 size_t PowerAtLeast(size_t n) {
   size_t power = 1;
@@ -27,7 +27,7 @@ size_t PowerAtLeast(size_t n) {
 
 // What the alignment asked for promises.
 size_t Promised(int how, size_t alignment) {
-  return how == kMalloc || how == kCalloc ? 16 : std::max<size_t>(16, PowerAtLeast(alignment));
+  return how < kAligned ? 16 : std::max<size_t>(16, PowerAtLeast(alignment));
 }
 
 // Runs when a thread ends, after hz4's own destructor: its key is younger.
@@ -55,14 +55,21 @@ void HeapDriver::Put(Block block) {
 }
 
 HeapDriver::Block HeapDriver::Take(size_t index) {
+  Look(index);
   std::swap(blocks_[index], blocks_.back());
   const Block block = blocks_.back();
   blocks_.pop_back();
-  FUZZ_CHECK(HasPattern(block.ptr, block.usable, block.seed) && "a live block has changed");
-  FUZZ_CHECK(hz4_malloc_usable_size(block.ptr) == block.usable);
   shadow_.Remove(block.ptr);
   live_bytes_ -= block.usable;
   return block;
+}
+
+// The block is what it was when it was given.
+void HeapDriver::Look(size_t index) const {
+  const Block &block = blocks_[index];
+  FUZZ_CHECK(HasPattern(block.ptr, block.usable, block.seed) && "a live block has changed");
+  FUZZ_CHECK(hz4_malloc_usable_size(block.ptr) == block.usable);
+  if (block.other != nullptr) FUZZ_CHECK(HasPattern(block.other, block.size, block.seed));
 }
 
 size_t HeapDriver::ConsumeSize() {
@@ -75,25 +82,32 @@ size_t HeapDriver::ConsumeSize() {
 
 HeapDriver::Got HeapDriver::Call(int how, size_t count, size_t size, size_t alignment) {
   Got got;
+  static char untouched;  // posix_memalign writes its result on success only
+  if (how == kPosix) got.ptr = &untouched;
   errno = kErrno;
   switch (how) {
     case kMalloc: got.ptr = hz4_malloc(size); break;
     case kCalloc: got.ptr = hz4_calloc(count, size); break;
+    case kReallocOfNull: got.ptr = hz4_realloc(nullptr, size); break;
     case kAligned: got.ptr = hz4_aligned_alloc(alignment, size); break;
     case kMemalign: got.ptr = hz4_memalign(alignment, size); break;
     default: got.error = hz4_posix_memalign(&got.ptr, alignment, size); break;
   }
+  if (got.ptr == &untouched) got.ptr = nullptr;
   FUZZ_CHECK((errno == kErrno || (got.ptr == nullptr && how != kPosix)) && "success, and posix_memalign, keep errno");
   if (how != kPosix && got.ptr == nullptr) got.error = errno;
   FUZZ_CHECK((got.ptr == nullptr) == (got.error != 0));
   if (peer_ == nullptr) return got;
+  if (how == kPosix) got.other = &untouched;
   switch (how) {
     case kMalloc: got.other = peer_->malloc(size); break;
     case kCalloc: got.other = peer_->calloc(count, size); break;
+    case kReallocOfNull: got.other = peer_->realloc(nullptr, size); break;
     case kAligned: got.other = peer_->aligned_alloc(alignment, size); break;
     case kMemalign: got.other = peer_->memalign(alignment, size); break;
     default: got.other_error = peer_->posix_memalign(&got.other, alignment, size); break;
   }
+  if (got.other == &untouched) got.other = nullptr;
   if (how != kPosix && got.other == nullptr) got.other_error = errno;
   FUZZ_CHECK((got.ptr == nullptr) == (got.other == nullptr) && "one has a block, the other has none");
   FUZZ_CHECK(got.error == got.other_error);
@@ -144,13 +158,17 @@ void HeapDriver::Burst() {
 void HeapDriver::Misuse() {
   const size_t huge = static_cast<size_t>(PTRDIFF_MAX) + 1 + input_.ConsumeIntegral<uint32_t>();
   const size_t odd = input_.PickValueInArray<size_t>({0, 3, 4, 12, 24, SIZE_MAX});
-  switch (input_.ConsumeIntegralInRange(0, 6)) {
+  switch (input_.ConsumeIntegralInRange(0, 10)) {
     case 0: FUZZ_CHECK(Call(kMalloc, 1, huge, 0).error == ENOMEM); break;
     case 1: FUZZ_CHECK(Call(kCalloc, huge / 3 + 1, 3, 0).error == ENOMEM); break;
     case 2: FUZZ_CHECK(Call(kCalloc, huge, huge, 0).error == ENOMEM); break;
     case 3: FUZZ_CHECK(Call(kPosix, 1, 100, odd).error == EINVAL); break;
     case 4: FUZZ_CHECK(Call(kPosix, 1, huge, 64).error == ENOMEM); break;
     case 5: FUZZ_CHECK(Call(kMemalign, 1, huge, 4096).error == ENOMEM); break;
+    case 6: FUZZ_CHECK(Call(kAligned, 1, huge, 4096).error == ENOMEM); break;
+    case 7: FUZZ_CHECK(Call(kReallocOfNull, 1, huge, 0).error == ENOMEM); break;
+    case 8: FUZZ_CHECK(hz4_malloc_usable_size(nullptr) == 0); break;
+    case 9: hz4_free(nullptr); break;
     default:
       // Older C libraries round the alignment up: nothing to compare.
       errno = kErrno;
@@ -171,7 +189,6 @@ void HeapDriver::Free(size_t index, int how) {
   else hz4_free(block.ptr);
   FUZZ_CHECK(errno == kErrno);
   if (block.other == nullptr) return;
-  FUZZ_CHECK(HasPattern(block.other, block.size, block.seed));
   if (how == 2) FUZZ_CHECK(peer_->realloc(block.other, 0) == nullptr);
   else peer_->free(block.other);
 }
@@ -214,7 +231,7 @@ void HeapDriver::Realloc(size_t index, size_t size) {
 
 // False when another thread goes on.
 bool HeapDriver::Step() {
-  const auto op = input_.ConsumeIntegralInRange(0, 15);
+  const auto op = input_.ConsumeIntegralInRange(0, 19);
   const bool some = !blocks_.empty();
   const size_t index = some ? input_.ConsumeIntegral<uint16_t>() % blocks_.size() : 0;
   switch (op) {
@@ -222,7 +239,7 @@ bool HeapDriver::Step() {
     case 1: FreeSome(); break;
     case 2:
     case 3: AllocSome(op == 2 ? kMalloc : kCalloc); break;
-    case 4: AllocSome(kAligned + input_.ConsumeIntegralInRange(0, 2)); break;
+    case 4: AllocSome(kReallocOfNull + input_.ConsumeIntegralInRange(0, 3)); break;
     case 5:
     case 6:
     case 7: if (some) Free(index, op - 5); break;
@@ -232,10 +249,10 @@ bool HeapDriver::Step() {
     case 11: Misuse(); break;
     case 12: hz4_malloc_trim(input_.PickValueInArray({size_t{0}, kMiB, SIZE_MAX / 2})); break;
     case 13: extra_(&input_); break;
-    case 14:
-      exit_current_ = true;
+    case 14: if (some) Look(index); break;
+    default:
+      next_ = static_cast<Next>(std::max(op - 16, 0));
       return false;
-    default: return false;
   }
   if (++steps_ % kCheckEvery == 0) hz4_check();
   return true;
@@ -253,6 +270,35 @@ void HeapDriver::Exit(size_t thread) {
   threads_[thread].Exit();
 }
 
+// Every thread gives back what it caches, and then nothing that is free holds memory: what is left is accounted for by
+// live blocks.
+void HeapDriver::Purge() {
+  for (VirtualThread &thread : threads_) {
+    if (thread.running()) thread.Run([] { hz4_malloc_trim(0); });
+  }
+  hz4_malloc_trim(0);
+  hz4_check();
+  FUZZ_CHECK(hz4_stats_get("segment_dirty_bytes") == 0);
+  FUZZ_CHECK(hz4_stats_get("large_cached_bytes") == 0);
+  FUZZ_CHECK(hz4_stats_get("heap_depot_objects") == 0);
+  const uint64_t object_bytes = hz4_stats_get("heap_span_bytes") - hz4_stats_get("heap_free_bytes");
+  const uint64_t large_bytes = hz4_stats_get("segment_used_bytes") - hz4_stats_get("heap_span_bytes") +
+                               hz4_stats_get("large_live_mapped_bytes");
+  FUZZ_CHECK(object_bytes + large_bytes >= live_bytes_);
+  FUZZ_CHECK(!blocks_.empty() || object_bytes + large_bytes == 0);
+}
+
+void HeapDriver::Schedule() {
+  switch (next_) {
+    case Next::kRemoteFree: threads_[ConsumeThread()].Run([this] { FreeSome(); }); break;
+    case Next::kPurge: Purge(); break;
+    case Next::kExit: Exit(current_); [[fallthrough]];
+    case Next::kSwitch: current_ = ConsumeThread(); break;
+  }
+  next_ = Next::kSwitch;
+  ++steps_;
+}
+
 void HeapDriver::Run(const std::function<void()> &before_the_end) {
   static const bool late = MakeLateKey();
   FUZZ_CHECK(late);
@@ -260,9 +306,7 @@ void HeapDriver::Run(const std::function<void()> &before_the_end) {
     threads_[current_].Run([this] {
       while (input_.remaining_bytes() != 0 && steps_ < kStepsMax && Step()) continue;
     });
-    if (exit_current_) Exit(current_);
-    exit_current_ = false;
-    current_ = input_.ConsumeIntegralInRange<size_t>(0, kThreads - 1);
+    Schedule();
   }
   threads_[current_].Run([&] {
     before_the_end();

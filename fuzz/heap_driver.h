@@ -43,9 +43,14 @@ class HeapDriver {
     int error = 0, other_error = 0;  // errno, or what posix_memalign returned
   };
   static constexpr size_t kThreads = 4;
+  // What the scheduler does once a thread has stopped.
+  enum class Next { kSwitch, kExit, kRemoteFree, kPurge };
 
   bool Step();
   void Exit(size_t thread);
+  size_t ConsumeThread() { return input_.ConsumeIntegralInRange<size_t>(0, kThreads - 1); }
+  void Schedule();
+  void Purge();
   Got Call(int how, size_t count, size_t size, size_t alignment);
   void Alloc(int how, size_t size, size_t alignment);
   void AllocSome(int how);
@@ -53,6 +58,7 @@ class HeapDriver {
   void FreeSome();
   void Free(size_t index, int how);
   void Realloc(size_t index, size_t size);
+  void Look(size_t index) const;
   void Misuse();
   size_t ConsumeSize();
   void Put(Block block);
@@ -65,7 +71,7 @@ class HeapDriver {
   std::vector<Block> blocks_;
   size_t live_bytes_ = 0, written_bytes_ = 0, steps_ = 0, current_ = 0;
   uint64_t serial_ = 0;
-  bool exit_current_ = false;
+  Next next_ = Next::kSwitch;
   VirtualThread threads_[kThreads];
 };
 

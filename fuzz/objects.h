@@ -11,6 +11,7 @@
 #include "fuzz/pattern.h"
 #include "fuzz/shadow.h"
 #include "hz4/pagemap.h"
+#include "hz4/poison.h"
 #include "hz4/sizeclass.h"
 
 namespace hz4_fuzz {
@@ -22,6 +23,7 @@ class Objects {
  public:
   void Add(uint32_t size_class, void *object) {
     const size_t bytes = hz4_class_bytes(size_class);
+    hz4_unpoison(object, bytes);  // as alloc.c does it
     FUZZ_CHECK(hz4_pagemap_class(object) == size_class);
     FUZZ_CHECK(hz4_pagemap_class(static_cast<char *>(object) + bytes - 1) == size_class);
     shadow_.Add(object, bytes);
@@ -38,6 +40,7 @@ class Objects {
     Visit(object, hz4_class_bytes(size_class), [](char *at, uint64_t word) {
       FUZZ_CHECK(memcmp(at, &word, sizeof(word)) == 0 && "a live object has changed");
     });
+    hz4_poison(object.at, hz4_class_bytes(size_class));
     shadow_.Remove(object.at);
     live_bytes_ -= hz4_class_bytes(size_class);
     return object.at;

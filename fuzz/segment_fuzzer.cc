@@ -11,6 +11,7 @@
 #include "fuzz/shadow.h"
 #include "hz4/meta.h"
 #include "hz4/pagemap.h"
+#include "hz4/poison.h"
 
 namespace {
 
@@ -28,6 +29,7 @@ class Runs {
     const hz4_run run = hz4_segment_alloc(pages, grow);
     if (run.base == nullptr) return;
     const size_t bytes = pages << HZ4_PAGE_SHIFT;
+    hz4_unpoison(run.base, bytes);
     FUZZ_CHECK(hz4_is_aligned(run.base, HZ4_PAGE_BYTES));
     FUZZ_CHECK(!run.zeroed || EachPage(run.base, bytes, 0, false));
     shadow_.Add(run.base, bytes);
@@ -45,6 +47,7 @@ class Runs {
     const size_t bytes = taken.pages << HZ4_PAGE_SHIFT;
     FUZZ_CHECK(EachPage(taken.run.base, bytes, taken.seed, false) && "a live run has changed");
     shadow_.Remove(taken.run.base);
+    hz4_poison(taken.run.base, bytes);
     hz4_pagemap_set(taken.run.base, taken.pages, nullptr, 0);
     FUZZ_CHECK(hz4_segment_free(taken.run.segment, taken.run.base, taken.pages));
   }

@@ -14,9 +14,11 @@ class VirtualThread {
  public:
   ~VirtualThread() { Exit(); }
 
+  bool running() const { return thread_.joinable(); }
+
   // Runs `job` on the thread, which begins if need be, and returns when it is done.
   void Run(const std::function<void()> &job) {
-    if (!thread_.joinable()) thread_ = std::thread([this] { Loop(); });
+    if (!running()) thread_ = std::thread([this] { Loop(); });
     std::unique_lock<std::mutex> lock(mutex_);
     job_ = &job;
     changed_.notify_all();
@@ -25,7 +27,7 @@ class VirtualThread {
 
   // Ends the thread, its destructors included. The next Run begins a new one.
   void Exit() {
-    if (!thread_.joinable()) return;
+    if (!running()) return;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       ending_ = true;

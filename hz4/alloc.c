@@ -57,7 +57,8 @@ static uint32_t class_for(size_t size, size_t align) {
 static void *alloc_class(uint32_t size_class) {
   void *object = take_object(size_class);
   bool zeroed = false;
-  if (object == NULL) object = hz4_large_alloc(hz4_class_bytes(size_class), HZ4_PAGE_BYTES, &zeroed);
+  if (object == NULL) return hz4_large_alloc(hz4_class_bytes(size_class), HZ4_PAGE_BYTES, &zeroed);
+  hz4_unpoison(object, hz4_class_bytes(size_class));
   return object;
 }
 
@@ -136,6 +137,7 @@ static void check_object(uint32_t size_class, const void *ptr, const char *compl
     hz4_panic_pointer(complaint, ptr);
   }
   if (hz4_options.harden != 0 && hz4_mid_is_home(size_class, ptr)) hz4_panic_pointer(complaint, ptr);
+  hz4_poison_check(ptr);
 }
 
 void hz4_alloc_free_slow(void *ptr) {

@@ -7,6 +7,7 @@
 #include "hz4/base.h"
 #include "hz4/counter.h"
 #include "hz4/pagemap.h"
+#include "hz4/poison.h"
 #include "hz4/sizeclass.h"
 #include "hz4/tcache.h"
 
@@ -42,6 +43,7 @@ HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
   void *object = hz4_tcache_pop(cache, size_class);
   if (HZ4_UNLIKELY(object == NULL)) return hz4_alloc_malloc_slow(size);
   hz4_count_fast(cache, size_class, HZ4_COUNT_malloc_calls);
+  hz4_unpoison(object, hz4_class_bytes(size_class));
   return object;
 }
 
@@ -49,6 +51,10 @@ HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
 HZ4_INLINE bool hz4_alloc_free_fast(void *ptr) {
   // Class 0 (NULL, foreign, large): bin 0 is always full.
   size_t size_class = hz4_pagemap_class(ptr);
+  if (HZ4_POISON && size_class != 0) {
+    hz4_poison_check(ptr);
+    hz4_poison(ptr, hz4_class_bytes((uint32_t)size_class));
+  }
   struct hz4_tcache *cache = hz4_tcache_current;
   if (HZ4_UNLIKELY(!hz4_tcache_push(cache, size_class, ptr))) return false;
   hz4_count_fast(cache, size_class, HZ4_COUNT_free_calls);

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "gtest/gtest.h"
+#include "hz4/poison.h"
 #include "hz4/test_heap.h"
 #include "hz4/test_memory.h"
 
@@ -309,7 +310,8 @@ TEST_P(ApiDeathTest, BlockOfASizeClassThatWasFreed) {
     void *neighbour = hz4_malloc(size);  // so that the span outlives the block
     void *block = hz4_malloc(size);
     hz4_free(block);
-    ExpectDeath(misuse_and_trim, block);
+    if (HZ4_POISON) EXPECT_DEATH(misuse_and_trim(block), "AddressSanitizer: use-after-poison");
+    else ExpectDeath(misuse_and_trim, block);
     hz4_free(neighbour);
   }
 }

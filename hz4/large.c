@@ -4,6 +4,7 @@
 #include "hz4/meta.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
+#include "hz4/poison.h"
 #include "hz4/segment.h"
 #include "hz4/span.h"
 
@@ -66,6 +67,7 @@ static bool alloc_run(struct hz4_span *span, size_t bytes, bool *zeroed) {
   span->bytes = pages << HZ4_PAGE_SHIFT;
   span->segment = run.segment;
   span->kind = HZ4_SPAN_RUN;
+  hz4_unpoison(span->base, span->bytes);
   hz4_pagemap_set(span->base, pages, span, 0);
   *zeroed = run.zeroed;
   return true;
@@ -98,6 +100,7 @@ static struct hz4_span *remove_locked(int slot) {
   struct hz4_span *span = cache[slot];
   *bytes_like(span) -= span->bytes;
   cache[slot] = NULL;
+  hz4_unpoison(span->base, span->bytes);
   return span;
 }
 
@@ -158,6 +161,7 @@ static bool insert_locked(struct hz4_span *span) {
   if (slot == HZ4_LARGE_CACHE_SLOTS) return false;
   cache[slot] = span;
   *bytes += span->bytes;
+  hz4_poison(span->base, span->bytes);  // not what is unmapped at once: the shadow of a gigabyte is 128 MiB
   return true;
 }
 
@@ -233,6 +237,7 @@ void *hz4_large_alloc(size_t bytes, size_t align, bool *zeroed) {
 void hz4_large_free(struct hz4_span *span) {
   hz4_fetch_add_relaxed(&frees, 1);
   if (span->kind == HZ4_SPAN_RUN) {
+    hz4_poison(span->base, span->bytes);
     hz4_pagemap_set(span->base, span->bytes >> HZ4_PAGE_SHIFT, NULL, 0);
     free_run(span);
     hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);

@@ -6,6 +6,7 @@
 #include "hz4/meta.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
+#include "hz4/poison.h"
 
 struct links {
   struct hz4_segment *next, *prev;
@@ -132,6 +133,7 @@ static struct hz4_segment *map_segment_locked(size_t pages_needed) {
     hz4_meta_free(segment, sizeof(struct hz4_segment));
     return NULL;
   }
+  hz4_poison(base, pages << HZ4_PAGE_SHIFT);
   segment->base = base;
   segment->pages = (uint32_t)pages;
   segment->used = ~mask_of(0, pages);
@@ -144,7 +146,12 @@ static struct hz4_segment *map_segment_locked(size_t pages_needed) {
 
 // pre: every page is free and clean.
 static bool unmap_segment_locked(struct hz4_segment *segment) {
-  if (!hz4_os_unmap(segment->base, (size_t)segment->pages << HZ4_PAGE_SHIFT)) return false;
+  size_t bytes = (size_t)segment->pages << HZ4_PAGE_SHIFT;
+  hz4_unpoison(segment->base, bytes);  // before anybody else can get the addresses
+  if (!hz4_os_unmap(segment->base, bytes)) {
+    hz4_poison(segment->base, bytes);
+    return false;
+  }
   --segment_count;
   ++released;
   all_pages -= segment->pages;

@@ -10,6 +10,7 @@
 
 #include "hz4/meta.h"
 #include "hz4/pagemap.h"
+#include "hz4/poison.h"
 #include "hz4/sys_fake.h"
 
 namespace {
@@ -52,6 +53,7 @@ class Segment : public testing::Test {
   bool Take(size_t pages, bool grow = true) {
     const hz4_run run = hz4_segment_alloc(pages, grow);
     if (run.base == nullptr) return false;
+    hz4_unpoison(run.base, pages * kPage);
     EXPECT_TRUE(hz4_is_aligned(run.base, kPage));
     // Reserved: this must not fail, nor ask the system.
     const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_MMAP];
@@ -319,6 +321,7 @@ TEST_F(Segment, ThreadsShareIt) {
           const size_t pages = random() % 8 + 1;
           const hz4_run run = hz4_segment_alloc(pages, true);
           ASSERT_NE(run.base, nullptr);
+          hz4_unpoison(run.base, pages * kPage);
           ASSERT_TRUE(!run.zeroed || IsAll(run.base, 0, pages * kPage));
           for (size_t at = 0; at < pages * kPage; at += 4096) run.base[at] = static_cast<char>(t + 1);
           run.base[pages * kPage - 1] = static_cast<char>(t + 1);

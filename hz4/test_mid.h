@@ -9,6 +9,7 @@
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/pagemap.h"
+#include "hz4/poison.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
 #include "hz4/sys_fake.h"
@@ -42,6 +43,7 @@ inline std::vector<void *> Take(uint32_t c, uint32_t want, uint32_t fresh = kAll
   EXPECT_LE(got.objects, want);
   EXPECT_LE(got.from_depot, got.objects);
   objects.resize(got.objects);
+  for (void *object : objects) hz4_unpoison(object, hz4_class_bytes(c));  // as alloc.c does it
   return objects;
 }
 

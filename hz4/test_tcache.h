@@ -10,6 +10,7 @@
 #include "hz4/mid.h"
 #include "hz4/options.h"
 #include "hz4/pagemap.h"
+#include "hz4/poison.h"
 #include "hz4/sizeclass.h"
 #include "hz4/sys_fake.h"
 #include "hz4/tcache.h"
@@ -31,9 +32,11 @@ inline void *MallocFrom(hz4_tcache *cache, uint32_t c) {
   void *object = hz4_tcache_pop(cache, c);
   if (object == nullptr) object = hz4_tcache_refill(cache, c, false);
   if (object == nullptr) object = hz4_tcache_refill(cache, c, true);
+  if (object != nullptr) hz4_unpoison(object, hz4_class_bytes(c));  // as alloc.c does it
   return object;
 }
 inline void FreeTo(hz4_tcache *cache, uint32_t c, void *object) {
+  hz4_poison(object, hz4_class_bytes(c));
   if (!hz4_tcache_push(cache, c, object)) hz4_tcache_overflow(cache, c, object);
 }
 
