@@ -8,15 +8,20 @@ shift
 cd "$BUILD_WORKSPACE_DIRECTORY"
 ./bazelw build --config=fuzz "//fuzz:${name}_engine"
 engine=$(./bazelw info --config=fuzz bazel-bin)/fuzz/${name}_engine
+flags=$(fuzz/flags.sh "$name")
 seeds=$PWD/testdata/$name
 cd "${BUILD_WORKING_DIRECTORY:-.}"
 
 for argument; do
   case $argument in
     -*) ;;
-    *) exec "$engine" "$@" ;;
+    *)
+      # shellcheck disable=SC2086 # words
+      exec "$engine" $flags "$@"
+      ;;
   esac
 done
 found=$(mktemp -d)
 trap 'rm -rf "$found"' EXIT
-"$engine" -artifact_prefix="$name-" "$@" "$found" "$seeds"
+# shellcheck disable=SC2086 # words
+"$engine" -artifact_prefix="$name-" $flags "$@" "$found" "$seeds"
