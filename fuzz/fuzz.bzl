@@ -29,6 +29,7 @@ def hz4_fuzzer(name, deps):
         args = ["testdata/" + name],
         copts = COPTS,
         data = ["//testdata:" + name],
+        tags = ["no_msan"],  # C++: libstdc++ is not instrumented
         deps = [":" + name + "_input"],
     )
 
