@@ -1,7 +1,10 @@
 #include "fuzz/heap_driver.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <algorithm>
 
@@ -52,6 +55,7 @@ void HeapDriver::Put(Block block) {
   blocks_.push_back(block);
   live_bytes_ += block.usable;
   written_bytes_ += block.usable;
+  digest_ = Mix(digest_ ^ reinterpret_cast<uintptr_t>(block.ptr)) + block.usable;
 }
 
 HeapDriver::Block HeapDriver::Take(size_t index) {
@@ -319,6 +323,7 @@ void HeapDriver::Run(const std::function<void()> &before_the_end) {
   FUZZ_CHECK(hz4_stats_get("heap_spans") == 0 && "a span is held by nobody's object");
   FUZZ_CHECK(hz4_stats_get("segment_used_bytes") == 0);
   FUZZ_CHECK(hz4_stats_get("large_live_mapped_bytes") == 0);
+  if (getenv("HZ4_FUZZ_DIGEST") != nullptr) printf("digest %016" PRIx64 "\n", digest_);
 }
 
 }  // namespace hz4_fuzz

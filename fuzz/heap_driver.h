@@ -69,6 +69,7 @@ class HeapDriver {
   std::function<void(FuzzedDataProvider *)> extra_;
   Shadow shadow_;
   std::vector<Block> blocks_;
+  uint64_t digest_ = 0;  // of all that was seen, addresses too: see fuzz/deterministic_test.sh
   size_t live_bytes_ = 0, written_bytes_ = 0, steps_ = 0, current_ = 0;
   uint64_t serial_ = 0;
   Next next_ = Next::kSwitch;
