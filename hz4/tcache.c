@@ -75,6 +75,16 @@ static void hold_back(uint32_t size_class, void *const *objects, uint32_t count)
   }
 }
 
+static void settle_class(uint32_t size_class) {
+  for (struct hz4_batch *batch = hz4_inbox_take(&held_back[size_class]); batch != NULL;) {
+    struct hz4_batch *next = batch->next;
+    uint8_t ebbs = 0;
+    hz4_tcache_give(&hz4_tcache_none.counters, size_class, batch->objects, (uint32_t)batch->count, &ebbs);
+    hz4_meta_free(batch, sizeof(*batch));
+    batch = next;
+  }
+}
+
 bool hz4_tcache_give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count,
                      uint8_t *ebbs) {
   if (count == 0) return false;
@@ -83,6 +93,7 @@ bool hz4_tcache_give(struct hz4_counters *counters, uint32_t size_class, void *c
     hold_back(size_class, objects, count);
     return false;
   }
+  settle_class(size_class);  // another thread may have held objects back just after fork had settled
   enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
   hz4_count_shared(counters, range, HZ4_COUNT_flush_lock, 1);
   if (given.spans_closed != 0) {
@@ -105,15 +116,7 @@ static void give_chain(struct hz4_tcache *cache, uint32_t size_class, struct hz4
 }
 
 void hz4_tcache_settle(void) {
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
-    for (struct hz4_batch *batch = hz4_inbox_take(&held_back[c]); batch != NULL;) {
-      struct hz4_batch *next = batch->next;
-      uint8_t ebbs = 0;
-      hz4_tcache_give(&hz4_tcache_none.counters, c, batch->objects, (uint32_t)batch->count, &ebbs);
-      hz4_meta_free(batch, sizeof(*batch));
-      batch = next;
-    }
-  }
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) settle_class(c);
 }
 
 // ---- flushing ----

@@ -111,8 +111,8 @@ void hz4_tcache_overflow(struct hz4_tcache *cache, uint32_t size_class, void *ob
 void hz4_tcache_trim(struct hz4_tcache *cache);
 void hz4_tcache_empty_inboxes(struct hz4_tcache *cache, struct hz4_tcache *victim);
 
-// Gives objects to Mid; while fork is on, to a holding place that hz4_tcache_settle empties after.
-// True when the class has ebbed since `*ebbs`, which is brought up to date.
+// Gives objects to Mid; while fork is on, to a holding place, which hz4_tcache_settle empties after it, and each later
+// give. True when the class has ebbed since `*ebbs`, which is brought up to date.
 bool hz4_tcache_give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count,
                      uint8_t *ebbs);
 void hz4_tcache_settle(void);

@@ -120,8 +120,8 @@ const struct weave_scenario weave_scenarios[] = {
     {"two fork", NULL, {fork_once, fork_once}, nothing_is_lost, ALL, false},
     {"inner locks", NULL, {enter_both, fork_both}, nothing_is_lost, ALL, false},
     {"fork waits for one who waits for memory", NULL, {enter_within_libc, fork_with_libc}, nothing_is_lost, ALL, false},
+    {"fork waits, and one more", NULL, {enter_within_libc, acquire, fork_with_libc}, nothing_is_lost, 2, 1, false},
     {"three enter", NULL, {enter_once, enter_once, enter_once}, nothing_is_lost, 3, 1, false},
     {"two enter, one forks", NULL, {enter, enter, fork_once}, nothing_is_lost, 2, 1, false},
-    {"fork waits, and one more", NULL, {enter_within_libc, acquire, fork_with_libc}, nothing_is_lost, 2, 1, false},
     {0},
 };

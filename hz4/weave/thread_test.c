@@ -170,14 +170,14 @@ static void two_attached(void) {
 
 const struct weave_scenario weave_scenarios[] = {
     {"two initialise", NULL, {init, init}, init, ALL, false},
-    {"three initialise", NULL, {init, init, init}, init, ALL, false},
     {"one attaches, one walks", init, {attach, walk}, counted, ALL, false},
     {"one attaches, one searches", init, {attach, search}, counted, ALL, false},
-    {"two attach, one steals what the cursor shows", init, {attach, attach_and_steal, steal}, two_attached, 2, 1, false},
+    {"one ends, one begins", one_idle, {attach_and_end, attach}, counted, 3, 1, false},
+    {"two attach, one steals by the cursor", init, {attach, attach_and_steal, steal}, two_attached, 2, 1, false},
+    {"three initialise", NULL, {init, init, init}, init, ALL, false},
     {"two attach, one walks", init, {attach, attach, walk}, two_attached, 2, 1, false},
     {"two attach and search", init, {attach_and_search, attach_and_search}, two_attached, 2, 1, false},
     {"two search, one attaches", init, {attach, search, search}, counted, 1, 1, false},
-    {"one ends, one begins", one_idle, {attach_and_end, attach}, counted, 3, 1, false},
     {"one begins and ends, one forks", init, {attach_and_end, fork_once}, counted, 3, 1, false},
     {0},
 };

@@ -65,16 +65,17 @@ def weave_test(name, srcs = [], mutants = {}):
       mutants: name -> (file of //hz4, sed command, ...).
     """
     scenarios = name + "_test.c"
-    _test(name + "_test", scenarios, srcs, None, size = "small", tags = _TAGS)
+    _test(name + "_test", scenarios, srcs, None, size = "medium", tags = _TAGS)
     _test(name + "_deep_test", scenarios, srcs, None, size = "large", args = ["--deeper=1"], tags = _TAGS + ["manual"])
     for mutant, edit in mutants.items():
         full_name = "%s_%s" % (name, mutant)
         edited = _edited(full_name, edit[0], edit[1:])
-        _test(full_name + "_test", scenarios, srcs, edited, size = "small", args = ["--fails"], tags = _TAGS)
+        _test(full_name + "_test", scenarios, srcs, edited, size = "medium", args = ["--fails"], tags = _TAGS)
 
 def weave_config():
-    """One round of spinning, since more are the same again, and a page map that is small enough to be set up often."""
+    """Of few steps: one round of spinning, since more are the same again, a small page map, one size class."""
     _edited("small", "config.h", [
         "s/HZ4_LOCK_SPINS 64/HZ4_LOCK_SPINS 1/",
         "s/HZ4_ADDRESS_BITS 48/HZ4_ADDRESS_BITS 40/",
+        "s/HZ4_CLASS_COUNT 96/HZ4_CLASS_COUNT 1/",
     ])
