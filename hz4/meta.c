@@ -85,11 +85,63 @@ static void *alloc_locked(size_t units) {
   return block;
 }
 
-// While fork holds the lock, blocks are cut from a chunk by an atomic cursor. Such a chunk is used up before the next
-// one is mapped, and its blocks are freed like all others.
+// ---- while fork holds the lock ----
+
+// Blocks come from a stock, which fork fills before it takes the lock: with as many of each size as any one fork has
+// needed, or else each fork would leave blocks behind that the next could not use. Who finds another at the stock does
+// not wait, for the child has not that other: it cuts a block of its own. Each change is one store, so that the child
+// finds the stock whole.
+static struct {
+  struct free_block *first;
+  uint32_t count, taken, most;  // in the stock; since it was filled last; of all such
+} stock[HZ4_META_MAX_BYTES / HZ4_META_UNIT + 1];
+static _Atomic(bool) stock_busy;
+
+static bool open_stock(void) {
+  return !hz4_exchange_acquire(&stock_busy, true);  // pairs with close_stock: all of the stock
+}
+
+static void close_stock(void) {
+  hz4_store_release(&stock_busy, false);  // pairs with open_stock
+}
+
+static void *take_from_stock(size_t units) {
+  if (!open_stock()) return NULL;
+  struct free_block *block = stock[units].first;
+  ++stock[units].taken;
+  if (block != NULL) {
+    stock[units].first = block->next;
+    --stock[units].count;
+  }
+  close_stock();
+  if (block != NULL) memset(block, 0, units * HZ4_META_UNIT);
+  return block;
+}
+
+// What is in the stock counts as in use.
+static void fill_stock_locked(void) {
+  hz4_lock_assert_held(&lock);
+  if (!open_stock()) return;
+  take_deferred_locked();
+  for (size_t units = 1; units < sizeof(stock) / sizeof(stock[0]); ++units) {
+    if (stock[units].taken > stock[units].most) stock[units].most = stock[units].taken;
+    stock[units].taken = 0;
+    for (; stock[units].count < stock[units].most && free_lists[units] != NULL; ++stock[units].count) {
+      struct free_block *block = free_lists[units];
+      free_lists[units] = block->next;
+      block->next = stock[units].first;
+      stock[units].first = block;
+      hz4_fetch_add_relaxed(&used_bytes, units * HZ4_META_UNIT);
+    }
+  }
+  close_stock();
+}
+
+// Where the stock has none, blocks are cut from a chunk by an atomic cursor. Such a chunk is used up before the next one
+// is mapped, and its blocks are freed like all others.
 static _Atomic(uintptr_t) spare_cursor;  // chunks are aligned to their size: the cursor tells where its chunk ends
 
-static void *alloc_without_lock(size_t units) {
+static void *cut_spare(size_t units) {
   const size_t bytes = units * HZ4_META_UNIT, chunk_bytes = HZ4_META_CHUNK_MIN;
   // Acq_rel below: who installs a chunk publishes its fresh mapping to who cuts the next block from it.
   uintptr_t seen = hz4_load_acquire(&spare_cursor);
@@ -116,8 +168,12 @@ static void *alloc_without_lock(size_t units) {
 void *hz4_meta_alloc(size_t bytes) {
   HZ4_ASSERT(bytes > 0);
   if (bytes > HZ4_META_MAX_BYTES) return hz4_os_map(hz4_round_up(bytes, hz4_os_page_bytes()), hz4_os_page_bytes());
-  if (!hz4_lock_enter(&lock)) return alloc_without_lock(units_of(bytes));
-  void *block = alloc_locked(units_of(bytes));
+  size_t units = units_of(bytes);
+  if (!hz4_lock_enter(&lock)) {
+    void *stocked = take_from_stock(units);
+    return stocked != NULL ? stocked : cut_spare(units);
+  }
+  void *block = alloc_locked(units);
   hz4_lock_release(&lock);
   return block;
 }
@@ -159,6 +215,9 @@ void hz4_meta_check(void) {
 }
 
 void hz4_meta_fork_prepare(void) {
+  hz4_lock_acquire(&lock);
+  fill_stock_locked();
+  hz4_lock_release(&lock);
   hz4_lock_fork_acquire(&lock);
 }
 
@@ -167,5 +226,6 @@ void hz4_meta_fork_parent(void) {
 }
 
 void hz4_meta_fork_child(void) {
+  hz4_store_relaxed(&stock_busy, false);
   hz4_lock_fork_reset(&lock);
 }

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "hz4/lock.h"
 #include "hz4/sys_fake.h"
 
 namespace {
@@ -289,11 +290,35 @@ TEST_F(Meta, ThreadsAllocateTogetherWhileFork) {
   }
 }
 
+// What one fork took without the lock and gave back, the next one takes again.
+TEST_F(Meta, ManyForksTakeNoMoreThanOne) {
+  uint64_t mapped = 0;
+  for (int i = 0; i < 1000; ++i) {
+    hz4_lock_fork_begin();  // or else each allocation waits
+    hz4_meta_fork_prepare();
+    std::vector<std::pair<void *, size_t>> blocks;
+    for (int k = 0; k < 40; ++k) {
+      const size_t bytes = k % 2 == 0 ? 128 : 512;
+      void *block = hz4_meta_alloc(bytes);
+      ASSERT_NE(block, nullptr);
+      ASSERT_TRUE(IsAll(block, 0, bytes));
+      memset(block, 0xff, bytes);
+      blocks.emplace_back(block, bytes);
+    }
+    hz4_meta_fork_parent();
+    hz4_lock_fork_end();
+    FreeAll(&blocks);
+    hz4_meta_check();
+    if (i == 0) mapped = Mapped();
+  }
+  EXPECT_LE(Mapped(), mapped + 2 * HZ4_META_CHUNK_MIN);
+}
+
 TEST_F(Meta, ForkGateDefersFrees) {
   std::vector<std::pair<void *, size_t>> blocks;
   for (int i = 0; i < 20; ++i) blocks.emplace_back(hz4_meta_alloc(640), 640);
-  const uint64_t used = Used();
   hz4_meta_fork_prepare();
+  const uint64_t used = Used();
   FreeAll(&blocks);
   EXPECT_EQ(Used(), used) << "nothing moves while fork copies";
   hz4_meta_fork_parent();

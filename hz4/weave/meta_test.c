@@ -1,5 +1,5 @@
-// meta: blocks freed while fork holds the lock come back, each once; blocks cut from the spare chunk are zero and
-// nobody else's.
+// meta: blocks freed while fork holds the lock come back, each once; blocks from the stock or cut from the spare chunk are
+// zero and nobody else's.
 #include "hz4/meta.h"
 
 #include "hz4/config.h"
@@ -71,6 +71,26 @@ static void one_left(void) {
   for (size_t used = LARGE; used < HZ4_META_CHUNK_MIN; used += LARGE) alloc(LARGE);
 }
 
+// The stock has one block.
+static void one_stocked(void) {
+  fork_begins();
+  uint64_t *block = alloc(BYTES);
+  fork_ends();
+  release(block, BYTES);
+  fork_begins();
+}
+static void take_block_0(void) {
+  blocks[0] = alloc(BYTES);
+}
+static void take_block_1(void) {
+  blocks[1] = alloc(BYTES);
+}
+static void both_are_good(void) {
+  fork_ends();
+  free_both();
+  hz4_meta_check();
+}
+
 // What is live is freed, what was put by is taken in: then nothing is in use.
 static void nothing_is_lost(void) {
   if (blocks[2] != NULL) release(blocks[2], BYTES);
@@ -96,6 +116,7 @@ static void blocks_are_whole(void) {
 
 const struct weave_scenario weave_scenarios[] = {
     {"two free and fork goes on", two_blocks, {free_block_0, free_block_1}, fork_ends_nothing_is_lost, ALL, false},
+    {"two take from the stock", one_stocked, {take_block_0, take_block_1}, both_are_good, ALL, false},
     {"two cut from the spare chunk", fork_begins, {alloc_block_0, alloc_block_1}, blocks_are_whole, ALL, false},
     {"a spare chunk runs out", one_left, {alloc_block_0, alloc_block_1}, blocks_are_whole, ALL, false},
     {"one frees, fork ends and allocates", two_blocks, {free_both, fork_ends_and_alloc}, nothing_is_lost, 3, 1, false},
