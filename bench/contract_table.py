@@ -5,8 +5,8 @@ usage: contract_table [options]
   bazel run //bench:contract_table -- --markdown
 
 Every allocator is preloaded into the same program; that the preload took effect is checked. A cell is how many checks
-of the row were kept, of how many. Below the table stand the broken checks: those of one rule that broke in the same
-way share a line. A check that the machine does not allow is in no figure, and is named on stderr.
+of the row were kept, of how many. Below the table stand the broken checks: those of one row that broke in the same way
+share a line. A check that the machine does not allow is in no figure, and is named on stderr.
 
 Exit: 0, 1 when hz4 broke a check or a program died, 2 for bad arguments.
 """
@@ -79,16 +79,16 @@ def table(results, markdown):
 
 
 def broken(checks):
-    """A line for each rule and way to break it, with what it was broken for."""
-    subjects = collections.defaultdict(list)
+    """A line for each row and way to break it, with the rules and what they were broken for."""
+    ways = collections.defaultdict(lambda: collections.defaultdict(list))
     for check in checks:
         if check.state == "broken":
             subject, _, rule = check.name.rpartition("/")
-            subjects[(check.row, rule, check.detail)].append(subject)
+            ways[(check.row, check.detail)][rule].append(subject)
     lines = []
-    for (row, rule, detail), names in subjects.items():
-        of = "; ".join(filter(None, names))
-        lines.append("%s: %s%s: %s" % (row, rule, " of " + of if of else "", detail))
+    for (row, detail), rules in ways.items():
+        named = [rule + (" (%s)" % "; ".join(subjects) if subjects != [""] else "") for rule, subjects in rules.items()]
+        lines.append("%s: %s: %s" % (row, detail, ", ".join(named)))
     return lines
 
 

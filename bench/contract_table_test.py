@@ -33,9 +33,10 @@ class TableTest(unittest.TestCase):
         lines = contract_table.table(self.RESULTS, True)
         self.assertEqual(lines[:3], ["| row | hz4 | bad |", "| --- | --- | --- |", "| row | 2/2 | 1/2 |"])
 
-    def test_broken_checks_of_one_rule_share_a_line(self):
-        made = checks("broken", "kept", "broken") + [Check("broken", "row", "alone", "source", "because")]
-        self.assertEqual(contract_table.broken(made), ["row: rule of 0; 2: why", "row: alone: because"])
+    def test_broken_checks_that_broke_alike_share_a_line(self):
+        made = checks("broken", "kept", "broken") + checks("broken", rule="other")
+        made += [Check("broken", "row", "alone", "source", "because")]
+        self.assertEqual(contract_table.broken(made), ["row: why: rule (0; 2), other (0)", "row: because: alone"])
 
 
 class CommandTest(unittest.TestCase):
