@@ -1,7 +1,7 @@
 // Row: malloc(0), and whatever else allocates nothing, gives a block of its own that can be freed.
 #include "hz4/contract/suite.h"
 
-#define GLIBC "glibc manual, Basic Memory Allocation: malloc(0) gives a block"
+#define MAN "malloc(3): for size 0 a unique pointer that can be passed to free"
 #define C_ZERO "C23 7.24.3: size zero is NULL or as if the size were nonzero; glibc chooses the latter"
 #define POSIX_UNIQUE "POSIX.1-2024 malloc: a pointer to unique space that can be passed to free"
 
@@ -110,7 +110,7 @@ static void can_be_grown(const struct contract_subject *zero) {
 }
 
 static const struct contract_rule rules[] = {
-    {"is-not-null", GLIBC, is_not_null, zeros},
+    {"is-not-null", MAN, is_not_null, zeros},
     {"is-unique", POSIX_UNIQUE, is_unique, zeros},
     {"is-aligned", "x86-64 ABI: max_align_t; glibc manual, Allocating Aligned Memory Blocks", is_aligned, zeros},
     {"is-freed-by-free", POSIX_UNIQUE, is_freed_by_free, zeros},

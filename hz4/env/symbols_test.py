@@ -1,5 +1,6 @@
-"""What libhz4.so shows to the dynamic linker: its symbols, its TLS, its segments and its flags. And what the archives that
-programs are linked with define.
+"""What libhz4.so shows to the dynamic linker: its symbols, its TLS, its segments and its flags.
+
+And which symbols the archives define that programs are linked with.
 """
 
 import re
