@@ -37,7 +37,7 @@ enum {
   kChildBlocks = 48,
   kChildrenAtOnce = 4,
   kToldEvery = 10000,
-  kRssGrowthKibMax = 24 << 10,
+  kRssGrowthKibMax = 8 << 10,
   kMappingsGrowthMax = 256,
 };
 
