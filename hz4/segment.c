@@ -251,11 +251,13 @@ bool hz4_segment_unmap_free(void) {
   if (!hz4_lock_enter(&lock)) return false;
   bool any = false;
   for (uint32_t n = 1; n <= HZ4_SEGMENT_PAGES_MAX; ++n) {
-    // One try for each: a segment that is dirty, or that the system does not take, goes to the list's end.
-    for (size_t tries = free_segments; tries != 0 && by_length[n] != NULL; --tries) {
-      struct hz4_segment *segment = by_length[n];
-      by_length[n] = segment->by_length.next;
+    // Once around the list: on it are segments that are not wholly free, dirty, or not taken by the system.
+    struct hz4_segment *segment = by_length[n], *last = segment != NULL ? segment->by_length.prev : NULL;
+    for (bool more = segment != NULL; more;) {
+      struct hz4_segment *next = segment->by_length.next;
+      more = segment != last;
       if (segment->pages == n && segment->dirty == 0) any |= unmap_segment_locked(segment);
+      segment = next;
     }
   }
   hz4_lock_release(&lock);

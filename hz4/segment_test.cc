@@ -204,6 +204,26 @@ TEST_F(Segment, FreeSegmentsGoBackToTheSystem) {
   EXPECT_EQ(after.acquired - after.released, after.segments);
 }
 
+// A free segment is found behind others whose longest free run is as long as it is whole.
+TEST_F(Segment, FreeSegmentsAreFoundAmongOthersOfTheirLength) {
+  constexpr size_t kSmall = HZ4_SEGMENT_PAGES_MIN;
+  hz4_segment_unmap_free();
+  ASSERT_EQ(Now().segments, 0u);
+  ASSERT_TRUE(Take(kSmall));  // the first segment: no larger than that
+  ASSERT_EQ(Now().used_bytes + Now().clean_bytes, kSmall * kPage);
+  const int others = 6;
+  for (int i = 0; i < others; ++i) {
+    ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
+    Free(live_.size() - 1);
+    ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX - kSmall));
+  }
+  Free(0);
+  hz4_segment_purge(0);
+  const uint64_t segments = Now().segments;
+  EXPECT_TRUE(hz4_segment_unmap_free());
+  EXPECT_EQ(Now().segments, segments - 1);
+}
+
 TEST_F(Segment, MunmapThatFailsKeepsTheSegmentUsable) {
   for (int i = 0; i < 12; ++i) ASSERT_TRUE(Take(64));
   FreeAll();
