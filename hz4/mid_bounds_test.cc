@@ -97,6 +97,35 @@ TEST_F(MidBounds, ObjectsThatComeHomeMakeAnEbb) {
   }
 }
 
+// Ebbs in a row: from the fourth on, and not before, what is free inside the emptier spans goes back; a flood between
+// ebbs begins the row anew.
+TEST_F(MidBounds, TheFourthEbbInARowPurgesInsideSpans) {
+  const uint32_t c = ClassOf(1024);
+  std::vector<void *> objects;
+  std::mt19937_64 random(4);
+  for (int row = 0; row < 2; ++row) {
+    while (objects.size() < 32768) {
+      const std::vector<void *> more = Take(c, 64);
+      ASSERT_FALSE(more.empty());
+      objects.insert(objects.end(), more.begin(), more.end());
+    }
+    std::shuffle(objects.begin(), objects.end(), random);
+    uint32_t ebbs = hz4_mid_ebbs(c), in_a_row = 0;
+    while (in_a_row < 5) {
+      const uint64_t purges = hz4_sys_fake.calls[HZ4_SYS_PURGE];
+      Give(c, {objects.end() - 16, objects.end()});
+      objects.resize(objects.size() - 16);
+      const bool purged = hz4_sys_fake.calls[HZ4_SYS_PURGE] != purges;
+      const bool ebbed = hz4_mid_ebbs(c) != ebbs;
+      ebbs = hz4_mid_ebbs(c);
+      in_a_row += ebbed;
+      ASSERT_EQ(purged, ebbed && in_a_row >= HZ4_EBBS_TO_PURGE) << "ebb " << in_a_row << " of row " << row;
+    }
+    EXPECT_GT(objects.size(), size_t{HZ4_EBB_REST_OBJECTS});
+  }
+  Give(c, objects);
+}
+
 // Of spans that single objects keep, the rest of the memory goes back, and not a byte of the objects that stay.
 TEST_F(MidBounds, TrimPurgesAroundLiveObjects) {
   std::mt19937_64 random(8);

@@ -204,6 +204,17 @@ TEST_F(Segment, FreeSegmentsGoBackToTheSystem) {
   EXPECT_EQ(after.acquired - after.released, after.segments);
 }
 
+// Of the wholly free segments as many stay as FREE_SEGMENTS_MAX says.
+TEST_F(Segment, FourFreeSegmentsAreKept) {
+  for (int i = 0; i < 12; ++i) ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
+  FreeAll();
+  hz4_segment_purge(0);
+  EXPECT_EQ(Now().segments, 4u);
+  EXPECT_TRUE(hz4_segment_unmap_free());
+  EXPECT_EQ(Now().segments, 0u);
+  EXPECT_FALSE(hz4_segment_unmap_free());
+}
+
 // A free segment is found behind others whose longest free run is as long as it is whole.
 TEST_F(Segment, FreeSegmentsAreFoundAmongOthersOfTheirLength) {
   constexpr size_t kSmall = HZ4_SEGMENT_PAGES_MIN;
@@ -222,6 +233,18 @@ TEST_F(Segment, FreeSegmentsAreFoundAmongOthersOfTheirLength) {
   const uint64_t segments = Now().segments;
   EXPECT_TRUE(hz4_segment_unmap_free());
   EXPECT_EQ(Now().segments, segments - 1);
+}
+
+// The segment that has been dirty longest may have no run that is long enough: then the next is asked.
+TEST_F(Segment, DirtOfYoungerSegmentsServesToo) {
+  ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
+  ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
+  ASSERT_TRUE(Take(1));
+  Free(2);  // the oldest dirt: one page
+  Free(1);
+  const uint64_t dirty = Now().dirty_bytes;
+  ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX / 2));
+  EXPECT_EQ(Now().dirty_bytes, dirty - HZ4_SEGMENT_PAGES_MAX / 2 * kPage);
 }
 
 TEST_F(Segment, MunmapThatFailsKeepsTheSegmentUsable) {

@@ -43,6 +43,27 @@ TEST_F(TcacheInbox, BatchesOfOneOwnerGoToItsInbox) {
   }
 }
 
+// A sample of the objects that leave must agree on the owner.
+TEST_F(TcacheInbox, MixedBatchesGoToMid) {
+  Cache a, b, other;
+  const uint32_t c = ClassOf(1024);
+  const std::vector<void *> of_a = a.MallocMany(c, 1000), of_b = b.MallocMany(c, 1000);
+  ASSERT_EQ(hz4_mid_owner(of_a[500]), a.get());
+  ASSERT_EQ(hz4_mid_owner(of_b[500]), b.get());
+  // Bins, and what leaves them, are even in number: the oldest is always a's, and the newest that leaves b's.
+  for (size_t i = 100; i < 900; ++i) {
+    other.Free(c, of_a[i]);
+    other.Free(c, of_b[i]);
+  }
+  EXPECT_GT(other.Count(HZ4_COUNT_flush_objects), 500u);
+  EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push), 0u);
+  for (size_t i = 0; i < 1000; ++i) {
+    if (i >= 100 && i < 900) continue;
+    a.Free(c, of_a[i]);
+    b.Free(c, of_b[i]);
+  }
+}
+
 // Then nobody else would empty its inbox, and spans would stay for the sake of a few objects.
 TEST_F(TcacheInbox, AnEbbEmptiesASleepersInbox) {
   Cache owner, other;
@@ -92,6 +113,7 @@ TEST_F(TcacheInbox, ClosedInboxesTakeNothing) {
   other.FreeAll(c, objects);
   EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push), 0u);
   EXPECT_GT(other.Count(HZ4_COUNT_inbox_refused), 0u);
+  EXPECT_LE(other.Count(HZ4_COUNT_inbox_refused), other.Count(HZ4_COUNT_flush_lock)) << "one for each flush at most";
 }
 
 TEST_F(TcacheInbox, TrimAndEmptiedInboxesGiveEverything) {

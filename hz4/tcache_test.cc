@@ -128,6 +128,51 @@ TEST_F(Tcache, AnEbbShrinksTheBin) {
   cache.Check();
 }
 
+// Each time that the bin's room falls is one that is counted.
+TEST_F(Tcache, EveryShrinkIsCountedOnce) {
+  Cache cache;
+  const uint32_t c = ClassOf(1024);
+  for (int i = 0; i < 40; ++i) cache.FreeAll(c, cache.MallocMany(c, 600));
+  const uint64_t before = cache.Count(HZ4_COUNT_bin_shrink);
+  uint64_t falls = 0;
+  for (void *object : cache.MallocMany(c, 20000)) {
+    const size_t room = cache.Capacity(c);
+    cache.Free(c, object);
+    falls += cache.Capacity(c) < room;
+  }
+  EXPECT_GT(falls, 0u);
+  EXPECT_EQ(cache.Count(HZ4_COUNT_bin_shrink) - before, falls);
+}
+
+// What the first class of the upper range does is not counted in the lower one.
+TEST_F(Tcache, CountersAreThoseOfTheRange) {
+  Cache owner, cache;
+  const uint32_t c = ClassOf(HZ4_SMALL_MAX_BYTES + 1);
+  ASSERT_EQ(hz4_range_of(hz4_class_bytes(c - 1)), HZ4_RANGE_SMALL);
+  cache.FreeAll(c, owner.MallocMany(c, 3000));
+  const std::vector<void *> objects = owner.MallocMany(c, 3000);
+  hz4_tcache_steal(cache.get(), owner.get(), c);
+  cache.FreeAll(c, objects);
+  for (Cache *one : {&owner, &cache}) {
+    for (int id = 0; id < HZ4_COUNTERS; ++id) {
+      EXPECT_EQ(one->get()->counters.value[HZ4_RANGE_SMALL][id], 0u) << id;
+    }
+  }
+  EXPECT_GT(owner.Count(HZ4_COUNT_refill_calls), 0u);
+  EXPECT_GT(cache.Count(HZ4_COUNT_flush_calls), 0u);
+}
+
+// Pages of spans that closed are dirty; who freed the last object purges what is too much.
+TEST_F(Tcache, SpansThatCloseLeaveBoundedDirt) {
+  Cache cache;
+  const uint32_t c = ClassOf(1024);
+  cache.FreeAll(c, cache.MallocMany(c, size_t{64} << 10));
+  struct hz4_segment_stats stats;
+  hz4_segment_stats(&stats);
+  EXPECT_GT(stats.peak_used_bytes, uint64_t{64} << 20);
+  EXPECT_LE(stats.dirty_bytes, (uint64_t{4} << 20) + stats.used_bytes / 16) << "the bound of segment.c";
+}
+
 // ---- fork, and no memory ----
 
 TEST_F(Tcache, WhatIsFreedWhileForkIsHeldBack) {

@@ -11,6 +11,7 @@
 #include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
+#include "hz4/segment.h"
 #include "hz4/sizeclass.h"
 #include "hz4/sys_fake.h"
 #include "hz4/tcache.h"

@@ -16,7 +16,6 @@
 #include <thread>
 #include <vector>
 
-#include "hz4/segment.h"
 #include "hz4/test_tcache.h"
 
 namespace {

@@ -163,6 +163,11 @@ static void test_mallinfo(void) {
   CHECK((size_t)narrow.uordblks == during.uordblks && (size_t)narrow.hblkhd == during.hblkhd);
   for (int i = 0; i < kBlocks; i++) free(blocks[i]);
   free(large);
+  void *cached = malloc(2 << 20), *live = malloc(2 << 20);
+  free(cached);
+  CHECK(hz4_stats_get("large_cached_bytes") > 0);
+  CHECK(mallinfo2().hblkhd == hz4_stats_get("large_live_mapped_bytes") + hz4_stats_get("large_cached_bytes"));
+  free(live);
   CHECK(malloc_trim(0) == 1);
   struct mallinfo2 after = mallinfo2();
   CHECK(after.uordblks < before.uordblks + (1 << 20));
