@@ -8,10 +8,10 @@ if ! setarch -R true 2>/dev/null; then
   exit 0
 fi
 for run in 1 2; do
-  HZ4_FUZZ_DIGEST=1 setarch -R "$1" "$2" >"$TEST_TMPDIR/$run"
+  FUZZ_DIGEST=1 setarch -R "$1" "$2" >"$TEST_TMPDIR/$run"
 done
 inputs=$(grep -c '^digest' "$TEST_TMPDIR/1")
-[ "$inputs" -gt 50 ]
+[ "$inputs" -ge 20 ]
 [ "$(grep '^digest' "$TEST_TMPDIR/1" | sort -u | wc -l)" -gt $((inputs / 2)) ] # it tells inputs apart
 diff "$TEST_TMPDIR/1" "$TEST_TMPDIR/2"
 echo "$inputs inputs, twice the same"

@@ -323,7 +323,7 @@ void HeapDriver::Run(const std::function<void()> &before_the_end) {
   FUZZ_CHECK(hz4_stats_get("heap_spans") == 0 && "a span is held by nobody's object");
   FUZZ_CHECK(hz4_stats_get("segment_used_bytes") == 0);
   FUZZ_CHECK(hz4_stats_get("large_live_mapped_bytes") == 0);
-  if (getenv("HZ4_FUZZ_DIGEST") != nullptr) printf("digest %016" PRIx64 "\n", digest_);
+  if (getenv("FUZZ_DIGEST") != nullptr) printf("digest %016" PRIx64 "\n", digest_);
 }
 
 }  // namespace hz4_fuzz
