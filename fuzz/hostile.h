@@ -26,7 +26,7 @@ inline void TurnKnobs(FuzzedDataProvider *input) {
   fake->never_in_place = (bits & 4) != 0;
   fake->failure_unmaps_to = true;  // else what a failed move leaves behind would fill the ledger in the end
   // The sizes of whole segments and of large blocks, which nobody touches before the page map has agreed.
-  fake->high_bytes = input->PickValueInArray({size_t{0}, size_t{0}, size_t{1} << 20, size_t{4} << 20});
+  fake->high_bytes = input->PickValueInArray({size_t{0}, size_t{0}, size_t{2} << 20, size_t{4} << 20});
   for (auto &every : fake->fail_every) every = input->PickValueInArray({0, 0, 0, 1, 2, 3, 5, 17});
   if (munmap_failures > kMunmapFailuresMax) fake->fail_every[HZ4_SYS_MUNMAP] = 0;
   const size_t room = input->PickValueInArray({0, 0, 0, 1, 4, 16, 256});

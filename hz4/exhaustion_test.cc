@@ -3,6 +3,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <iterator>
 #include <thread>
 #include <vector>
 
@@ -24,11 +26,13 @@ void FailEvery(int kind, uint64_t n) {
   }
 }
 
+// What is counted of the kind; of the most frequent one, where all are meant.
+uint64_t Most(const std::atomic<uint64_t> (&counts)[HZ4_SYS_CALLS], int kind) {
+  return kind != HZ4_SYS_CALLS ? counts[kind].load() : std::max_element(std::begin(counts), std::end(counts))->load();
+}
+
 uint64_t Failures(int kind) {
-  if (kind != HZ4_SYS_CALLS) return hz4_sys_fake.failures[kind];
-  uint64_t sum = 0;
-  for (const auto &failures : hz4_sys_fake.failures) sum += failures;
-  return sum;
+  return Most(hz4_sys_fake.failures, kind);
 }
 
 class Exhaustion : public testing::TestWithParam<int> {
@@ -61,8 +65,9 @@ TEST_P(Exhaustion, FromTheFirstCallOn) {
   }
 }
 
-// One or two calls of a kind, quickly. *block lives from one round to the next.
-void Once(int kind, char **block) {
+// One or two calls of a kind, quickly. *block lives from one round to the next. look: at fresh memory too, which is what
+// takes time.
+void Once(int kind, bool look, char **block) {
   errno = kErrno;
   if (kind == HZ4_SYS_PURGE) {
     hz4_free(Checked(hz4_malloc(300000)));
@@ -80,46 +85,54 @@ void Once(int kind, char **block) {
     }
   } else {
     auto *fresh = static_cast<char *>(Checked(hz4_calloc(1, 100 * kMiB)));  // more than is ever cached
-    if (fresh != nullptr) fresh[0] = fresh[100 * kMiB - 1] = 1;
+    if (fresh != nullptr && look) {
+      HZ4_DEMAND(fresh[0] == 0 && fresh[100 * kMiB - 1] == 0);
+      fresh[0] = fresh[100 * kMiB - 1] = 1;
+    }
     errno = kErrno;
     hz4_free(fresh);
     HZ4_DEMAND(errno == kErrno);
   }
 }
 
+// In turn, where all kinds are meant.
+int KindOf(int kind, uint64_t turn) {
+  return kind == HZ4_SYS_CALLS ? static_cast<int>(turn % HZ4_SYS_CALLS) : kind;
+}
+
+constexpr uint64_t kEveryMost = 10000;
+
+// All n take 20 minutes of a core and are a target of their own. Else: all up to 100, then steps of 6%.
+uint64_t NextEvery(uint64_t n) {
+  const uint64_t next = ALL_N || n < 100 ? n + 1 : n + n / 16;
+  return n < kEveryMost ? std::min(next, kEveryMost) : kEveryMost + 1;
+}
+
 TEST_P(Exhaustion, EveryNthCallFails) {
-  for (uint64_t n = 1; n <= 200; ++n) {
+  uint64_t tried = 0, failed = 0;
+  for (uint64_t n = 1; n <= kEveryMost; n = NextEvery(n), ++tried) {
     hz4_malloc_trim(0);
     hz4_sys_fake_reset();
     FailEvery(GetParam(), n);
     char *block = nullptr;
+    // Quickly to shortly before the first failure, which then meets the heap in the midst of mixed work.
+    for (uint64_t i = 0; Most(hz4_sys_fake.calls, GetParam()) + 50 < n; ++i) {
+      ASSERT_LT(i, 5 * n) << "these calls do not come about";
+      Once(KindOf(GetParam(), i), false, &block);
+    }
     {
       HostileWork work(n, 6 * kMiB);
-      for (uint64_t i = 0; i < 100 || (Failures(GetParam()) == 0 && i < 4 * n); ++i) {
+      for (uint64_t i = 0; i < 100 || (Failures(GetParam()) == 0 && i < 400); ++i) {
         work.Step();
-        if (i >= 50) Once(GetParam() == HZ4_SYS_CALLS ? static_cast<int>(i % HZ4_SYS_CALLS) : GetParam(), &block);
+        if (i >= 50) Once(KindOf(GetParam(), i), true, &block);
       }
       ASSERT_GT(Failures(GetParam()), 0u) << n;
     }
+    failed += Failures(GetParam());
     hz4_free(block);
     hz4_check();
   }
-}
-
-TEST_P(Exhaustion, RareFailures) {
-  for (uint64_t n : {250, 499, 1000, 2503, 5000, 10000}) {
-    hz4_malloc_trim(0);
-    hz4_sys_fake_reset();
-    FailEvery(GetParam(), n);
-    char *block = nullptr;
-    for (uint64_t i = 0; i < 5 * n && Failures(GetParam()) == 0; ++i) {
-      Once(GetParam() == HZ4_SYS_CALLS ? static_cast<int>(i % HZ4_SYS_CALLS) : GetParam(), &block);
-    }
-    EXPECT_GT(Failures(GetParam()), 0u) << n;
-    for (int i = 0; i < 10; ++i) Once(i % HZ4_SYS_CALLS, &block);
-    hz4_free(block);
-    hz4_check();
-  }
+  printf("%lu values of n, %lu calls failed\n", static_cast<unsigned long>(tried), static_cast<unsigned long>(failed));
 }
 
 TEST_P(Exhaustion, ThreadsShareTheShortage) {

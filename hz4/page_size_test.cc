@@ -104,6 +104,66 @@ TEST_F(PageSize, LargeBlocksGrowAndShrink) {
   }
 }
 
+// A kernel with 57 bits of address, 53 of them used: what the page map does not cover is refused, and unmapped.
+TEST_F(PageSize, AddressesAbove48BitsAreRefused) {
+  auto *kept = static_cast<char *>(hz4_malloc(kMiB));
+  kept[0] = kept[kMiB - 1] = 'k';
+  hz4_sys_fake.high_bytes = 3 * kMiB / 2;  // more than hz4 maps for itself
+  hz4_free(hz4_malloc(100));
+  const uint64_t mapped = hz4_sys_fake.mapped_bytes;
+  const auto refused = [mapped](auto call) {
+    const uint64_t high_maps = hz4_sys_fake.high_maps;
+    errno = kErrno;
+    EXPECT_EQ(Checked(call()), nullptr);
+    EXPECT_GT(hz4_sys_fake.high_maps, high_maps) << "the kernel gave no such address";
+    EXPECT_LE(hz4_sys_fake.mapped_bytes, mapped) << "it is still mapped";
+  };
+  for (size_t bytes : {80 * kMiB, 300 * kMiB, 5000 * kMiB}) {  // more than is ever kept for reuse
+    refused([=] { return hz4_malloc(bytes); });
+    refused([=] { return hz4_calloc(1, bytes); });
+    refused([=] { return hz4_aligned_alloc(8 * kMiB, bytes); });
+    refused([=] { return hz4_realloc(nullptr, bytes); });
+    refused([=] { return hz4_realloc(kept, bytes); });
+    EXPECT_TRUE(kept[0] == 'k' && kept[kMiB - 1] == 'k');
+    errno = kErrno;
+    void *out = nullptr;
+    EXPECT_EQ(hz4_posix_memalign(&out, kPage, bytes), ENOMEM);
+    EXPECT_EQ(out, nullptr);
+  }
+  hz4_free(kept);
+  hz4_check();
+}
+
+// The same in the midst of work, with failures of other kinds too. Small blocks live on smaller segments.
+TEST_F(PageSize, RandomWorkAbove48Bits) {
+  for (uint64_t n : {0, 3, 20}) {
+    hz4_malloc_trim(0);
+    hz4_sys_fake_reset();
+    hz4_sys_fake.high_bytes = 3 * kMiB / 2;
+    for (auto &every : hz4_sys_fake.fail_every) every = n;
+    HostileWork work(n, 16 * kMiB);
+    for (int i = 0; i < 3000; ++i) work.Step();
+    EXPECT_GT(hz4_sys_fake.high_maps, 20u);
+    EXPECT_GT(work.refused(), 0u);
+    EXPECT_GT(work.granted(), 100u);
+    work.FreeAll();
+    hz4_check();
+  }
+}
+
+TEST_F(PageSize, AddressesOf39Bits) {
+  hz4_malloc_trim(0);
+  hz4_sys_fake.low_places = true;
+  for (size_t bytes : {5 * kMiB, 100 * kMiB}) {
+    void *block = hz4_malloc(bytes);
+    EXPECT_LT(reinterpret_cast<uintptr_t>(block), uintptr_t{1} << 39);
+    hz4_free(block);
+  }
+  HostileWork work(39, 16 * kMiB);
+  for (int i = 0; i < 5000; ++i) work.Step();
+  EXPECT_EQ(work.refused(), 0u);
+}
+
 // What is purged inside spans, between objects that stay, is in whole pages too, and nobody else's.
 TEST_F(PageSize, TrimLeavesNeighboursAlone) {
   for (size_t size : {size_t{24}, size_t{700}, size_t{5000}, size_t{20000}, size_t{36000}, size_t{70000}, 200000ul}) {

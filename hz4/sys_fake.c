@@ -9,6 +9,7 @@
 
 #define LEDGER_RANGES 65536
 #define HIGH_START ((uintptr_t)1 << 52)
+#define LOW_END ((uintptr_t)1 << 39)
 #define KIB64 ((size_t)64 << 10)
 
 struct hz4_sys_fake hz4_sys_fake;
@@ -21,6 +22,7 @@ static struct range {
 } ledger[LEDGER_RANGES];
 static size_t ledger_count;
 static uintptr_t next_high = HIGH_START;
+static uintptr_t next_low = LOW_END;
 static size_t next_odd;
 
 void hz4_sys_fake_reset(void) {
@@ -32,7 +34,9 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.limit_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.odd_places, false);
   hz4_store_relaxed(&hz4_sys_fake.purge_keeps, false);
+  hz4_store_relaxed(&hz4_sys_fake.low_places, false);
   hz4_store_relaxed(&hz4_sys_fake.high_bytes, 0);
+  hz4_store_relaxed(&hz4_sys_fake.high_maps, 0);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
   hz4_store_relaxed(&hz4_sys_fake.failure_unmaps_to, false);
   hz4_sys_fake.before_move = NULL;
@@ -120,6 +124,7 @@ static char *place(void *hint, size_t bytes) {
     next_odd = next_odd % (KIB64 / page - 1) + 1;
     return mmap_at_offset(bytes, KIB64, next_odd * page);
   }
+  if (hz4_load_relaxed(&hz4_sys_fake.low_places) && hint == NULL) hint = (void *)(next_low -= hz4_round_up(bytes, page));
   char *base = real_mmap(hint, bytes);
   if (base == NULL || hz4_is_aligned(base, page)) return base;
   munmap(base, bytes);
@@ -131,9 +136,11 @@ void *hz4_sys_mmap(void *hint, size_t bytes) {
   if (fails(HZ4_SYS_MMAP, ENOMEM)) return NULL;
   pthread_mutex_lock(&mutex);
   char *base = NULL;
-  if (bytes == hz4_load_relaxed(&hz4_sys_fake.high_bytes)) {
+  size_t high = hz4_load_relaxed(&hz4_sys_fake.high_bytes);
+  if (high != 0 && bytes >= high) {
     base = (char *)next_high;
     next_high += hz4_round_up(bytes, KIB64);
+    hz4_fetch_add_relaxed(&hz4_sys_fake.high_maps, 1);
   } else if (!over_limit(bytes)) {
     base = place(hint, bytes);
   }

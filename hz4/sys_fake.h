@@ -23,18 +23,19 @@ struct hz4_sys_fake {
   _Atomic(size_t) page_bytes;                   // 0: the machine's own
   _Atomic(bool) odd_places;         // mmap takes no hint and never gives a multiple of 64 KiB, where pages are smaller
   _Atomic(bool) purge_keeps;        // purge says yes and does nothing, as qemu's
-  _Atomic(size_t) high_bytes;       // an mmap of this size gives an address above 48 bits, not to be touched; 0: none
+  _Atomic(bool) low_places;         // mmap without a hint gives addresses below 2^39
+  _Atomic(size_t) high_bytes;       // an mmap of as much or more gives 53 bits of address, not to be touched; 0: none
   _Atomic(bool) never_in_place;     // mremap without a target does not grow
   _Atomic(bool) failure_unmaps_to;  // an mremap that fails has unmapped its target before, as Linux may
   void (*before_move)(void *base);  // called before a mapping leaves `base`, by one thread; NULL: nothing is
   // counted
   _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];
-  _Atomic(uint64_t) mapped_bytes;
+  _Atomic(uint64_t) mapped_bytes, high_maps;
 };
 
 extern struct hz4_sys_fake hz4_sys_fake;
 
-// All knobs to zero but page_bytes, and the calls and failures too. What is mapped stays mapped.
+// All knobs to zero but page_bytes, and what is counted of calls too. What is mapped stays mapped.
 void hz4_sys_fake_reset(void);
 
 #ifdef __cplusplus
