@@ -1,4 +1,5 @@
 // What the tools of tools_test.py look at: threads that allocate, and a child. Prints the same every time.
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/wait.h>
 
@@ -20,6 +21,7 @@ static void *churn(void *seed_ptr) {
     if (i % 3 == 0) *slot = realloc(*slot, size);
     else free(*slot), *slot = i % 3 == 1 ? malloc(size) : calloc(1, size);
     CHECK(*slot != NULL);
+    CHECK(malloc_usable_size(*slot) >= size);
     touch(*slot, size);
     sum += size;
   }

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import unittest
@@ -31,6 +32,35 @@ def which(tool):
 
 def skipped(tool, why="is not installed"):
     print("SKIPPED: %s %s" % (tool, why))
+
+
+def gdb(tool, commands):
+    return run([tool, "-nx", "-batch", *[word for command in commands for word in ("-ex", command)]], preload=False)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+GDB_SETTINGS = [
+    "set confirm off",
+    "set startup-with-shell off",
+    "set disable-randomization off",
+    "set debuginfod enabled off",
+]
+
+# malloc and free, called by gdb in a process that stands still.
+GDB_CALLS = [
+    "set $small = ((void *(*)(unsigned long))malloc)(100)",
+    "set $large = ((void *(*)(unsigned long))malloc)(10000000)",
+    "set *(char *)$large = 1",
+    "printf \"usable %lu %lu\\n\", ((unsigned long (*)(void *))malloc_usable_size)($small), "
+    "((unsigned long (*)(void *))malloc_usable_size)($large)",
+    "call ((void (*)(void *))free)($small)",
+    "call ((void (*)(void *))free)($large)",
+]
 
 
 class ToolsTest(unittest.TestCase):
@@ -76,52 +106,67 @@ class ToolsTest(unittest.TestCase):
             return
         self.check([tool, "-f", "-o", "/dev/null", PROGRAM])
 
+    def check_calls(self, session):
+        text = session.stdout + session.stderr
+        usable = re.search(r"usable (\d+) (\d+)", text)
+        self.assertIn("exited normally", text)
+        if usable is None and "Couldn't write extended state status" in text:
+            skipped("gdb", "cannot call functions of a stopped process on this kernel; the rest of the session is the same")
+            return
+        self.assertIsNotNone(usable, text)
+        self.assertGreaterEqual(int(usable.group(1)), 100)
+        self.assertGreaterEqual(int(usable.group(2)), 10000000)
+
     def test_gdb_calls_malloc_in_a_stopped_process(self):
         tool = which("gdb")
         if tool is None:
             skipped("gdb")
             return
-        commands = [
-            "set confirm off",
-            "set startup-with-shell off",
-            "set disable-randomization off",
-            "set debuginfod enabled off",
-            # Only the program gets hz4: gdb's own allocations are of no interest here.
-            "set environment LD_PRELOAD " + LIBRARY,
-            "break stop_here",
-            "run",
-            "set $small = ((void *(*)(unsigned long))malloc)(100)",
-            "set $large = ((void *(*)(unsigned long))malloc)(10000000)",
-            "set *(char *)$large = 1",
-            "printf \"usable %lu %lu\\n\", ((unsigned long (*)(void *))hz4_malloc_usable_size)($small), "
-            "((unsigned long (*)(void *))hz4_malloc_usable_size)($large)",
-            "call ((void (*)(void *))free)($small)",
-            "call ((void (*)(void *))free)($large)",
-            "call ((void (*)(void))hz4_check)()",
-            "continue",
-        ]
-        arguments = [word for command in commands for word in ("-ex", command)]
-        result = run([tool, "-nx", "-batch", *arguments, PROGRAM], preload=False)
-        if re.search("ptrace: Operation not permitted|not being run|Cannot (create|trace)", result.stderr + result.stdout):
-            skipped("gdb", "may not trace here: " + result.stderr.strip().splitlines()[-1])
+        # Only the program gets hz4: gdb's own allocations are of no interest here.
+        preload = "set environment LD_PRELOAD " + LIBRARY
+        commands = [*GDB_SETTINGS, "file " + PROGRAM, preload, "break stop_here", "run", *GDB_CALLS]
+        session = gdb(tool, [*commands, "call ((void (*)(void))hz4_check)()", "continue"])
+        text = session.stdout + session.stderr
+        if re.search("ptrace: Operation not permitted|not being run|Cannot (create|trace)", text):
+            skipped("gdb", "may not trace here: " + session.stderr.strip().splitlines()[-1])
             return
-        usable = re.search(r"usable (\d+) (\d+)", result.stdout)
         for line in self.expected.splitlines():
-            self.assertIn(line, result.stdout)
-        self.assertIn("exited normally", result.stdout)
-        if usable is None and "Couldn't write extended state status" in result.stderr:
-            skipped("gdb", "cannot call functions of a stopped process on this kernel; the rest of the session is the same")
-            return
-        self.assertIsNotNone(usable, result.stdout + result.stderr)
-        self.assertGreaterEqual(int(usable.group(1)), 100)
-        self.assertGreaterEqual(int(usable.group(2)), 10000000)
+            self.assertIn(line, session.stdout)
+        self.check_calls(session)
 
-    def test_qemu_user(self):
+    def qemu(self):
         tool = which("qemu-x86_64") or which("qemu-x86_64-static")
         if tool is None:
             skipped("qemu-user")
+        return tool
+
+    # qemu-user's madvise does nothing, says yes, and keeps the content.
+    def test_qemu_user(self):
+        tool = self.qemu()
+        if tool is not None:
+            self.check([tool, STATIC_PROGRAM], preload=False)
+            self.check([tool, "-E", "LD_PRELOAD=" + LIBRARY, PROGRAM], preload=False)
+
+    # qemu writes the registers of its machine, where a kernel may refuse gdb those of a process.
+    def test_gdb_calls_malloc_in_qemu_user(self):
+        tool, debugger = self.qemu(), which("gdb")
+        if tool is None or debugger is None:
+            skipped("gdb with qemu-user")
             return
-        self.check([tool, STATIC_PROGRAM], preload=False)
+        port = free_port()
+        machine = subprocess.Popen(
+            [tool, "-g", str(port), STATIC_PROGRAM], stdout=subprocess.PIPE, universal_newlines=True
+        )
+        try:
+            remote = ["set tcp connect-timeout 60", "target remote localhost:%d" % port]  # it tries until then
+            commands = [*GDB_SETTINGS, "file " + STATIC_PROGRAM, *remote, "break stop_here", "continue", *GDB_CALLS]
+            session = gdb(debugger, [*commands, "continue"])
+            output = machine.communicate()[0]
+        finally:
+            machine.kill()
+            machine.wait()
+        self.assertEqual(output, self.expected)
+        self.check_calls(session)
 
 
 if __name__ == "__main__":
