@@ -102,7 +102,7 @@ int KindOf(int kind, uint64_t turn) {
 
 constexpr uint64_t kEveryMost = 10000;
 
-// All n take 20 minutes of a core and are a target of their own. Else: all up to 100, then steps of 6%.
+// All n take 50 million calls and are a target of their own. Else: all up to 100, then steps of 6%.
 uint64_t NextEvery(uint64_t n) {
   const uint64_t next = ALL_N || n < 100 ? n + 1 : n + n / 16;
   return n < kEveryMost ? std::min(next, kEveryMost) : kEveryMost + 1;
