@@ -4,16 +4,19 @@
 #   compare_test.sh <libhz4.so> <workload.sh> <program>...
 #
 # The workload runs both times in an empty directory of the same path, with $ROOT naming the directory that the test
-# was started in. It must succeed, and print something that does not vary from run to run. A program that is not
-# installed skips the test.
+# was started in. It must succeed, and print something that does not vary from run to run, or one line "SKIPPED: why".
+# A program that is not installed skips the test. HZ4_ variables of the test's environment apply to the preloaded run.
 set -u
 
 library=$(realpath "$1") || exit 1
 workload=$(realpath "$2") || exit 1
 shift 2
 
-# The system's programs before a user's own: those may be scripts around the program that is meant.
-export PATH="/usr/bin:/bin:$PATH"
+# The system's programs before a user's own: those may be scripts around the program that is meant. Servers are in
+# /usr/sbin, and Debian keeps each version of postgres in a directory of its own.
+shopt -s nullglob
+postgres=(/usr/lib/postgresql/*/bin)
+export PATH="/usr/bin:/bin:/usr/sbin${postgres:+:${postgres[-1]}}:$PATH"
 export LC_ALL=C TZ=UTC
 ROOT=$PWD
 export ROOT
@@ -32,11 +35,13 @@ fail() {
   exit 1
 }
 
+skip() {
+  echo "SKIPPED: $*"
+  exit 0
+}
+
 for program in "$@"; do
-  if ! command -v "$program" >/dev/null; then
-    echo "SKIPPED: $program is not installed"
-    exit 0
-  fi
+  command -v "$program" >/dev/null || skip "$program is not installed"
 done
 
 # A library that cannot be preloaded is only a warning of the dynamic linker. So ask it where malloc and free went.
@@ -83,6 +88,8 @@ if [[ $(<"$scratch/plain.status") != 0 || ! -s $scratch/plain.out ]]; then
   fail "the workload does not even work without hz4"
 fi
 
+if [[ $(<"$scratch/plain.out") == 'SKIPPED: '* ]]; then skip "$(sed 's/^SKIPPED: //' "$scratch/plain.out")"; fi
+
 run hz4 LD_PRELOAD="$library"
 if grep -E '^hz4:|ERROR: ld\.so:' "$scratch/hz4.err"; then
   show hz4
@@ -97,4 +104,14 @@ if ((PIPESTATUS[0] != 0)); then
   show hz4
   fail "the output differs"
 fi
-echo "PASSED: $(wc -l <"$scratch/plain.out") lines of output are the same"
+
+# The versions of Debian's packages, which know files by the name of the time before /bin was a link.
+version() {
+  local path package
+  path=$(realpath "$(command -v "$1")")
+  package=$(dpkg-query -S "$path" "${path#/usr}" 2>/dev/null | head -n 1)
+  dpkg-query -W -f '${Package} ${Version}' "${package%: *}" 2>/dev/null || echo "$1, not of a package"
+}
+
+echo "PASSED: $(version "$1"); $(sed -n '2s/^# //p' "$workload"); $(wc -l <"$scratch/plain.out") lines of output" \
+  "are the same$(env | sed -n 's/^HZ4_/, HZ4_/p' | tr -d '\n')"

@@ -1,36 +1,15 @@
 #!/bin/bash
 # redis-server on a free loopback port, under redis-benchmark and then under commands whose answers are known.
 set -eu
+# shellcheck source=hz4/programs/server.sh
+. "$(dirname "$0")/server.sh"
 
-server=
-trap 'if [[ -n $server ]]; then kill -KILL "$server" 2>/dev/null; fi' EXIT
-trap 'exit 1' HUP INT TERM
-
-cli() { redis-cli -h 127.0.0.1 -p "$port" "$@"; }
-
-# Ports are tried until the server can have one. It is ours, and not another that listens there, when it says so.
-start_server() {
-  for _ in {1..20}; do
-    port=$((20000 + RANDOM % 12000))
-    redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no --dir "$PWD" --daemonize no \
-      >>server.log 2>&1 &
-    server=$!
-    while kill -0 "$server" 2>/dev/null; do
-      if [[ $(cli info server 2>/dev/null | tr -d '\r' | sed -n 's/^process_id://p') == "$server" ]]; then return; fi
-      sleep 0.05
-    done
-    wait "$server" || true
-    server=
-  done
-  cat server.log >&2
-  exit 1
+serve() {
+  exec redis-server --port "$port" --bind 127.0.0.1 --save '' --appendonly no --dir "$PWD" --daemonize no
 }
 start_server
 
-if [[ -n ${LD_PRELOAD:-} ]] && ! grep -qF "$LD_PRELOAD" "/proc/$server/maps"; then
-  echo 'LD_PRELOAD had no effect' >&2
-  exit 1
-fi
+cli() { redis-cli -h 127.0.0.1 -p "$port" "$@"; }
 
 # Its output is rates, which vary.
 redis-benchmark -h 127.0.0.1 -p "$port" -q -n 20000 -c 20 -r 1000 -d 200 \
@@ -71,8 +50,4 @@ cli debug reload >/dev/null 2>&1 || true # only where the server's configuration
 cli dbsize
 cli flushall
 cli dbsize
-cli shutdown nosave || true
-status=0
-wait "$server" || status=$?
-server=
-echo "server status $status"
+stop_server TERM
