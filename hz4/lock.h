@@ -5,8 +5,8 @@
 //
 // The fork gate. fork must copy a consistent heap, so the forking thread holds every hz4 lock across it. Inside fork
 // glibc takes locks of its own (stdio's list, the name service's), whose holders may be waiting for memory. So no
-// thread waits for long for a lock that fork holds: after a moment hz4_lock_enter gives up, and its caller falls back to
-// a way without locks: a mapping of its own for malloc, a holding place for free. It waits that moment each time, so
+// thread waits for long for a lock that fork holds: after a moment hz4_lock_enter gives up, and its caller falls back
+// to a way without locks: a mapping of its own for malloc, a holding place for free. It waits that moment each time, so
 // that while a fork is held up the others come on slowly, and not with mappings by the thousand. Only a thread that
 // holds no hz4 lock can meet a lock of fork's: fork takes them in rank order, so while anybody holds a lock of a lower
 // rank, fork has not come to the higher ones. Inner acquisitions therefore never give up.
@@ -49,8 +49,8 @@ void hz4_lock_release(struct hz4_lock *lock);
 // Debug builds: aborts unless this thread holds a lock of this rank.
 void hz4_lock_assert_held(const struct hz4_lock *lock);
 
-// Called by the forking thread before the first hz4_lock_fork_acquire of a fork, and after the last lock is given up, in
-// the child as well: in between it does not wait in hz4_lock_enter.
+// Called by the forking thread before the first hz4_lock_fork_acquire of a fork, and after the last lock is given up,
+// in the child as well: in between it does not wait in hz4_lock_enter.
 void hz4_lock_fork_begin(void);
 void hz4_lock_fork_end(void);
 

@@ -137,8 +137,8 @@ static void fill_stock_locked(void) {
   close_stock();
 }
 
-// Where the stock has none, blocks are cut from a chunk by an atomic cursor. Such a chunk is used up before the next one
-// is mapped, and its blocks are freed like all others.
+// Where the stock has none, blocks are cut from a chunk by an atomic cursor. Such a chunk is used up before the next
+// one is mapped, and its blocks are freed like all others.
 static _Atomic(uintptr_t) spare_cursor;  // chunks are aligned to their size: the cursor tells where its chunk ends
 
 static void *cut_spare(size_t units) {

@@ -117,8 +117,9 @@ int main(int argc, char **argv) {
   }
   CHECK(rounds_run == (uint64_t)step * kSamples * 2 * PTHREAD_DESTRUCTOR_ITERATIONS);
   struct sample slope = slope_of(samples, kSamples + 1);
-  printf("%d threads: each leaves %.2f bytes of objects, %.2f of metadata, %.2f resident; %lu caches\n", step * kSamples,
-         slope.out / step, slope.meta / step, slope.rss / step, (unsigned long)hz4_stats_get("thread_caches"));
+  printf("%d threads: each leaves %.2f bytes of objects, %.2f of metadata, %.2f resident; %lu caches\n",
+         step * kSamples, slope.out / step, slope.meta / step, slope.rss / step,
+         (unsigned long)hz4_stats_get("thread_caches"));
   CHECK(slope.out / step <= kBytesPerThreadMax);
   CHECK(slope.meta / step <= kBytesPerThreadMax);
   CHECK(slope.rss / step <= kBytesPerThreadMax);

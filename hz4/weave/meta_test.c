@@ -1,5 +1,5 @@
-// meta: blocks freed while fork holds the lock come back, each once; blocks from the stock or cut from the spare chunk are
-// zero and nobody else's.
+// meta: blocks freed while fork holds the lock come back, each once; blocks from the stock or cut from the spare chunk
+// are zero and nobody else's.
 #include "hz4/meta.h"
 
 #include "hz4/config.h"
