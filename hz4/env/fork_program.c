@@ -147,7 +147,7 @@ static void *feed_lines(void *unused) {
   while (!stop) {
     size_t length = 1 + next_random(&state) % (sizeof(line) - 1);
     line[length - 1] = '\n';
-    CHECK(write(pipe_ends[1], line, length) == (ssize_t)length);
+    CHECK(write(pipe_ends[1], line, length) > 0);  // part of it, where a debugger stopped the thread
     line[length - 1] = 'x';
   }
   close(pipe_ends[1]);
