@@ -1,0 +1,275 @@
+"""Seeds one-line faults into hz4/ and runs the fast tests on each: does one of them notice?
+
+  bazel run //tools:mutate -- [--count N] [--seed N] [--only FILE] [--jobs N] [--list]
+
+Faults are drawn from all that tools/mutations.py can make, by the seed, spread over hz4/*.c and *.h by their length.
+Each is compiled, with asserts, outside the tree and outside Bazel; the tests that link what it changed are linked and
+run, those of its own module first, until one fails, aborts, or exceeds its limits of time and memory. The report has a
+row for each file, and every fault that no test noticed. A fault that does not compile does not count; nor one that
+cannot be noticed: those are in tools/mutate_equivalent.txt with the reason. Exit: 1 when less than 90% of the others
+were noticed. All happens to a copy of the tree in $TMPDIR/hz4-mutate; its objects are kept for the next run.
+"""
+
+import argparse
+import concurrent.futures
+import glob
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import mutations  # noqa: E402
+
+LEAST_PERCENT = 90.0
+INVALID = "does not compile"
+
+C_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-w", "-fno-builtin"]
+CXX_FLAGS = ["-std=c++17", "-O1", "-w", "-fsized-deallocation", "-DPAGE_BYTES=16384",
+             "-idirafter", "/usr/lib/llvm-19/lib/clang/19/include"]  # for fuzzer/FuzzedDataProvider.h
+
+# No part of libhz4 as tests link it: who needs a kernel, or libc's names, says which. And programs.
+APART = ["sys_linux", "sys_fake", "shim", "c_heap_test", "fast_path_pairs", "options_list"]
+# Of tests that take long, the parts that do not.
+FAST_PART = {
+    "aligned": "*Test.*/memalign:-*.EveryPowerOfTwo/*",
+    "exhaustion": "Limit.WhatWasFreedCanBeHadAgain*:OtherKernels.*",
+    "fork": "*.MallocIsHz4:*.ForkHandlersMayAllocate",
+    "heap": "CallocTest.*",
+    "memory": "*.LargeBlocksComeAndGo:*.TrimGivesBackTheCaches",
+    "realloc": "*.StepsOverEveryBorder:*.OfNullIsMalloc:*.ToZeroFrees:*.FailureLeavesTheOldBlock",
+    "threads": "KeyDestructorTest.*:ThreadExitTest.LiveBlocksAreFreedByOthers",
+}
+# hz4 is their malloc.
+REPLACES_MALLOC = ["cxx_operators", "fork", "env/shim"]
+
+MEMORY_BYTES = 8 << 30  # of addresses
+
+
+def stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+class Test:
+    """One test program: the objects it is made of, and what it took when nothing was wrong."""
+
+    def __init__(self, name, sources, args=(), libraries=()):
+        self.name, self.sources, self.args, self.libraries = name, sources, list(args), list(libraries)
+        self.inputs = set()  # all source files that its program depends on
+        self.seconds = 0.0
+
+
+def all_tests():
+    tests = []
+    for path in sorted(glob.glob("hz4/*_test.cc")):
+        name = stem(path)[:-len("_test")]
+        args = ["--gtest_filter=" + FAST_PART[name]] if name in FAST_PART else []
+        tests.append(Test(name, [path], args, ["-lgtest_main", "-lgtest"]))
+    for path in sorted(glob.glob("fuzz/*_fuzzer.cc")):
+        sources = [path, "fuzz/replay_main.cc"]
+        if "fuzz/heap_driver.h" in open(path, encoding="utf-8").read():
+            sources.append("fuzz/heap_driver.cc")
+        tests.append(Test("fuzz/" + stem(path), sources, ["testdata/" + stem(path)]))
+    tests.append(Test("env/shim", ["hz4/env/shim_test.c"]))
+    return tests
+
+
+class Build:
+    """Objects of the tree, and of a changed copy of one file laid over it."""
+
+    def __init__(self, directory):
+        self.directory = directory
+
+    def object_of(self, source, directory=None):
+        return os.path.join(directory or self.directory, source.replace("/", "_") + ".o")
+
+    def compile(self, source, directory=None):
+        """The object's path; None when it does not compile. In `directory`, a changed copy takes precedence."""
+        target = self.object_of(source, directory)
+        if not directory and self.is_fresh(source):
+            return target
+        changed = directory and os.path.join(directory, source)
+        path = changed if changed and os.path.exists(changed) else source
+        compiler = ["g++", *CXX_FLAGS] if source.endswith(".cc") else ["gcc", *C_FLAGS]
+        overlay = ["-I" + directory] if directory else []
+        done = subprocess.run([*compiler, *overlay, "-I.", "-MMD", "-c", path, "-o", target],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        return target if done.returncode == 0 else None
+
+    def is_fresh(self, source):
+        target = self.object_of(source)
+        if not os.path.exists(target):
+            return False
+        made = os.path.getmtime(target)
+        return all(os.path.exists(path) and os.path.getmtime(path) < made for path in self.headers_of(source))
+
+    def headers_of(self, source):
+        with open(self.object_of(source)[:-1] + "d", encoding="utf-8") as file:
+            return set(file.read().replace("\\\n", " ").split()[1:])
+
+    def link(self, test, program, directory=None):
+        """Links the test, changed objects before the archive of the others. Returns the linker's trace, or None."""
+        objects = []
+        for source in self.explicit(test):
+            changed = directory and self.object_of(source, directory)
+            objects.append(changed if changed and os.path.exists(changed) else self.object_of(source))
+        objects += [path for path in glob.glob(os.path.join(directory or "/nowhere", "*.o")) if path not in objects and
+                    os.path.basename(path) in self.members]
+        command = ["g++", "-fuse-ld=gold", "-Wl,-t", "-o", program, *objects, self.archive, *test.libraries]
+        done = subprocess.run([*command, "-lpthread", "-ldl"],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True, check=False)
+        return done.stdout if done.returncode == 0 else None
+
+    def explicit(self, test):
+        headers = set().union(*(self.headers_of(source) for source in test.sources))
+        fake = "hz4/sys_fake.h" in headers or "hz4/hz4.h" not in headers
+        shim = ["hz4/shim.c"] if test.name in REPLACES_MALLOC else []
+        return [*test.sources, "hz4/sys_fake.c" if fake else "hz4/sys_linux.c", *shim]
+
+    def prepare(self, tests, pool):
+        modules = [path for path in sorted(glob.glob("hz4/*.c"))]
+        sources = modules + sorted({source for test in tests for source in test.sources})
+        for source, built in zip(sources, pool.map(self.compile, sources)):
+            if built is None:
+                sys.exit("mutate: %s does not compile" % source)
+        members = [self.object_of(path) for path in modules if stem(path) not in APART]
+        self.members = {os.path.basename(path) for path in members}
+        self.archive = os.path.join(self.directory, "libhz4.a")
+        subprocess.run(["ar", "rcs", self.archive, *members], check=True)
+        list(pool.map(self.measure, tests))
+
+    def measure(self, test):
+        """What the test depends on, and how long it takes."""
+        program = os.path.join(self.directory, test.name.replace("/", "_"))
+        trace = self.link(test, program)
+        if trace is None:
+            sys.exit("mutate: %s does not link" % test.name)
+        used = [path for path in sorted(glob.glob("hz4/*.c")) if os.path.basename(self.object_of(path)) in trace]
+        for source in [*test.sources, *used]:
+            test.inputs |= self.headers_of(source)
+        began = time.monotonic()
+        if not passes(test, program, 300):
+            sys.exit("mutate: %s fails without any fault" % test.name)
+        test.seconds = time.monotonic() - began
+        os.remove(program)
+
+
+def copy_tree():
+    """Copies what is compiled, with its times, and goes there; returns the directory for objects."""
+    directory = os.path.join(tempfile.gettempdir(), "hz4-mutate")
+    tree = os.path.join(directory, "tree")
+    shutil.rmtree(tree, ignore_errors=True)
+    for name in ["fuzz", "hz4", "testdata"]:
+        shutil.copytree(name, os.path.join(tree, name))
+    os.chdir(tree)
+    return directory
+
+
+def limit_memory():
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def passes(test, program, seconds):
+    """Runs the program; a hang, and anything but exit 0, is a failure."""
+    with subprocess.Popen([program, *test.args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                          stdin=subprocess.DEVNULL, preexec_fn=limit_memory, start_new_session=True) as process:
+        try:
+            return process.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            try:
+                os.killpg(process.pid, 9)  # its children too, if it left any
+            except ProcessLookupError:
+                pass
+
+
+def killer(build, tests, mutant):
+    """The name of the test that notices the fault; INVALID where it does not compile; None where none does."""
+    with tempfile.TemporaryDirectory(dir=build.directory) as directory:
+        os.mkdir(os.path.join(directory, "hz4"))
+        with open(os.path.join(directory, mutant.path), "w", encoding="utf-8") as file:
+            file.write(mutant.text)
+        affected = [test for test in tests if mutant.path in test.inputs]
+        affected.sort(key=lambda test: (mutant.module not in test.name, test.seconds))
+        modules = [path for path in glob.glob("hz4/*.c") if mutant.path in build.headers_of(path)]
+        if any(build.compile(path, directory) is None for path in modules):
+            return INVALID
+        for test in affected:
+            for source in test.sources:
+                same = mutant.path not in build.headers_of(source)
+                done = os.path.exists(build.object_of(source, directory))
+                if not same and not done and build.compile(source, directory) is None:
+                    return INVALID
+            program = os.path.join(directory, "program")
+            if build.link(test, program, directory) is None:
+                return INVALID
+            if not passes(test, program, 20 + 5 * test.seconds):
+                return test.name
+    return None
+
+
+def report(mutants, killers, equivalent):
+    row = "%-14s %8s %8s %8s %12s"
+    print(row % ("file", "faults", "noticed", "missed", "equivalent"))
+    names = sorted({mutant.path for mutant in mutants})
+    sums = [0, 0, 0, 0]
+    for name in names:
+        mine = [mutant for mutant in mutants if mutant.path == name]
+        same = sum(mutant.key in equivalent and killers[mutant.key] is None for mutant in mine)
+        noticed = sum(killers[mutant.key] is not None for mutant in mine)
+        counts = [len(mine), noticed, len(mine) - noticed - same, same]
+        sums = [a + b for a, b in zip(sums, counts)]
+        print(row % (os.path.basename(name), *counts))
+    print(row % ("all", *sums))
+    for mutant in mutants:
+        if killers[mutant.key] is None:
+            reason = equivalent.get(mutant.key)
+            print("\n%s%s" % (mutant.diff(), "equivalent: " + reason if reason else "missed"))
+    share = 100.0 * sums[1] / max(1, sums[0] - sums[3])
+    print("\n%.1f%% of %d faults noticed" % (share, sums[0] - sums[3]))
+    return share
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="mutate", description=__doc__.partition("\n")[0])
+    parser.add_argument("--count", type=int, default=150, metavar="N")
+    parser.add_argument("--seed", type=int, default=1, metavar="N")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N")
+    parser.add_argument("--only", action="append", metavar="FILE", help="only faults in hz4/FILE; may be repeated")
+    parser.add_argument("--list", action="store_true", help="show the faults, run nothing")
+    args = parser.parse_args()
+    os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))
+
+    mutants = mutations.choose(args.count, args.seed, args.only)
+    if not mutants:
+        sys.exit("mutate: nothing to change")
+    if args.list:
+        sys.stdout.writelines(mutant.diff() for mutant in mutants)
+        return
+    equivalent = mutations.read_equivalent("tools/mutate_equivalent.txt")
+    tests = all_tests()
+    killers = {}
+    directory = copy_tree()
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        build = Build(directory)
+        build.prepare(tests, pool)
+        for test in tests:
+            print("%-28s %6.1f s" % (test.name, test.seconds), file=sys.stderr)
+        futures = {pool.submit(killer, build, tests, mutant): mutant for mutant in mutants}
+        for future in concurrent.futures.as_completed(futures):
+            mutant = futures[future]
+            killers[mutant.key] = future.result()
+            progress = (len(killers), len(mutants), mutant.key, killers[mutant.key])
+            print("%3d/%d %s: %s" % progress, file=sys.stderr, flush=True)
+    valid = [mutant for mutant in mutants if killers[mutant.key] != INVALID]
+    if report(valid, killers, equivalent) < LEAST_PERCENT:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
