@@ -28,7 +28,7 @@ LEAST_PERCENT = 90.0
 INVALID = "does not compile"
 
 C_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-w", "-fno-builtin"]
-CXX_FLAGS = ["-std=c++17", "-O1", "-w", "-fsized-deallocation", "-DPAGE_BYTES=16384",
+CXX_FLAGS = ["-std=c++17", "-O1", "-w", "-fsized-deallocation", "-DPAGE_BYTES=16384", "-DALL_N=0",
              "-idirafter", "/usr/lib/llvm-19/lib/clang/19/include"]  # for fuzzer/FuzzedDataProvider.h
 
 # No part of libhz4 as tests link it: who needs a kernel, or libc's names, says which. And programs.
