@@ -36,6 +36,9 @@
 #define HZ4_SEGMENT_PAGES_MAX 64
 // Small programs start with segments of 1 MiB, for the sake of `ulimit -v`.
 #define HZ4_SEGMENT_PAGES_MIN 16
+// Wholly free, clean segments beyond this many are unmapped: 256 MiB of addresses. (maps_test with many large blocks: 51
+// mappings with 4, 41 with 64.)
+#define HZ4_SEGMENT_FREE_MAX 64
 // A segment grows the heap by a quarter until segments have their full size.
 #define HZ4_SEGMENT_GROWTH_SHIFT 2
 
@@ -110,9 +113,10 @@
 // Blocks above this have a mapping of their own and grow by mremap; below they are page runs.
 #define HZ4_RUN_MAX_BYTES ((size_t)1 << 20)
 // Freed mappings kept for reuse, with their memory (cached) or without (retained).
-#define HZ4_LARGE_CACHE_SLOTS 64
-// Addresses that may be retained, and the largest mapping whose are. (4 million random steps with up to 30 blocks of 1 to
-// 8 MiB at once: 29 mappings; with 128 MiB 50, without retaining 71; glibc 25.)
+#define HZ4_LARGE_CACHE_SLOTS 1024
+// Addresses that may be retained, beside as many bytes as live mappings ever had at once; and the largest mapping whose
+// are. (An hour of random steps with 300 blocks of 1 to 8 MiB at once, maps_test: 41 mappings; with 1 GiB in all 159, with
+// 64 slots 197; glibc 40.)
 #define HZ4_LARGE_RETAIN_BYTES ((size_t)256 << 20)
 #define HZ4_LARGE_RETAIN_MAX_BYTES ((size_t)32 << 20)
 // Bytes that may be cached whatever is live: see large.h for how it rises.

@@ -16,6 +16,7 @@ static struct hz4_span *cache[HZ4_LARGE_CACHE_SLOTS];
 static size_t cached_bytes, retained_bytes;
 static size_t allowance_bytes = HZ4_LARGE_ALLOWANCE_MIN;
 static size_t last_refused_bytes;
+static uint64_t most_live_bytes;  // in live mappings at once, as frees saw it: it only falls by them
 static bool asked;  // a mapping was asked for since the cache refused one
 
 static _Atomic(uint64_t) allocs, frees, cache_hits, live_mapped_bytes, moved, grown_in_place;
@@ -156,7 +157,7 @@ static int free_slot_locked(void) {
 // Into the cache, if the bound on spans of its kind (cached, retained) and a slot allow.
 static bool insert_locked(struct hz4_span *span) {
   size_t *bytes = bytes_like(span);
-  size_t limit = span->purged == 0 ? cache_limit_locked() : HZ4_LARGE_RETAIN_BYTES;
+  size_t limit = span->purged == 0 ? cache_limit_locked() : HZ4_LARGE_RETAIN_BYTES + most_live_bytes;
   int slot = *bytes + span->bytes <= limit ? free_slot_locked() : HZ4_LARGE_CACHE_SLOTS;
   if (slot == HZ4_LARGE_CACHE_SLOTS) return false;
   cache[slot] = span;
@@ -177,6 +178,8 @@ static void retain_locked(struct hz4_span *span) {
 // Keeps the span with its memory if the bound allows, else its addresses. Refusals in a row, with no demand in between,
 // are a program that frees for good: they take the allowance down again.
 static void put_cached_locked(struct hz4_span *span) {
+  uint64_t live = hz4_load_relaxed(&live_mapped_bytes) + span->bytes;
+  if (live > most_live_bytes) most_live_bytes = live;
   span->purged = 0;
   if (insert_locked(span)) return;
   last_refused_bytes = span->bytes;

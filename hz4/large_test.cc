@@ -212,13 +212,21 @@ TEST_F(Large, ForZerosNoRetainedMappingIsTaken) {
 }
 
 TEST_F(Large, RetainedAddressesAreBounded) {
-  std::vector<char *> blocks;
-  for (int i = 0; i < 40; ++i) blocks.push_back(Alloc(30 * kMiB));
-  for (char *block : blocks) {
-    Free(block);
-    EXPECT_LE(Now().retained_bytes, HZ4_LARGE_RETAIN_BYTES);
+  constexpr size_t kBytes = 30 * kMiB, kBlocks = 40;
+  uint64_t retained = 0;
+  for (int round = 0; round < 3; ++round) {
+    std::vector<char *> blocks;
+    for (size_t i = 0; i < kBlocks; ++i) {
+      bool zeroed = true;  // for zeros: nothing that is retained serves
+      blocks.push_back(static_cast<char *>(hz4_large_alloc(kBytes, HZ4_PAGE_BYTES, &zeroed)));
+    }
+    for (char *block : blocks) {
+      Free(block);
+      retained = std::max(retained, Now().retained_bytes);
+    }
   }
-  EXPECT_GT(Now().retained_bytes, 0u);
+  EXPECT_GT(retained, HZ4_LARGE_RETAIN_BYTES);
+  EXPECT_LE(retained, HZ4_LARGE_RETAIN_BYTES + kBlocks * kBytes);
   const uint64_t mapped = hz4_sys_fake.mapped_bytes;
   Free(Alloc(HZ4_LARGE_RETAIN_MAX_BYTES + 1));
   EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped) << "a mapping as large goes back whole";

@@ -26,8 +26,6 @@ struct hz4_segment {
 
 // How many segments with dirty pages are tried for a run before clean pages are taken.
 #define DIRTY_TRIES 8
-// Free, clean segments beyond this many are unmapped.
-#define FREE_SEGMENTS_MAX 4
 
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_SEGMENT);
 
@@ -221,7 +219,7 @@ static bool purge_oldest_locked(void) {
   dirty_pages -= (size_t)__builtin_popcountll(segment->dirty);
   segment->dirty = 0;
   relist_locked(segment);
-  if (segment->longest_free == segment->pages && free_segments > FREE_SEGMENTS_MAX) unmap_segment_locked(segment);
+  if (segment->longest_free == segment->pages && free_segments > HZ4_SEGMENT_FREE_MAX) unmap_segment_locked(segment);
   return purged;
 }
 

@@ -142,14 +142,10 @@ static void live_without_mappings(void) {
   CHECK(done > 0);
 }
 
-// argv[1]: "many_large" for that run alone.
-int main(int argc, char **argv) {
-  if (argc > 1 && strcmp(argv[1], "many_large") == 0) {
-    compare((struct shape){4, 23});  // about 300 blocks above 1 MiB at once
-    return 0;
-  }
+int main(void) {
   compare((struct shape){64, 18});
   compare((struct shape){64, 23});  // about 19 blocks above 1 MiB, which glibc's heap holds too, and hz4 maps one by one
+  compare((struct shape){4, 23});   // about 300 of them at once
   fflush(stdout);
   pid_t child = fork();
   CHECK(child >= 0);
