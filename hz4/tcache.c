@@ -75,11 +75,29 @@ static void hold_back(uint32_t size_class, void *const *objects, uint32_t count)
   }
 }
 
+// False: fork is on, and the objects are held back.
+static bool give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count,
+                 uint32_t *ebbs) {
+  struct hz4_mid_result given = hz4_mid_give(size_class, objects, count);
+  if (given.objects == 0) {
+    hold_back(size_class, objects, count);
+    return false;
+  }
+  enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
+  hz4_count_shared(counters, range, HZ4_COUNT_flush_lock, 1);
+  if (given.spans_closed != 0) {
+    hz4_count_shared(counters, range, HZ4_COUNT_span_closed, given.spans_closed);
+    hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
+  }
+  *ebbs = given.ebbs;
+  return true;
+}
+
 static void settle_class(uint32_t size_class) {
   for (struct hz4_batch *batch = hz4_inbox_take(&held_back[size_class]); batch != NULL;) {
     struct hz4_batch *next = batch->next;
-    uint8_t ebbs = 0;
-    hz4_tcache_give(&hz4_tcache_none.counters, size_class, batch->objects, (uint32_t)batch->count, &ebbs);
+    uint32_t ebbs;
+    give(&hz4_tcache_none.counters, size_class, batch->objects, (uint32_t)batch->count, &ebbs);
     hz4_meta_free(batch, sizeof(*batch));
     batch = next;
   }
@@ -87,21 +105,11 @@ static void settle_class(uint32_t size_class) {
 
 bool hz4_tcache_give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count,
                      uint8_t *ebbs) {
-  if (count == 0) return false;
-  struct hz4_mid_result given = hz4_mid_give(size_class, objects, count);
-  if (given.objects == 0) {
-    hold_back(size_class, objects, count);
-    return false;
-  }
+  uint32_t ebbs_now;
+  if (count == 0 || !give(counters, size_class, objects, count, &ebbs_now)) return false;
   settle_class(size_class);  // another thread may have held objects back just after fork had settled
-  enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
-  hz4_count_shared(counters, range, HZ4_COUNT_flush_lock, 1);
-  if (given.spans_closed != 0) {
-    hz4_count_shared(counters, range, HZ4_COUNT_span_closed, given.spans_closed);
-    hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
-  }
-  bool ebbed = *ebbs != (uint8_t)given.ebbs;
-  *ebbs = (uint8_t)given.ebbs;
+  bool ebbed = *ebbs != (uint8_t)ebbs_now;
+  *ebbs = (uint8_t)ebbs_now;
   return ebbed;
 }
 
