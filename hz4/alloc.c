@@ -121,6 +121,13 @@ static struct hz4_span *large_span(const void *ptr, const char *complaint) {
   return span;
 }
 
+const struct hz4_foreign_heap *hz4_alloc_foreign;
+
+// pre: ptr is in no span of objects.
+static bool is_foreign(const void *ptr) {
+  return hz4_alloc_foreign != NULL && hz4_pagemap_span(ptr) == NULL && hz4_alloc_foreign->holds(ptr);
+}
+
 // realloc leaves a block where it is unless it grows, or shrinks to half.
 static bool stays(size_t usable, size_t size) {
   return size <= usable && size > usable / 2;
@@ -145,6 +152,7 @@ void hz4_alloc_free_slow(void *ptr) {
   int saved = errno;
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
   if (size_class != 0) free_object(size_class, ptr);
+  else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
   else hz4_large_free(large_span(ptr, "free of a pointer that is not allocated"));
   errno = saved;
 }
@@ -154,6 +162,7 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
   if (!hz4_is_power_of_two(align)) return false;
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
   if (size_class == 0) {
+    if (is_foreign(ptr)) return true;
     // A block of a class's size too, where there was no memory for a span.
     struct hz4_span *span = large_span(ptr, "free of a pointer that is not allocated");
     return hz4_large_may_hold(span, size) && hz4_is_aligned(ptr, align);
@@ -176,6 +185,7 @@ size_t hz4_alloc_usable_size(const void *ptr) {
   if (ptr == NULL) return 0;
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
   const char *complaint = "malloc_usable_size of a pointer that is not allocated";
+  if (size_class == 0 && is_foreign(ptr)) return hz4_alloc_foreign->usable_size((void *)(uintptr_t)ptr);
   if (size_class == 0) return large_span(ptr, complaint)->bytes;
   check_object(size_class, ptr, complaint);
   return hz4_class_bytes(size_class);
@@ -200,6 +210,7 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
   const char *complaint = "realloc of a pointer that is not allocated";
   if (size_class == 0) {
+    if (is_foreign(ptr)) return realloc_by_copy(ptr, hz4_alloc_foreign->usable_size(ptr), size);
     struct hz4_span *span = large_span(ptr, complaint);
     size_t usable = span->bytes;
     void *resized = hz4_large_resize(span, size);

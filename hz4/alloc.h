@@ -15,6 +15,17 @@
 extern "C" {
 #endif
 
+// Another malloc's blocks, that may come to ours where hz4 has taken libc's names.
+struct hz4_foreign_heap {
+  bool (*holds)(const void *ptr);
+  // pre: holds(ptr).
+  size_t (*usable_size)(void *ptr);
+  void (*free)(void *ptr);
+};
+
+// NULL: every pointer that is not hz4's is an error. Set before there are threads.
+extern const struct hz4_foreign_heap *hz4_alloc_foreign;
+
 // All rules are those of hz4.h.
 HZ4_NOINLINE void *hz4_alloc_malloc_slow(size_t size);
 HZ4_NOINLINE void hz4_alloc_free_slow(void *ptr);

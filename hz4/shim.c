@@ -2,6 +2,7 @@
 //
 // operator new and delete need nothing here: libstdc++'s call malloc, aligned_alloc and free. reallocarray, strdup and
 // strndup are libc's own, and call ours.
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -145,3 +146,46 @@ EXPORT int malloc_info(int options, FILE *stream) {
     return call;                                        \
   }
 OLD_NAME_TABLE(DEFINE_OLD_NAME)
+
+// ---- libc's own blocks that come to ours ----
+//
+// Libraries that are loaded with RTLD_DEEPBIND, and programs that preload by halves, allocate with libc's malloc, and free
+// with whoever's free they find. libc's main heap is what lies between the program break at load and the break now: hz4
+// never moves it, and who else does allocates with libc. What lies there is given to libc, which has checks of its own.
+// Libc's other heaps and mappings cannot be told from memory of the program's: a block from there is foreign.
+
+// A static program has none, nor a heap of libc's.
+#pragma weak dlsym
+
+// Before each block of libc's; it reads it.
+#define HEADER_BYTES 16
+
+static char *heap_start;  // set once, at load; NULL: unknown
+
+static bool holds(const void *ptr) {
+  if (heap_start == NULL || dlsym == NULL || !hz4_is_aligned(ptr, 16)) return false;
+  const char *end = sbrk(0);  // no system call: libc knows
+  return (const char *)ptr >= heap_start + HEADER_BYTES && (const char *)ptr < end;
+}
+
+static size_t usable_size(void *ptr) {
+  size_t (*next)(void *);
+  *(void **)&next = dlsym(RTLD_NEXT, "malloc_usable_size");
+  return next != NULL ? next(ptr) : 0;
+}
+
+static void release(void *ptr) {
+  void (*next)(void *);
+  *(void **)&next = dlsym(RTLD_NEXT, "free");
+  if (next == NULL) hz4_panic_pointer("free of a block of libc's, whose free is not to be found", ptr);
+  next(ptr);
+}
+
+static const struct hz4_foreign_heap libc_heap = {holds, usable_size, release};
+
+__attribute__((constructor(101))) static void note_heap_at_load(void) {
+  char *now = sbrk(0);
+  if (now == (char *)-1) return;
+  heap_start = now;
+  hz4_alloc_foreign = &libc_heap;
+}

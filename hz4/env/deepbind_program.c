@@ -1,5 +1,7 @@
-// argv[1] is a library for RTLD_DEEPBIND. With argv[2] "cross", frees what the library allocated by the program's free.
+// argv[1] is a library for RTLD_DEEPBIND. With argv[2] "cross", "cross_realloc" or "cross_mapped", the program's free or
+// realloc is given what the library allocated.
 #include <dlfcn.h>
+#include <malloc.h>
 
 #include "hz4/env/check.h"
 
@@ -20,11 +22,24 @@ int main(int argc, char **argv) {
     library_free(theirs);
     free(mine);
   }
-  void *theirs = library_malloc(100);
+  const char *how = argc > 2 ? argv[2] : "";
+  // Above 32 MiB libc always maps a block by itself.
+  char *theirs = library_malloc(strcmp(how, "cross_mapped") == 0 ? 64 << 20 : 100);
   printf("0x%016lx\n", (unsigned long)theirs);
   fflush(stdout);
-  if (argc > 2 && strcmp(argv[2], "cross") == 0) free(theirs);
-  else library_free(theirs);
+  if (strncmp(how, "cross", 5) != 0) {
+    library_free(theirs);
+  } else if (strcmp(how, "cross_realloc") == 0) {
+    memset(theirs, 7, 100);
+    CHECK(malloc_usable_size(theirs) >= 100);
+    char *mine = realloc(theirs, 5000);
+    CHECK(mine != NULL && mine[0] == 7 && mine[99] == 7);
+    free(mine);
+  } else {
+    errno = 4321;
+    free(theirs);
+    CHECK(errno == 4321);
+  }
   puts("done");
   return 0;
 }
