@@ -5,8 +5,10 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "hz4/hz4.h"
@@ -75,6 +77,19 @@ TEST_F(Alloc, HopelessSizesCostNothing) {
   EXPECT_EQ(SystemCalls(), calls);
   hz4_free(block);
   hz4_free(large);
+}
+
+// The largest power of two is an alignment that cannot be had; beyond it there is none.
+TEST_F(Alloc, AlignmentsAtTheEndOfTheAddresses) {
+  const size_t top = size_t{1} << 63;
+  const uint64_t calls = SystemCalls();
+  for (const auto &[align, error] : {std::pair<size_t, int>{top - 1, ENOMEM}, {top, ENOMEM}, {top + 1, EINVAL}}) {
+    errno = 0;
+    EXPECT_EQ(hz4_memalign(align, 1), nullptr);
+    EXPECT_EQ(errno, error) << align;
+  }
+  EXPECT_EQ(hz4_pvalloc(top - static_cast<size_t>(sysconf(_SC_PAGESIZE))), nullptr);
+  EXPECT_EQ(SystemCalls(), calls);
 }
 
 TEST_F(Alloc, WhatCachesKeepIsGivenUpForOneMoreTry) {

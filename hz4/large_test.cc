@@ -241,8 +241,27 @@ TEST_F(Large, OneSlotMoreThanThereAre) {
   // A full house of retained mappings does not keep a block in use out of the cache.
   char *block = Alloc(3 * kMiB);
   Free(block);
+  const uint64_t hits = Now().cache_hits;
   EXPECT_EQ(Alloc(3 * kMiB), block);
+  EXPECT_EQ(Now().cache_hits, hits + 1) << "it went back to the system";
   Free(block);
+}
+
+TEST_F(Large, NoneOfAFullHouseInUseMakesRoom) {
+  // Of 64 KiB each, which the alignment makes mappings; what is live lets all of them keep their memory.
+  constexpr size_t kBytes = HZ4_PAGE_BYTES, kAll = HZ4_LARGE_CACHE_SLOTS * kBytes;
+  bool zeroed = false;
+  auto *live = static_cast<char *>(hz4_large_alloc(kAll << HZ4_LARGE_SHARE_SHIFT, HZ4_PAGE_BYTES, &zeroed));
+  ASSERT_NE(live, nullptr);
+  std::vector<char *> blocks;
+  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS + 1; ++i) blocks.push_back(Alloc(kBytes, 2 * HZ4_PAGE_BYTES));
+  const uint64_t mapped = hz4_sys_fake.mapped_bytes;
+  for (char *block : blocks) Free(block);
+  hz4_large_check();
+  EXPECT_EQ(Now().cached_bytes, kAll);
+  EXPECT_EQ(Now().retained_bytes, 0u);
+  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped - kBytes) << "only the last one goes back";
+  Free(live);
 }
 
 TEST_F(Large, WhatCannotBePurgedIsUnmapped) {

@@ -64,6 +64,39 @@ TEST_F(TcacheInbox, MixedBatchesGoToMid) {
   }
 }
 
+// The sample is the oldest object that leaves, the newest, and those at equal distances in between.
+TEST_F(TcacheInbox, EachObjectOfTheSampleMustAgree) {
+  Cache a, b, other;
+  const uint32_t c = ClassOf(1024);
+  std::vector<void *> of_a = a.MallocMany(c, 1000), of_b = b.MallocMany(c, 1000);
+  for (auto *objects : {&of_a, &of_b}) std::rotate(objects->begin(), objects->begin() + 100, objects->end());
+  hz4_tcache_set_budget(15 * hz4_class_bytes(c));  // and so the bin does not grow below
+  other.FreeAll(c, other.MallocMany(c, 40));
+  hz4_tcache_trim(other.get());
+  const size_t room = other.Capacity(c), leave = room - room / 2;
+  ASSERT_GE(room, size_t{HZ4_OWNER_SAMPLES} * 2);
+  ASSERT_LE(room * (room + 1), 600u);
+  const auto take = [](std::vector<void *> *from) {
+    void *object = from->front();
+    from->erase(from->begin());
+    return object;
+  };
+  // One object that is b's, at each place of a bin that is full of a's otherwise.
+  for (size_t odd = 0; odd < room; ++odd) {
+    bool in_sample = false;
+    for (size_t i = 0; i < HZ4_OWNER_SAMPLES; ++i) in_sample |= odd == (leave - 1) * i / (HZ4_OWNER_SAMPLES - 1);
+    for (size_t i = 0; i < room; ++i) other.Free(c, take(i == odd ? &of_b : &of_a));
+    const uint64_t pushed = other.Count(HZ4_COUNT_inbox_push);
+    other.Free(c, take(&of_a));
+    EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push) == pushed, in_sample) << odd << " of " << leave;
+    hz4_tcache_empty_inboxes(other.get(), a.get());
+    hz4_tcache_trim(other.get());
+  }
+  EXPECT_EQ(other.Capacity(c), room);
+  a.FreeAll(c, of_a);
+  b.FreeAll(c, of_b);
+}
+
 // Then nobody else would empty its inbox, and spans would stay for the sake of a few objects.
 TEST_F(TcacheInbox, AnEbbEmptiesASleepersInbox) {
   Cache owner, other;

@@ -102,6 +102,27 @@ TEST_F(Tcache, BudgetBoundsTheBins) {
   }
 }
 
+TEST_F(Tcache, ABinGrowsToTheLastByteOfTheBudget) {
+  hz4_tcache_set_budget(0);
+  Cache cache;
+  const uint32_t c = ClassOf(1024);
+  const std::vector<void *> held = cache.MallocMany(c, 1000);  // so that the waves are no ebbs
+  const auto use = [&] {
+    for (int i = 0; i < 10; ++i) cache.FreeAll(c, cache.MallocMany(c, 300));
+  };
+  ASSERT_LT(cache.Capacity(c), 50u);
+  for (size_t room = cache.Capacity(c); room < 100; room = cache.Capacity(c)) {
+    const size_t needed = (2 * room + 1) * hz4_class_bytes(c);
+    hz4_tcache_set_budget(needed - 1);
+    use();
+    ASSERT_EQ(cache.Capacity(c), room);
+    hz4_tcache_set_budget(needed);
+    use();
+    ASSERT_EQ(cache.Capacity(c), 2 * room + 1);
+  }
+  cache.FreeAll(c, held);
+}
+
 TEST_F(Tcache, BinsInNeedTakeRoomFromIdleOnes) {
   Cache cache;
   const uint32_t idle = ClassOf(1024), busy = ClassOf(2048);

@@ -125,7 +125,7 @@ class Build:
 
     def explicit(self, test):
         headers = set().union(*(self.headers_of(source) for source in test.sources))
-        fake = "hz4/sys_fake.h" in headers or "hz4/hz4.h" not in headers
+        fake = "hz4/sys_fake.h" in headers or not headers & {"hz4/hz4.h", "hz4/sys.h"}
         shim = ["hz4/shim.c"] if test.name in REPLACES_MALLOC else []
         return [*test.sources, "hz4/sys_fake.c" if fake else "hz4/sys_linux.c", *shim]
 
@@ -237,10 +237,10 @@ def report(mutants, killers, equivalent):
 
 def main():
     parser = argparse.ArgumentParser(prog="mutate", description=__doc__.partition("\n")[0])
-    parser.add_argument("--count", type=int, default=150, metavar="N")
+    parser.add_argument("--count", type=int, default=150, metavar="N", help="about how many faults are drawn")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N")
-    parser.add_argument("--only", action="append", metavar="FILE", help="only faults in hz4/FILE; may be repeated")
+    parser.add_argument("--only", action="append", metavar="FILE", help="of those, hz4/FILE's; may be repeated")
     parser.add_argument("--list", action="store_true", help="show the faults, run nothing")
     args = parser.parse_args()
     os.chdir(os.environ.get("BUILD_WORKSPACE_DIRECTORY", "."))

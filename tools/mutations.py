@@ -73,12 +73,10 @@ def of_file(path):
 
 
 def choose(count, seed, only=None):
-    """About `count` mutants: of each file a share by the number of its possible faults, at least two."""
+    """About `count` mutants: of each file a share by its possible faults, at least two. only: those of these files."""
     paths = sorted(glob.glob("hz4/*.c") + glob.glob("hz4/*.h"))
     names = {path: os.path.basename(path) for path in paths}
     paths = [p for p in paths if names[p] not in NOT_CHANGED and not names[p].startswith("test_")]
-    if only:
-        paths = [path for path in paths if names[path] in only]
     possible = {}
     for path in paths:
         unique = {mutant.key: mutant for mutant in of_file(path)}
@@ -89,7 +87,7 @@ def choose(count, seed, only=None):
         share = max(2, round(count * len(mutants) / max(1, total)))
         drawn = random.Random("%d %s" % (seed, path)).sample(mutants, min(share, len(mutants)))
         chosen += sorted(drawn, key=lambda mutant: (mutant.number, mutant.new))
-    return chosen
+    return [mutant for mutant in chosen if not only or names[mutant.path] in only]
 
 
 def read_equivalent(path):

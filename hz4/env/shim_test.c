@@ -161,7 +161,20 @@ static void test_mallinfo(void) {
   CHECK(during.arena >= during.uordblks);
   CHECK(during.arena >= before.arena + (size_t)kBlocks * kSmall / 2);
   CHECK((size_t)narrow.uordblks == during.uordblks && (size_t)narrow.hblkhd == during.hblkhd);
-  for (int i = 0; i < kBlocks; i++) free(blocks[i]);
+  CHECK(during.ordblks > before.ordblks && (size_t)narrow.ordblks == during.ordblks);
+  CHECK(during.uordblks + during.fordblks == during.arena);
+  // Most of them are free, in the spans of the others and on the way there: that is in use no more.
+  for (int i = 0; i < kBlocks; i++) {
+    if (i % 10 != 0) free(blocks[i]);
+  }
+  struct mallinfo2 idle = mallinfo2();
+  CHECK(hz4_stats_get("heap_free_bytes") > 0 && hz4_stats_get("heap_depot_bytes") > 0);
+  CHECK(idle.uordblks < during.uordblks - (size_t)kBlocks * kSmall / 2);
+  CHECK(idle.uordblks >= before.uordblks + (size_t)kBlocks / 10 * kSmall);
+  CHECK(idle.uordblks + idle.fordblks == idle.arena);
+  CHECK(idle.uordblks == hz4_stats_get("segment_used_bytes") - hz4_stats_get("heap_free_bytes") -
+                             hz4_stats_get("heap_depot_bytes"));
+  for (int i = 0; i < kBlocks; i += 10) free(blocks[i]);
   free(large);
   void *cached = malloc(2 << 20), *live = malloc(2 << 20);
   free(cached);

@@ -1,0 +1,87 @@
+// The real kernel's calls, one by one: what they do, and that what they say of it is true.
+#include <errno.h>
+#include <gtest/gtest.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "hz4/sys.h"
+
+namespace {
+
+class SysLinux : public testing::Test {
+ protected:
+  // Pages that are all written.
+  char *Map(size_t pages) const {
+    auto *base = static_cast<char *>(hz4_sys_mmap(nullptr, pages * page_));
+    if (base == nullptr) abort();
+    memset(base, 'x', pages * page_);
+    return base;
+  }
+  // Whether the page belongs to a mapping.
+  bool IsMapped(char *at) const {
+    unsigned char resident;
+    return mincore(at, page_, &resident) == 0;
+  }
+  const size_t page_ = hz4_sys_page_bytes();
+};
+
+TEST_F(SysLinux, PageIsTheKernels) { EXPECT_EQ(page_, static_cast<size_t>(sysconf(_SC_PAGESIZE))); }
+
+TEST_F(SysLinux, MapsZeroedPagesAndTakesThemBack) {
+  auto *base = static_cast<char *>(hz4_sys_mmap(nullptr, 3 * page_));
+  ASSERT_NE(base, nullptr);
+  for (size_t i = 0; i < 3 * page_; ++i) ASSERT_EQ(base[i], 0);
+  EXPECT_TRUE(hz4_sys_munmap(base, page_));
+  EXPECT_FALSE(IsMapped(base));
+  base[page_] = 1;
+  EXPECT_EQ(hz4_sys_mmap(base, page_), base) << "a hint that is free is taken";
+  EXPECT_TRUE(hz4_sys_munmap(base, 3 * page_));
+}
+
+TEST_F(SysLinux, FailuresAreTold) {
+  errno = 0;
+  EXPECT_EQ(hz4_sys_mmap(nullptr, size_t{1} << 62), nullptr);
+  EXPECT_EQ(errno, ENOMEM);
+  char *base = Map(1);
+  EXPECT_FALSE(hz4_sys_munmap(base + 1, page_));
+  EXPECT_FALSE(hz4_sys_purge(base + 1, page_));
+  EXPECT_FALSE(hz4_sys_mremap(base + 1, page_, page_, nullptr));
+  EXPECT_EQ(base[page_ - 1], 'x');
+  EXPECT_TRUE(hz4_sys_munmap(base, page_));
+}
+
+TEST_F(SysLinux, WhatIsPurgedReadsAsZero) {
+  char *base = Map(2);
+  EXPECT_TRUE(hz4_sys_purge(base, page_));
+  EXPECT_EQ(base[0], 0);
+  EXPECT_EQ(base[page_ - 1], 0);
+  EXPECT_EQ(base[page_], 'x');
+  EXPECT_TRUE(hz4_sys_munmap(base, 2 * page_));
+}
+
+TEST_F(SysLinux, ResizesWhereItLiesOrNotAtAll) {
+  char *base = Map(3);
+  EXPECT_FALSE(hz4_sys_mremap(base, page_, 2 * page_, nullptr)) << "the next page is taken";
+  EXPECT_EQ(base[2 * page_], 'x');
+  ASSERT_TRUE(hz4_sys_mremap(base, 3 * page_, page_, nullptr));
+  EXPECT_FALSE(IsMapped(base + page_));
+  ASSERT_TRUE(hz4_sys_mremap(base, page_, 2 * page_, nullptr));
+  EXPECT_EQ(base[0], 'x');
+  EXPECT_EQ(base[page_], 0);
+  EXPECT_TRUE(hz4_sys_munmap(base, 2 * page_));
+}
+
+TEST_F(SysLinux, MovesOverTheTarget) {
+  char *base = Map(2), *to = Map(4);
+  memset(to, 'y', 4 * page_);
+  ASSERT_TRUE(hz4_sys_mremap(base, 2 * page_, 3 * page_, to));
+  EXPECT_FALSE(IsMapped(base));
+  EXPECT_EQ(to[0], 'x');
+  EXPECT_EQ(to[2 * page_ - 1], 'x');
+  EXPECT_EQ(to[2 * page_], 0);
+  EXPECT_EQ(to[3 * page_], 'y');
+  EXPECT_TRUE(hz4_sys_munmap(to, 4 * page_));
+}
+
+}  // namespace
