@@ -100,6 +100,13 @@ TEST(Stats, TextMovesToo) {
     HZ4_DEMAND(lines.at("HZ4_COUNTERS_SMALL").at("flush_calls") == WithCommas(hz4_stats_get("small_flush_calls")));
     HZ4_DEMAND(lines.at("HZ4_HEAP").at("os_mmap_calls") == WithCommas(hz4_stats_get("os_mmap_calls")));
     HZ4_DEMAND(lines.at("HZ4_OS_STATS").at("large_acq") == WithCommas(hz4_stats_get("large_allocs")));
+    const std::map<std::string, std::string> &calls = lines.at("HZ4_MID_STATS_B1");
+    HZ4_DEMAND(calls.count("malloc_lock_path%") == HZ4_STATS_FAST);
+    if (HZ4_STATS_FAST == 0) return;
+    const uint64_t mallocs = hz4_stats_get("mid_malloc_calls"), hits = mallocs - hz4_stats_get("mid_refill_calls");
+    HZ4_DEMAND(calls.at("malloc_calls") == WithCommas(mallocs));
+    HZ4_DEMAND(calls.at("malloc_alloc_cache_hit%") == Share(hits, mallocs));
+    HZ4_DEMAND(calls.at("malloc_lock_path%") == Share(hz4_stats_get("mid_refill_lock"), mallocs));
   });
 }
 

@@ -39,6 +39,7 @@ TEST_F(Tcache, EveryClassComesAndGoes) {
     cache.FreeAll(c, objects);
     cache.Check();
   }
+  EXPECT_EQ(cache.Count(HZ4_COUNT_refill_lock), cache.Count(HZ4_COUNT_refill_calls)) << "nobody sent anything";
 }
 
 TEST_F(Tcache, NewestFreedIsHandedOutFirst) {
@@ -135,6 +136,33 @@ TEST_F(Tcache, BinsInNeedTakeRoomFromIdleOnes) {
   EXPECT_LT(cache.Capacity(idle), before);
   EXPECT_GT(cache.Capacity(busy), 15u);
   cache.Check();
+}
+
+// A look for room that others do not need, at HZ4_BIN_SHRINK_TRIES bins, is due each time that as many wants were denied.
+TEST_F(Tcache, LooksForRoomAreRare) {
+  Cache cache;
+  const uint32_t idle = ClassOf(512), busy = ClassOf(1024);
+  for (int i = 0; i < 40; ++i) cache.FreeAll(idle, cache.MallocMany(idle, 400));
+  hz4_tcache_set_budget(cache.get()->capacity_bytes);
+  const std::vector<void *> held = cache.MallocMany(busy, 1000);  // so that the waves are no ebbs
+  std::vector<void *> objects;
+  for (int round = 0; round < 4; ++round) {
+    const auto wants = [&] { return cache.Count(HZ4_COUNT_refill_calls) + cache.Count(HZ4_COUNT_flush_calls); };
+    const uint64_t shrunk = cache.Count(HZ4_COUNT_bin_shrink), before = wants();
+    hz4_tcache_set_budget(cache.get()->capacity_bytes);
+    for (bool allocate = true; cache.Count(HZ4_COUNT_bin_shrink) == shrunk;) {
+      if (objects.empty() || objects.size() == 300) allocate = objects.empty();
+      if (allocate) {
+        objects.push_back(cache.Malloc(busy));
+      } else {
+        cache.Free(busy, objects.back());
+        objects.pop_back();
+      }
+    }
+    EXPECT_TRUE(round == 0 || (wants() - before) % HZ4_BIN_SHRINK_AFTER == 0) << wants() - before;
+  }
+  cache.FreeAll(busy, objects);
+  cache.FreeAll(busy, held);
 }
 
 TEST_F(Tcache, AnEbbShrinksTheBin) {

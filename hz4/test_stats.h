@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <gtest/gtest.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -64,7 +65,8 @@ inline bool ParseJson(const std::string &text, std::map<std::string, uint64_t> *
   return take("}") && (take(""), *at == '\0');
 }
 
-// "[PREFIX] name=value name=value (12.34%)" for each line: prefix -> name -> value. Fails the test on any other text.
+// "[PREFIX] name=value name=value (12.34%)" for each line: prefix -> name -> value, and "name%" -> "(12.34%)". Fails
+// the test on any other text.
 inline std::map<std::string, std::map<std::string, std::string>> ParseText(const std::string &text) {
   std::map<std::string, std::map<std::string, std::string>> lines;
   for (size_t start = 0; start < text.size();) {
@@ -76,17 +78,19 @@ inline std::map<std::string, std::map<std::string, std::string>> ParseText(const
     HZ4_DEMAND(line[0] == '[' && close != std::string::npos);
     auto &values = lines[line.substr(1, close - 1)];
     HZ4_DEMAND(values.empty());
+    std::string name;
     for (size_t at = close + 2; at < line.size();) {
       const size_t stop = std::min(line.find(' ', at), line.size());
       const std::string word = line.substr(at, stop - at);
       at = stop + 1;
-      if (word[0] == '(') {  // a share
-        HZ4_DEMAND(word.size() >= 6 && word.substr(word.size() - 2) == "%)");
+      if (word[0] == '(') {
+        HZ4_DEMAND(values.emplace(name + "%", word).second);
         continue;
       }
       const size_t equals = word.find('=');
       HZ4_DEMAND(equals != std::string::npos && equals > 0 && equals + 1 < word.size());
-      HZ4_DEMAND(values.emplace(word.substr(0, equals), word.substr(equals + 1)).second);
+      name = word.substr(0, equals);
+      HZ4_DEMAND(values.emplace(name, word.substr(equals + 1)).second);
     }
   }
   return lines;
@@ -95,6 +99,13 @@ inline std::map<std::string, std::map<std::string, std::string>> ParseText(const
 inline std::string WithCommas(uint64_t number) {
   std::string text = std::to_string(number);
   for (size_t i = text.size(); i > 3; i -= 3) text.insert(i - 3, ",");
+  return text;
+}
+
+inline std::string Share(uint64_t part, uint64_t whole) {
+  char text[64];
+  const uint64_t hundredths = (part * 10000 + whole / 2) / whole;
+  snprintf(text, sizeof text, "(%" PRIu64 ".%02" PRIu64 "%%)", hundredths / 100, hundredths % 100);
   return text;
 }
 

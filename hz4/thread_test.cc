@@ -423,6 +423,9 @@ TEST_F(Thread, AfterAForkBothSidesGoOn) {
 
 // ---- begin ----
 
+// Nothing on stderr: no warning.
+const char *const kSilent = "^$";
+
 // Before libc has started there is no environment: it is read later, but once.
 TEST(ThreadInit, ReadsTheEnvironmentWhenItIsThere) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
@@ -441,7 +444,7 @@ TEST(ThreadInit, ReadsTheEnvironmentWhenItIsThere) {
         hz4_thread_init_at_load();
         _exit(ChildStatus({!before, after, hz4_options.tcache_kib == 1234}));
       },
-      testing::ExitedWithCode(0), "");
+      testing::ExitedWithCode(0), kSilent);
 }
 
 // Freed memory is kept within what the environment says.
@@ -460,7 +463,7 @@ TEST(ThreadInit, ConfiguresTheSegments) {
         hz4_segment_stats(&stats);
         _exit(ChildStatus({stats.clean_bytes != 0, stats.used_bytes == 0, stats.dirty_bytes == 0}));
       },
-      testing::ExitedWithCode(0), "");
+      testing::ExitedWithCode(0), kSilent);
 }
 
 // Threads that find hz4 in the making wait for it to be made.
@@ -479,7 +482,7 @@ TEST(ThreadInit, ManyAtOnce) {
         for (std::thread &thread : threads) thread.join();
         _exit(ChildStatus({real == 8, ThreadsNow().attached == 0}));
       },
-      testing::ExitedWithCode(0), "");
+      testing::ExitedWithCode(0), kSilent);
 }
 
 }  // namespace

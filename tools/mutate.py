@@ -24,11 +24,13 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import mutations  # noqa: E402
 
+SELF = os.path.abspath(__file__)  # has the flags that the kept objects were made with
 LEAST_PERCENT = 90.0
 INVALID = "does not compile"
 
-C_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-w", "-fno-builtin"]
-CXX_FLAGS = ["-std=c++17", "-O1", "-w", "-fsized-deallocation", "-DPAGE_BYTES=16384", "-DALL_N=0",
+# As --config=stats, which has all the statistics.
+C_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-DHZ4_STATS_FAST=1", "-O1", "-w", "-fno-builtin"]
+CXX_FLAGS = ["-std=c++17", "-DHZ4_STATS_FAST=1", "-O1", "-w", "-fsized-deallocation", "-DPAGE_BYTES=16384", "-DALL_N=0",
              "-idirafter", "/usr/lib/llvm-19/lib/clang/19/include"]  # for fuzzer/FuzzedDataProvider.h
 
 # No part of libhz4 as tests link it: who needs a kernel, or libc's names, says which. And programs.
@@ -104,7 +106,8 @@ class Build:
         if not os.path.exists(target):
             return False
         made = os.path.getmtime(target)
-        return all(os.path.exists(path) and os.path.getmtime(path) < made for path in self.headers_of(source))
+        inputs = {SELF, *self.headers_of(source)}
+        return all(os.path.exists(path) and os.path.getmtime(path) < made for path in inputs)
 
     def headers_of(self, source):
         with open(self.object_of(source)[:-1] + "d", encoding="utf-8") as file:
