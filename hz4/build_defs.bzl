@@ -17,3 +17,10 @@ COPTS = [
 ]
 
 DEFINES = ["_GNU_SOURCE"]
+
+# An argument for tests that count instructions.
+SKIP_UNLESS_SHIPPED = select({
+    "//hz4:counting": ["--skip"],
+    "//hz4:optimised": [],
+    "//conditions:default": ["--skip"],
+})
