@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <string.h>
 
+#include <algorithm>
 #include <random>
 #include <thread>
 #include <vector>
@@ -76,6 +77,22 @@ TEST_F(Meta, BlocksAreZeroedAndAlignedAndStayApart) {
   for (auto &[block, bytes] : blocks) EXPECT_TRUE(IsAll(block, ++value, bytes)) << bytes;
   FreeAll(&blocks);
   EXPECT_EQ(Used(), used);
+}
+
+TEST_F(Meta, ChunksDoubleUpToTheirBound) {
+  std::vector<std::pair<void *, size_t>> blocks;
+  std::vector<uint64_t> chunks;
+  while (chunks.size() < 8) {
+    const uint64_t mapped = Mapped();
+    blocks.emplace_back(hz4_meta_alloc(HZ4_META_MAX_BYTES), HZ4_META_MAX_BYTES);
+    ASSERT_NE(blocks.back().first, nullptr);
+    if (Mapped() != mapped) chunks.push_back(Mapped() - mapped);
+  }
+  for (size_t i = 1; i < chunks.size(); ++i) {
+    EXPECT_EQ(chunks[i], std::min<uint64_t>(2 * chunks[i - 1], HZ4_META_CHUNK_MAX));
+  }
+  EXPECT_EQ(chunks.back(), HZ4_META_CHUNK_MAX);
+  FreeAll(&blocks);
 }
 
 TEST_F(Meta, FreedBlocksComeBackZeroed) {

@@ -154,8 +154,9 @@ class Build:
         for source in [*test.sources, *used]:
             test.inputs |= self.headers_of(source)
         began = time.monotonic()
-        if not passes(test, program, 300):
-            sys.exit("mutate: %s fails without any fault" % test.name)
+        failed = failure(test, program, 300)
+        if failed:
+            sys.exit("mutate: %s %s without any fault" % (test.name, failed))
         test.seconds = time.monotonic() - began
         os.remove(program)
 
@@ -176,14 +177,14 @@ def limit_memory():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def passes(test, program, seconds):
-    """Runs the program; a hang, and anything but exit 0, is a failure."""
+def failure(test, program, seconds):
+    """Runs the program: None when it exits with 0, else what it did."""
     with subprocess.Popen([program, *test.args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                           stdin=subprocess.DEVNULL, preexec_fn=limit_memory, start_new_session=True) as process:
         try:
-            return process.wait(seconds) == 0
+            return "fails" if process.wait(seconds) != 0 else None
         except subprocess.TimeoutExpired:
-            return False
+            return "hangs"
         finally:
             try:
                 os.killpg(process.pid, 9)  # its children too, if it left any
@@ -192,7 +193,7 @@ def passes(test, program, seconds):
 
 
 def killer(build, tests, mutant):
-    """The name of the test that notices the fault; INVALID where it does not compile; None where none does."""
+    """Which test notices the fault, and how; INVALID where it does not compile; None where none does."""
     with tempfile.TemporaryDirectory(dir=build.directory) as directory:
         os.mkdir(os.path.join(directory, "hz4"))
         with open(os.path.join(directory, mutant.path), "w", encoding="utf-8") as file:
@@ -211,8 +212,9 @@ def killer(build, tests, mutant):
             program = os.path.join(directory, "program")
             if build.link(test, program, directory) is None:
                 return INVALID
-            if not passes(test, program, 20 + 5 * test.seconds):
-                return test.name
+            failed = failure(test, program, 20 + 5 * test.seconds)
+            if failed:
+                return "%s %s" % (test.name, failed)
     return None
 
 
