@@ -12,7 +12,8 @@ static void *taken_hint(void) {
 }
 
 void *hz4_sys_mmap(void *hint, size_t bytes) {
-  void *base = mmap(hint != NULL ? hint : taken_hint(), bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (hint == NULL) hint = taken_hint();
+  void *base = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return base == MAP_FAILED ? NULL : base;
 }
 
