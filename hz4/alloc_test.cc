@@ -75,8 +75,17 @@ TEST_F(Alloc, HopelessSizesCostNothing) {
     }
   }
   EXPECT_EQ(SystemCalls(), calls);
+  EXPECT_EQ(hz4_malloc(PTRDIFF_MAX), nullptr);
+  EXPECT_GT(SystemCalls(), calls) << "the largest size that there is, which it is for the system to refuse";
   hz4_free(block);
   hz4_free(large);
+}
+
+TEST_F(Alloc, FreshMemoryComesByTheCache) {
+  const uint64_t directly = hz4_stats_get("direct_malloc"), opened = hz4_stats_get("span_opened");
+  FreeAll(MallocBytes(1024, 8 << 20));
+  EXPECT_GT(hz4_stats_get("span_opened"), opened);
+  EXPECT_EQ(hz4_stats_get("direct_malloc"), directly);
 }
 
 // The largest power of two is an alignment that cannot be had; beyond it there is none.

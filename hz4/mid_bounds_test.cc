@@ -73,6 +73,20 @@ TEST_F(MidBounds, DepotGrowsForWhatComesBack) {
   Give(c, out);
 }
 
+// What it learns has a bound, which is all that it holds when a quarter of what is out is less.
+TEST_F(MidBounds, DepotLearnsUpToItsAllowance) {
+  const uint32_t c = ClassOf(4096), most = HZ4_DEPOT_ALLOWANCE_BYTES / 4096, n = most + most / 2;
+  std::vector<void *> out;  // so that the waves are no ebbs
+  while (out.size() < n) out.push_back(Take(c, 1)[0]);
+  for (int i = 0; i < 20; ++i) {
+    std::vector<void *> objects;
+    while (objects.size() < n) objects.push_back(Take(c, 1)[0]);
+    for (void *object : objects) Give(c, {object});
+  }
+  EXPECT_EQ(Now().depot_objects, most);
+  Give(c, out);
+}
+
 TEST_F(MidBounds, ObjectsThatComeHomeMakeAnEbb) {
   for (size_t bytes : {size_t{64}, size_t{3072}, size_t{65536}}) {
     const uint32_t c = ClassOf(bytes);

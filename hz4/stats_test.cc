@@ -110,6 +110,24 @@ TEST(Stats, TextMovesToo) {
   });
 }
 
+// Two digits behind the point, the first of which may be a zero.
+TEST(Stats, SharesHaveTwoDecimals) {
+  if (HZ4_STATS_FAST == 0) GTEST_SKIP() << "shares are printed only with --config=stats";
+  InChild([] {
+    hz4_free(hz4_malloc(8192));
+    for (const char *end : {".10%)", ".09%)"}) {  // the share falls with every malloc
+      std::string share;
+      while (share.size() < 5 || share.compare(share.size() - 5, 5, end) != 0) {
+        hz4_free(hz4_malloc(8192));
+        share = Share(hz4_stats_get("mid_refill_lock"), hz4_stats_get("mid_malloc_calls"));
+        HZ4_DEMAND(share != "(0.00%)");
+      }
+      const auto lines = ParseText(Captured([](int fd) { hz4_stats_print(fd); }));
+      HZ4_DEMAND(lines.at("HZ4_MID_STATS_B1").at("malloc_lock_path%") == share);
+    }
+  });
+}
+
 TEST(Stats, AtExitFollowsTheOption) {
   const auto printed = [](uint64_t option) {
     hz4_options.stats = option;

@@ -128,11 +128,13 @@ TEST_F(TcacheInbox, AThiefTakesWhatWaits) {
   EXPECT_FALSE(hz4_tcache_steal(thief.get(), owner.get(), c)) << "without a bin there is no place";
   do objects.push_back(thief.Malloc(c));
   while (thief.Held(c) != 0);
+  const size_t waited = owner.Waiting(c);
   EXPECT_TRUE(hz4_tcache_steal(thief.get(), owner.get(), c));
   EXPECT_EQ(owner.Waiting(c), 0u);
   EXPECT_GT(thief.Held(c), 0u);
   EXPECT_EQ(thief.Count(HZ4_COUNT_refill_steal), 1u);
   EXPECT_GT(thief.Count(HZ4_COUNT_inbox_spill), 0u) << "a small bin cannot take all of it";
+  EXPECT_EQ(thief.Count(HZ4_COUNT_inbox_spill), waited - thief.Held(c));
   EXPECT_FALSE(hz4_tcache_steal(thief.get(), other.get(), c));
   thief.Check();
   thief.FreeAll(c, objects);

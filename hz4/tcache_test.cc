@@ -42,6 +42,15 @@ TEST_F(Tcache, EveryClassComesAndGoes) {
   EXPECT_EQ(cache.Count(HZ4_COUNT_refill_lock), cache.Count(HZ4_COUNT_refill_calls)) << "nobody sent anything";
 }
 
+TEST_F(Tcache, RefillsDouble) {
+  for (size_t bytes : {size_t{64}, size_t{1024}}) {
+    Cache cache;
+    const uint32_t c = ClassOf(bytes);
+    cache.FreeAll(c, cache.MallocMany(c, 1000));
+    EXPECT_LE(cache.Count(HZ4_COUNT_refill_calls), 25u) << "1, 2, 4 and so on, up to 64 KiB of fresh memory at once";
+  }
+}
+
 TEST_F(Tcache, NewestFreedIsHandedOutFirst) {
   Cache cache;
   const uint32_t c = ClassOf(64);
@@ -138,7 +147,7 @@ TEST_F(Tcache, BinsInNeedTakeRoomFromIdleOnes) {
   cache.Check();
 }
 
-// A look for room that others do not need, at HZ4_BIN_SHRINK_TRIES bins, is due each time that as many wants were denied.
+// Each HZ4_BIN_SHRINK_AFTER wants that are denied make one look for room, at HZ4_BIN_SHRINK_TRIES bins.
 TEST_F(Tcache, LooksForRoomAreRare) {
   Cache cache;
   const uint32_t idle = ClassOf(512), busy = ClassOf(1024);

@@ -58,8 +58,9 @@ def stem(path):
 class Test:
     """One test program: the objects it is made of, and what it took when nothing was wrong."""
 
-    def __init__(self, name, sources, args=(), libraries=()):
+    def __init__(self, name, sources, args=(), libraries=(), env=None):
         self.name, self.sources, self.args, self.libraries = name, sources, list(args), list(libraries)
+        self.env = {**os.environ, **(env or {})}
         self.inputs = set()  # all source files that its program depends on
         self.seconds = 0.0
 
@@ -75,6 +76,7 @@ def all_tests():
         if "fuzz/heap_driver.h" in open(path, encoding="utf-8").read():
             sources.append("fuzz/heap_driver.cc")
         tests.append(Test("fuzz/" + stem(path), sources, ["testdata/" + stem(path)]))
+    tests.append(Test("sized_harden", ["hz4/sized_test.cc"], [], ["-lgtest_main", "-lgtest"], {"HZ4_HARDEN": "1"}))
     tests.append(Test("env/shim", ["hz4/env/shim_test.c"]))
     return tests
 
@@ -113,15 +115,21 @@ class Build:
         with open(self.object_of(source)[:-1] + "d", encoding="utf-8") as file:
             return set(file.read().replace("\\\n", " ").split()[1:])
 
-    def link(self, test, program, directory=None):
-        """Links the test, changed objects before the archive of the others. Returns the linker's trace, or None."""
+    def archive_of(self, directory):
+        """The archive of all modules, with the changed objects in the place of theirs."""
+        archive = os.path.join(directory, os.path.basename(self.archive))
+        changed = [path for path in glob.glob(os.path.join(directory, "*.o")) if os.path.basename(path) in self.members]
+        shutil.copy(self.archive, archive)
+        subprocess.run(["ar", "rcs", archive, *changed], check=True)
+        return archive
+
+    def link(self, test, program, archive, directory=None):
+        """Links the test, with changed objects where there are such. Returns the linker's trace, or None."""
         objects = []
         for source in self.explicit(test):
             changed = directory and self.object_of(source, directory)
             objects.append(changed if changed and os.path.exists(changed) else self.object_of(source))
-        objects += [path for path in glob.glob(os.path.join(directory or "/nowhere", "*.o")) if path not in objects and
-                    os.path.basename(path) in self.members]
-        command = ["g++", "-fuse-ld=gold", "-Wl,-t", "-o", program, *objects, self.archive, *test.libraries]
+        command = ["g++", "-fuse-ld=gold", "-Wl,-t", "-o", program, *objects, archive, *test.libraries]
         done = subprocess.run([*command, "-lpthread", "-ldl"],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True, check=False)
         return done.stdout if done.returncode == 0 else None
@@ -147,7 +155,7 @@ class Build:
     def measure(self, test):
         """What the test depends on, and how long it takes."""
         program = os.path.join(self.directory, test.name.replace("/", "_"))
-        trace = self.link(test, program)
+        trace = self.link(test, program, self.archive)
         if trace is None:
             sys.exit("mutate: %s does not link" % test.name)
         used = [path for path in sorted(glob.glob("hz4/*.c")) if os.path.basename(self.object_of(path)) in trace]
@@ -180,7 +188,8 @@ def limit_memory():
 def failure(test, program, seconds):
     """Runs the program: None when it exits with 0, else what it did."""
     with subprocess.Popen([program, *test.args], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                          stdin=subprocess.DEVNULL, preexec_fn=limit_memory, start_new_session=True) as process:
+                          stdin=subprocess.DEVNULL, preexec_fn=limit_memory, start_new_session=True,
+                          env=test.env) as process:
         try:
             return "fails" if process.wait(seconds) != 0 else None
         except subprocess.TimeoutExpired:
@@ -203,6 +212,7 @@ def killer(build, tests, mutant):
         modules = [path for path in glob.glob("hz4/*.c") if mutant.path in build.headers_of(path)]
         if any(build.compile(path, directory) is None for path in modules):
             return INVALID
+        archive = build.archive_of(directory)
         for test in affected:
             for source in test.sources:
                 same = mutant.path not in build.headers_of(source)
@@ -210,7 +220,7 @@ def killer(build, tests, mutant):
                 if not same and not done and build.compile(source, directory) is None:
                     return INVALID
             program = os.path.join(directory, "program")
-            if build.link(test, program, directory) is None:
+            if build.link(test, program, archive, directory) is None:
                 return INVALID
             failed = failure(test, program, 20 + 5 * test.seconds)
             if failed:

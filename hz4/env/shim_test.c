@@ -1,4 +1,5 @@
 // Every libc name of the shim, called in a program whose malloc is hz4.
+#include <dlfcn.h>
 #include <malloc.h>
 #include <sys/wait.h>
 
@@ -146,6 +147,23 @@ static void test_libc_calls_us(void) {
   free(ours(realpath("/", NULL), 2, 16));
 }
 
+// A block of libc's heap may come to any of our names.
+static void test_blocks_of_libc(void) {
+  enum { kRounds = 10000, kBytes = 1000 };
+  void *(*libc_malloc)(size_t);
+  *(void **)&libc_malloc = dlsym(RTLD_NEXT, "malloc");
+  CHECK(libc_malloc != NULL && libc_malloc != malloc);
+  char *theirs = libc_malloc(kBytes);
+  memset(theirs, 7, kBytes);
+  CHECK(malloc_usable_size(theirs) >= kBytes);
+  char *mine = realloc(theirs, 5000);
+  CHECK(mine != NULL && mine[0] == 7 && mine[kBytes - 1] == 7);
+  free(ours(mine, 5000, 16));
+  void *end = sbrk(0);
+  for (int i = 0; i < kRounds; i++) free(libc_malloc(kBytes));
+  CHECK(sbrk(0) == end);  // libc has them again
+}
+
 static void test_mallinfo(void) {
   enum { kLarge = 32 << 20, kBlocks = 4000, kSmall = 4000 };
   static void *blocks[kBlocks];
@@ -269,6 +287,7 @@ int main(void) {
   test_aligned_names();
   test_old_names();
   test_libc_calls_us();
+  test_blocks_of_libc();
   test_mallinfo();
   test_malloc_info();
   test_trim();
