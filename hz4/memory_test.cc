@@ -3,7 +3,6 @@
 // Each test begins with hz4_malloc_trim and is measured against the resident bytes after it, so that it tells its own
 // failures only; what stays from test to test in spite of that shows at the end of the run. The constant stands for
 // caches and metadata, which are bounded, but not by what is in use.
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "hz4/config.h"
 #include "hz4/test_heap.h"
 #include "hz4/test_memory.h"
 
@@ -232,29 +232,6 @@ TEST_F(MemoryTest, SizesShift) {
   }
 }
 
-// A queue of blocks from one thread to another, in table slots.
-class Queue {
- public:
-  Queue(size_t first, size_t room) : first_(first), room_(room) {}
-  void Push(void *ptr) {
-    const size_t head = head_.load(std::memory_order_relaxed);
-    while (head - tail_.load(std::memory_order_acquire) == room_) std::this_thread::yield();
-    Table()[first_ + head % room_] = ptr;
-    head_.store(head + 1, std::memory_order_release);
-  }
-  void *Pop() {
-    const size_t tail = tail_.load(std::memory_order_relaxed);
-    while (head_.load(std::memory_order_acquire) == tail) std::this_thread::yield();
-    void *ptr = Table()[first_ + tail % room_];
-    tail_.store(tail + 1, std::memory_order_release);
-    return ptr;
-  }
-
- private:
-  size_t first_, room_;
-  std::atomic<size_t> head_{0}, tail_{0};
-};
-
 struct Flow {
   const char *name;
   size_t pairs, waiting, blocks;  // of threads; between two at most; from each
@@ -275,7 +252,7 @@ TEST_P(FlowTest, InOneDirection) {
   size_t early = 0;
   size_t late = 0;
   for (size_t pair = 0; pair < flow.pairs; pair++) {
-    Queue &queue = queues.emplace_back(pair * flow.waiting, flow.waiting);
+    Queue &queue = queues.emplace_back(&Table()[pair * flow.waiting], flow.waiting);
     threads.emplace_back([&queue, &flow, seed, pair] {
       Random random(seed + pair);
       for (size_t i = 0; i < flow.blocks; i++) {
@@ -348,6 +325,61 @@ TEST_F(MemoryTest, LargeBlocksComeAndGo) {
   EXPECT_LE(ResidentBytes(), resident + kMiB);
   EXPECT_LE(Mappings(), mappings + kLive);
   FreeRange(0, kLive);
+  hz4_check();
+}
+
+// A chain of reallocs above 1 MiB copies nothing: it makes no page resident that the program did not touch, whether there
+// is room behind the block or another mapping stands there.
+TEST_F(MemoryTest, ReallocGrowthCopiesNothing) {
+  for (bool blocked : {false, true}) {
+    const size_t resized = hz4_stats_get("large_moved") + hz4_stats_get("large_grown_in_place");
+    std::vector<void *> others;
+    size_t size = kMiB + 1, steps = 0;
+    auto *block = static_cast<char *>(hz4_malloc(size));
+    ASSERT_NE(block, nullptr);
+    for (; size < 256 * kMiB; ++steps) {
+      block[size - 1] = static_cast<char>(steps);
+      const size_t last = size - 1;
+      size += size / 8;
+      if (blocked) others.push_back(hz4_malloc(2 * kMiB));
+      block = static_cast<char *>(hz4_realloc(block, size));
+      ASSERT_NE(block, nullptr);
+      ASSERT_EQ(block[last], static_cast<char>(steps));
+    }
+    EXPECT_EQ(hz4_stats_get("large_moved") + hz4_stats_get("large_grown_in_place") - resized, steps);
+    EXPECT_LE(ResidentBytes(), baseline_ + kMiB + steps * kMiB / 64) << "blocked " << blocked;
+    hz4_free(block);
+    for (void *other : others) hz4_free(other);
+  }
+}
+
+// Freed blocks above 1 MiB keep their memory within the bound of docs/design.md ("Memory bounds").
+TEST_F(MemoryTest, FreedLargeBlocksAreKeptWithinTheirBound) {
+  constexpr size_t kLive = 64;
+  Random random(TestSeed());
+  for (size_t i = 0; i < kLive; ++i) Table()[i] = nullptr;
+  size_t kept = 0;
+  for (size_t step = 0; step < 1000; ++step) {
+    // Less lives in every second quarter.
+    void *&slot = Table()[random.Below(kLive)];
+    hz4_free(slot);
+    slot = nullptr;
+    const size_t live = hz4_stats_get("large_live_mapped_bytes"), cached = hz4_stats_get("large_cached_bytes");
+    ASSERT_LE(cached, std::max(live >> HZ4_LARGE_SHARE_SHIFT, HZ4_LARGE_ALLOWANCE_MAX)) << "step " << step;
+    kept = std::max(kept, cached);
+    if (step % 25 == 0) {
+      EXPECT_LE(ResidentBytes(), baseline_ + live + cached + kConstant) << "step " << step;
+    }
+    if (step / 250 % 2 == 1 && random.OneIn(2)) continue;
+    const size_t size = random.PowerRange(20, 25);
+    slot = hz4_malloc(size);
+    ASSERT_NE(slot, nullptr);
+    for (size_t at = 0; at < size; at += 4096) static_cast<char *>(slot)[at] = 1;
+  }
+  EXPECT_GT(kept, 0u);
+  FreeRange(0, kLive);
+  EXPECT_LE(hz4_stats_get("large_cached_bytes"), HZ4_LARGE_ALLOWANCE_MAX);
+  EXPECT_LE(ResidentBytes(), baseline_ + HZ4_LARGE_ALLOWANCE_MAX + kConstant);
   hz4_check();
 }
 

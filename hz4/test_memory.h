@@ -10,6 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <thread>
+
 // Under a sanitizer the resident bytes are mostly its own.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
@@ -80,6 +83,30 @@ class PointerTable {
  private:
   size_t bytes_;
   void **slots_;
+};
+
+// A queue of blocks from one thread to another, in slots that the caller lends.
+class Queue {
+ public:
+  Queue(void **slots, size_t room) : slots_(slots), room_(room) {}
+  void Push(void *ptr) {
+    const size_t head = head_.load(std::memory_order_relaxed);
+    while (head - tail_.load(std::memory_order_acquire) == room_) std::this_thread::yield();
+    slots_[head % room_] = ptr;
+    head_.store(head + 1, std::memory_order_release);
+  }
+  void *Pop() {
+    const size_t tail = tail_.load(std::memory_order_relaxed);
+    while (head_.load(std::memory_order_acquire) == tail) std::this_thread::yield();
+    void *ptr = slots_[tail % room_];
+    tail_.store(tail + 1, std::memory_order_release);
+    return ptr;
+  }
+
+ private:
+  void **slots_;
+  size_t room_;
+  std::atomic<size_t> head_{0}, tail_{0};
 };
 
 }  // namespace hz4_test
