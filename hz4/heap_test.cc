@@ -7,11 +7,12 @@
 
 #include "gtest/gtest.h"
 #include "hz4/test_heap.h"
+#include "hz4/test_memory.h"
 
 namespace hz4_test {
 namespace {
 
-constexpr size_t kMiB = 1 << 20;
+constexpr size_t kSlower = kSanitized ? 4 : 1;  // as many times fewer steps
 
 void RunThreads(size_t count, const std::function<void(size_t)> &body) {
   std::vector<std::thread> threads;
@@ -55,9 +56,9 @@ TEST_P(HeapTest, RandomRunsOfSixteenThreads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, HeapTest,
-                         ::testing::Values(Profile{"Small", SmallSizes, 4 * kMiB, 1000000},
-                                           Profile{"Mixed", MixedSizes, 32 * kMiB, 400000},
-                                           Profile{"Large", LargeSizes, 96 * kMiB, 5000}),
+                         ::testing::Values(Profile{"Small", SmallSizes, 4 * kMiB, 1000000 / kSlower},
+                                           Profile{"Mixed", MixedSizes, 32 * kMiB, 400000 / kSlower},
+                                           Profile{"Large", LargeSizes, 96 * kMiB, 5000 / kSlower}),
                          [](const auto &info) { return info.param.name; });
 
 TEST(CallocTest, ZeroesMemoryThatWasDirty) {
@@ -86,7 +87,7 @@ TEST(HandOverTest, Ring) {
   std::vector<Mailbox> boxes(kThreads);
   RunThreads(kThreads, [&](size_t id) {
     ShadowHeap heap(seed + id, MixedSizes, kMiB);
-    for (size_t step = 0; step < 20000; step++) {
+    for (size_t step = 0; step < 20000 / kSlower; step++) {
       boxes[(id + 1) % kThreads].Post(heap.Allocate());
       if (step % 16 == 0) {
         for (const Block &block : boxes[id].TakeAll()) heap.Free(block);
@@ -106,7 +107,7 @@ TEST(HandOverTest, AllToAll) {
   std::vector<Mailbox> boxes(kThreads);
   RunThreads(kThreads, [&](size_t id) {
     ShadowHeap heap(seed + id, MixedSizes, 4 * kMiB);
-    for (size_t step = 0; step < 20000; step++) {
+    for (size_t step = 0; step < 20000 / kSlower; step++) {
       heap.Step();
       if (!heap.Empty() && heap.random().OneIn(2)) boxes[heap.random().Below(kThreads)].Post(heap.Take());
       if (step % 32 == 0) {
@@ -162,7 +163,7 @@ class PipelineTest : public ::testing::TestWithParam<std::pair<size_t, size_t>> 
 TEST_P(PipelineTest, ProducersAndConsumers) {
   const size_t producers = GetParam().first;
   const size_t consumers = GetParam().second;
-  constexpr size_t kBlocks = 100000;
+  constexpr size_t kBlocks = 100000 / kSlower;
   const uint64_t seed = TestSeed();
   BoundedQueue queue;
   std::atomic<size_t> producing{producers};
@@ -197,7 +198,7 @@ TEST(HandOverTest, Generations) {
     RunThreads(kThreads, [&](size_t id) {
       ShadowHeap heap(seed + generation * kThreads + id, MixedSizes, 2 * kMiB);
       for (const Block &block : boxes[(id + generation) % kThreads].TakeAll()) heap.Give(block);
-      for (size_t step = 0; step < 2000; step++) heap.Step();
+      for (size_t step = 0; step < 2000 / kSlower; step++) heap.Step();
       Mailbox &own = boxes[(id + generation) % kThreads];
       while (!heap.Empty()) own.Post(heap.Take());
     });
