@@ -1,0 +1,5 @@
+# 300 targets, each a shell and a child: what starting a process costs.
+all: $(addprefix target-,$(shell seq 300))
+target-%:
+	@echo $@ | sed 's/[0-9]*$$//'
+.PHONY: all
