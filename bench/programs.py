@@ -32,6 +32,7 @@ import resource
 import shlex
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -276,7 +277,7 @@ def save(path, data, allocators, rounds):
     for row in data["rows"]:
         shown = [s for s in kept[row["name"]] if "error" not in s and (s["invalid"] is None or not row["valid"])]
         for key in ("cpu_s", "system_s"):
-            row[key] = stats.statistics.median(s[key] for s in shown) if shown else None
+            row[key] = statistics.median(s[key] for s in shown) if shown else None
     with open(path + ".partial", "w", encoding="utf-8") as file:
         json.dump(data, file, indent=1)
         file.write("\n")
