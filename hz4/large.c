@@ -154,10 +154,9 @@ static int free_slot_locked(void) {
   return slot;
 }
 
-// Into the cache, if the bound on spans of its kind (cached, retained) and a slot allow.
-static bool insert_locked(struct hz4_span *span) {
+// Into the cache, if a slot and the limit on the bytes of spans of its kind (cached, retained) allow.
+static bool insert_locked(struct hz4_span *span, size_t limit) {
   size_t *bytes = bytes_like(span);
-  size_t limit = span->purged == 0 ? cache_limit_locked() : HZ4_LARGE_RETAIN_BYTES + most_live_bytes;
   int slot = *bytes + span->bytes <= limit ? free_slot_locked() : HZ4_LARGE_CACHE_SLOTS;
   if (slot == HZ4_LARGE_CACHE_SLOTS) return false;
   cache[slot] = span;
@@ -166,12 +165,26 @@ static bool insert_locked(struct hz4_span *span) {
   return true;
 }
 
+// Unmaps the span. One that the system refuses to unmap is retained, whatever the bound, to be used again or unmapped by
+// the next trim: for the system may refuse to purge it too. True when something went back.
+static bool unmap_or_keep_locked(struct hz4_span *span) {
+  if (hz4_os_unmap(span->base, span->bytes)) {
+    delete_span(span);
+    return true;
+  }
+  bool went_back = hz4_os_purge(span->base, span->bytes) && span->purged == 0;
+  span->purged = 1;
+  if (!insert_locked(span, SIZE_MAX)) delete_span(span);
+  return went_back;
+}
+
 // Gives the span's memory back, and keeps its addresses: unmapped they would be a hole, and with every hole there is one
 // mapping more. Beyond the bound on those the span is unmapped.
 static void retain_locked(struct hz4_span *span) {
   span->purged = 1;
-  if (span->bytes > HZ4_LARGE_RETAIN_MAX_BYTES || !hz4_os_purge(span->base, span->bytes) || !insert_locked(span)) {
-    unmap_span(span);
+  if (span->bytes > HZ4_LARGE_RETAIN_MAX_BYTES || !hz4_os_purge(span->base, span->bytes) ||
+      !insert_locked(span, HZ4_LARGE_RETAIN_BYTES + most_live_bytes)) {
+    unmap_or_keep_locked(span);
   }
 }
 
@@ -181,7 +194,7 @@ static void put_cached_locked(struct hz4_span *span) {
   uint64_t live = hz4_load_relaxed(&live_mapped_bytes) + span->bytes;
   if (live > most_live_bytes) most_live_bytes = live;
   span->purged = 0;
-  if (insert_locked(span)) return;
+  if (insert_locked(span, cache_limit_locked())) return;
   last_refused_bytes = span->bytes;
   if (!asked && allowance_bytes > HZ4_LARGE_ALLOWANCE_MIN) allowance_bytes /= 2;
   asked = false;
@@ -306,9 +319,7 @@ bool hz4_large_trim(void) {
   if (!hz4_lock_enter(&lock)) return false;
   bool any = false;
   for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
-    if (cache[i] == NULL) continue;
-    unmap_span(remove_locked(i));
-    any = true;
+    if (cache[i] != NULL) any |= unmap_or_keep_locked(remove_locked(i));
   }
   hz4_lock_release(&lock);
   return any;

@@ -5,7 +5,7 @@
 // rises to 64 MiB at most, when a size just refused is asked for again: programs that allocate the same buffer in a
 // loop get it from the cache. It falls again when mappings are freed one after the other and none is asked for.
 // What the cache refuses is purged, and its addresses are retained within a bound of their own: so a heap of many such
-// blocks has few holes, and the kernel few mappings to keep.
+// blocks has few holes, and the kernel few mappings to keep. What the system refuses to unmap is retained as well.
 //
 // Lock: HZ4_RANK_LARGE, for the cache only. When fork holds it, everything goes straight to the system.
 #ifndef HZ4_LARGE_H_

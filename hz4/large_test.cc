@@ -70,7 +70,7 @@ class Large : public testing::Test {
     hz4_large_check();
     hz4_large_trim();
     EXPECT_EQ(Now().live_mapped_bytes, 0u);
-    EXPECT_EQ(Now().cached_bytes, 0u);
+    EXPECT_EQ(Now().cached_bytes + Now().retained_bytes, 0u);
     EXPECT_EQ(Now().allocs, Now().frees);
     SegmentStats segments;
     hz4_segment_stats(&segments);
@@ -279,6 +279,36 @@ TEST_F(Large, MunmapThatFailsPurges) {
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_PURGE], 1u);
   EXPECT_EQ(SpanOf(block), nullptr);
   EXPECT_EQ(Now().live_mapped_bytes, 0u);
+}
+
+// As of locked memory, which cannot be purged, in a process that has all the mappings it may have.
+TEST_F(Large, WhatTheSystemTakesInNoWayServesAgain) {
+  for (size_t bytes : {24 * kMiB, 70 * kMiB}) {
+    hz4_sys_fake.fail_every[HZ4_SYS_MUNMAP] = hz4_sys_fake.fail_every[HZ4_SYS_PURGE] = 1;
+    const uint64_t mapped = hz4_sys_fake.mapped_bytes;
+    char *block = Alloc(bytes);
+    Free(block);
+    EXPECT_FALSE(hz4_large_trim()) << "nothing went back";
+    EXPECT_EQ(Now().retained_bytes, bytes);
+    for (int i = 0; i < 5; ++i) {
+      char *again = Alloc(bytes * 2 / 3);  // so much smaller that it tells the cache nothing of this size
+      EXPECT_EQ(again, block);
+      Free(again);
+    }
+    EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped + bytes);
+    hz4_sys_fake_reset();
+    EXPECT_TRUE(hz4_large_trim());
+    EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped) << "it was not tried again";
+  }
+}
+
+TEST_F(Large, TrimTellsWhetherSomethingWentBack) {
+  char *block = Alloc(2 * kMiB);
+  Free(block);
+  hz4_sys_fake.fail_every[HZ4_SYS_MUNMAP] = 1;
+  EXPECT_TRUE(hz4_large_trim()) << "purged";
+  EXPECT_EQ(Now().retained_bytes, 2 * kMiB);
+  EXPECT_FALSE(hz4_large_trim()) << "it had gone back before";
 }
 
 // ---- resizing ----
