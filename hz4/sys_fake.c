@@ -16,7 +16,8 @@ struct hz4_sys_fake hz4_sys_fake;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
-// Under mutex: what is mapped, as disjoint ranges in any order.
+// Under mutex: what is mapped, as disjoint ranges in any order. Searched from the end, where the latest are: most calls
+// are about those, and the earlier ones may be thousands that a munmap refused.
 static struct range {
   uintptr_t start, end;
 } ledger[LEDGER_RANGES];
@@ -57,20 +58,19 @@ static size_t overlap(const struct range *range, uintptr_t start, uintptr_t end)
 
 static void check_mapped(const char *complaint, uintptr_t start, size_t bytes) {
   size_t found = 0;
-  for (size_t i = 0; i < ledger_count && found < bytes; ++i) found += overlap(&ledger[i], start, start + bytes);
+  for (size_t i = ledger_count; i > 0 && found < bytes; --i) found += overlap(&ledger[i - 1], start, start + bytes);
   HZ4_CHECK(found == bytes, complaint);
 }
 
+// pre: all of it is mapped.
 static void remove_range(uintptr_t start, size_t bytes) {
   uintptr_t end = start + bytes;
-  for (size_t i = 0; i < ledger_count;) {
-    struct range whole = ledger[i];
+  for (size_t i = ledger_count; i > 0 && bytes != 0; --i) {
+    struct range whole = ledger[i - 1];
     size_t common = overlap(&whole, start, end);
-    if (common == 0) {
-      ++i;
-      continue;
-    }
-    ledger[i] = ledger[--ledger_count];
+    if (common == 0) continue;
+    bytes -= common;
+    ledger[i - 1] = ledger[--ledger_count];
     hz4_fetch_sub_relaxed(&hz4_sys_fake.mapped_bytes, whole.end - whole.start);
     // What stays of it goes to the end of the table, and overlaps no more.
     if (whole.start < start) add_range(whole.start, start - whole.start);
