@@ -56,6 +56,11 @@
 #define HZ4_SPAN_OBJECTS_MIN 8
 #define HZ4_SPAN_PAGES_MAX 16
 
+// ---- regret ----
+
+// How long regret lasts, as a multiple of HZ4_REGRET_MS. What swings once in that time pays for its pages once.
+#define HZ4_REGRET_LASTS 10
+
 // ---- tcache ----
 
 // Slots of a bin, sentinel included, are a power of two between these; a bin starts at the first.
@@ -99,10 +104,6 @@
 // A fall by less than both of these is no ebb.
 #define HZ4_EBB_OBJECTS_MIN 32
 #define HZ4_EBB_BYTES_MIN ((size_t)256 << 10)
-// Ebbs in a row until free memory inside spans is purged (1/2^this of the most is still out), or objects still out. At
-// the first ebb guard at 16 threads ran at 0.6 of the speed, for the rings' backlog swings by more than half.
-#define HZ4_EBBS_TO_PURGE 4
-#define HZ4_EBB_REST_OBJECTS 32
 // Pointers in a depot's first array.
 #define HZ4_DEPOT_SLOTS_MIN 128
 // Lists of partial spans by fullness.

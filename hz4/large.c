@@ -212,6 +212,7 @@ static bool map_fresh(struct hz4_span *span, size_t bytes, size_t align) {
     return false;
   }
   span->bytes = bytes;
+  hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REGRET);
   span->kind = HZ4_SPAN_MAPPED;
   return true;
 }

@@ -6,8 +6,9 @@
 // Spans: what exceeds that bound goes back into its span's bitmap. A span whose objects are all home returns to its
 // segment at once; any class may use the pages next. Fuller spans are served first, so that emptier ones can empty.
 // Ebb: when the objects out of the spans have fallen to half of the most there were, the depot is emptied, and the
-// count of ebbs tells the thread caches to shrink their bins. So caches, which hold whole spans back by single objects,
-// follow the program down without a clock and without a background thread.
+// count of ebbs tells the thread caches to shrink their bins; memory inside the emptier spans is purged, unless there is
+// regret (regret.h). So caches, which hold whole spans back by single objects, follow the program down without a
+// background thread.
 //
 // Objects come and go as arrays of pointers. Lock: HZ4_RANK_MID, one per class.
 #ifndef HZ4_MID_H_

@@ -8,6 +8,7 @@
 
 #include "hz4/mid.h"
 #include "hz4/os.h"
+#include "hz4/regret.h"
 #include "hz4/test_mid.h"
 
 namespace {
@@ -111,32 +112,50 @@ TEST_F(MidBounds, ObjectsThatComeHomeMakeAnEbb) {
   }
 }
 
-// Ebbs in a row: from the fourth on, and not before, what is free inside the emptier spans goes back; a flood between
-// ebbs begins the row anew.
-TEST_F(MidBounds, TheFourthEbbInARowPurgesInsideSpans) {
+// What is free inside the emptier spans goes back at each ebb, but not while there is regret: when more
+// than was ever in use was taken again soon after, ebbs purge nothing, until ten times HZ4_REGRET_MS have passed without that.
+TEST_F(MidBounds, AnEbbPurgesInsideSpansUnlessThatWasRegretted) {
   const uint32_t c = ClassOf(1024);
+  const uint64_t soon = hz4_options.regret_ms * 1000000;
+  hz4_sys_fake.now_ns = 1000 * soon;
   std::vector<void *> objects;
   std::mt19937_64 random(4);
-  for (int row = 0; row < 2; ++row) {
+  auto flood = [&] {
     while (objects.size() < 32768) {
       const std::vector<void *> more = Take(c, 64);
       ASSERT_FALSE(more.empty());
       objects.insert(objects.end(), more.begin(), more.end());
     }
     std::shuffle(objects.begin(), objects.end(), random);
-    uint32_t ebbs = hz4_mid_ebbs(c), in_a_row = 0;
-    while (in_a_row < 5) {
-      const uint64_t purges = hz4_sys_fake.calls[HZ4_SYS_PURGE];
+  };
+  // Gives objects until there have been three ebbs, each of which must have purged, or none.
+  auto ebb = [&](bool purges, int line) {
+    uint32_t ebbs = hz4_mid_ebbs(c);
+    const uint32_t last = ebbs + 3;
+    while (ebbs != last) {
+      const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_PURGE];
       Give(c, {objects.end() - 16, objects.end()});
       objects.resize(objects.size() - 16);
-      const bool purged = hz4_sys_fake.calls[HZ4_SYS_PURGE] != purges;
-      const bool ebbed = hz4_mid_ebbs(c) != ebbs;
+      const bool ebbed = hz4_mid_ebbs(c) != ebbs, purged = hz4_sys_fake.calls[HZ4_SYS_PURGE] != calls;
       ebbs = hz4_mid_ebbs(c);
-      in_a_row += ebbed;
-      ASSERT_EQ(purged, ebbed && in_a_row >= HZ4_EBBS_TO_PURGE) << "ebb " << in_a_row << " of row " << row;
+      ASSERT_EQ(purged, ebbed && purges) << "line " << line;
     }
-    EXPECT_GT(objects.size(), size_t{HZ4_EBB_REST_OBJECTS});
-  }
+    ASSERT_GT(objects.size(), 16u);
+  };
+  flood();
+  ebb(true, __LINE__);
+  hz4_sys_fake.now_ns += soon;
+  flood();  // takes the purged memory, but late
+  hz4_regret_peak(objects.size() * 1024 / 2);
+  ebb(true, __LINE__);
+  flood();  // soon, and more than the half of all
+  ebb(false, __LINE__);
+  hz4_sys_fake.now_ns += soon * HZ4_REGRET_LASTS - 1;
+  flood();
+  ebb(false, __LINE__);
+  hz4_sys_fake.now_ns += 1;
+  flood();
+  ebb(true, __LINE__);
   Give(c, objects);
 }
 

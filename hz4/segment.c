@@ -7,6 +7,7 @@
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
+#include "hz4/regret.h"
 
 struct links {
   struct hz4_segment *next, *prev;
@@ -35,6 +36,9 @@ static uint64_t lengths;  // bit n-1: by_length[n] is not empty
 static struct hz4_segment *dirty_segments;
 static size_t segment_count, all_pages, used_pages, dirty_pages, free_segments;
 static uint64_t acquired, released, purged_runs, peak_used_pages;
+
+// Pages that were purged, and wanted again too soon: so many more may be dirty while regret lasts.
+static size_t regretted_pages;
 
 // Set once.
 static size_t floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;
@@ -85,7 +89,10 @@ static uint32_t longest_run(uint64_t set) {
 }
 
 static size_t dirty_limit_locked(void) {
-  return floor_pages + (used_pages >> share_shift);
+  size_t limit = floor_pages + (used_pages >> share_shift);
+  if (dirty_pages <= limit || regretted_pages == 0) return limit;  // the clock need not be asked
+  if (!hz4_regret_lasts()) regretted_pages = 0;
+  return limit + regretted_pages;
 }
 
 // Puts the segment on the list that fits its bitmaps now. Every change of `used` or `dirty` ends here.
@@ -185,8 +192,16 @@ static struct hz4_run alloc_locked(size_t pages, bool grow) {
   uint64_t mask = mask_of(first, pages);
   struct hz4_run run = {segment->base + (first << HZ4_PAGE_SHIFT), segment, (segment->touched & mask) == 0};
   dirty_pages -= (size_t)__builtin_popcountll(segment->dirty & mask);
+  size_t purged = (size_t)__builtin_popcountll(segment->touched & ~segment->dirty & mask);
+  if (purged != 0 && hz4_regret_wanted(purged << HZ4_PAGE_SHIFT)) {
+    regretted_pages += purged;
+    if (regretted_pages > peak_used_pages) regretted_pages = peak_used_pages;
+  }
   used_pages += pages;
-  if (used_pages > peak_used_pages) peak_used_pages = used_pages;
+  if (used_pages > peak_used_pages) {
+    peak_used_pages = used_pages;
+    hz4_regret_peak(used_pages << HZ4_PAGE_SHIFT);
+  }
   segment->used |= mask;
   segment->dirty &= ~mask;
   segment->touched |= mask;
@@ -240,7 +255,12 @@ bool hz4_segment_purge(size_t keep_bytes) {
   size_t keep = keep_bytes >> HZ4_PAGE_SHIFT;
   if (!hz4_lock_enter(&lock)) return false;
   bool any = false;
-  while (dirty_pages > (keep_bytes == HZ4_SEGMENT_KEEP_LIMIT ? dirty_limit_locked() : keep)) any |= purge_oldest_locked();
+  if (keep_bytes >= HZ4_SEGMENT_KEEP_NO_REGRET) {
+    if (keep_bytes == HZ4_SEGMENT_KEEP_NO_REGRET) regretted_pages = 0;
+    keep = dirty_limit_locked();
+    if (dirty_pages > keep) hz4_regret_purged();
+  }
+  while (dirty_pages > keep) any |= purge_oldest_locked();
   hz4_lock_release(&lock);
   return any;
 }
@@ -278,6 +298,7 @@ void hz4_segment_stats(struct hz4_segment_stats *out) {
   out->released = released;
   out->purged_runs = purged_runs;
   out->peak_used_bytes = peak_used_pages << HZ4_PAGE_SHIFT;
+  out->regretted_bytes = (uint64_t)regretted_pages << HZ4_PAGE_SHIFT;
   hz4_lock_release(&lock);
 }
 

@@ -3,7 +3,8 @@
 // A page is used (part of a span), dirty (free, may hold memory) or clean (free, holds none). Freed pages are dirty.
 // The bound on dirty bytes is the floor plus used bytes >> shift (see hz4_segment_configure). Whoever freed a run calls
 // hz4_segment_purge, which purges the segments that became dirty first until the bound holds again. There is no
-// background thread: as use falls the bound falls, and the thread that frees pays.
+// background thread: as use falls the bound falls, and the thread that frees pays. While there is regret (regret.h) the
+// bound is wider by what was wanted again since it began, at most by the most that was ever used.
 //
 // Lock: HZ4_RANK_SEGMENT, purging included.
 #ifndef HZ4_SEGMENT_H_
@@ -31,7 +32,8 @@ struct hz4_run hz4_segment_alloc(size_t pages, bool grow);
 bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages);
 
 // Purges dirty pages until at most keep_bytes are dirty. True when something went back to the system.
-#define HZ4_SEGMENT_KEEP_LIMIT SIZE_MAX  // keep what the bound allows
+#define HZ4_SEGMENT_KEEP_LIMIT SIZE_MAX        // keep what the bound allows
+#define HZ4_SEGMENT_KEEP_NO_REGRET (SIZE_MAX - 1)  // and nothing more: new memory is needed that pages cannot serve
 bool hz4_segment_purge(size_t keep_bytes);
 
 // Unmaps segments that are wholly free and clean: their addresses are wanted. True when one went.
@@ -41,7 +43,8 @@ bool hz4_segment_unmap_free(void);
 void hz4_segment_configure(size_t floor_bytes, unsigned share_shift);
 
 struct hz4_segment_stats {
-  uint64_t segments, used_bytes, dirty_bytes, clean_bytes, acquired, released, purged_runs, peak_used_bytes;
+  uint64_t segments, used_bytes, dirty_bytes, clean_bytes, acquired, released, purged_runs, peak_used_bytes,
+      regretted_bytes;
 };
 void hz4_segment_stats(struct hz4_segment_stats *out);
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "hz4/meta.h"
+#include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
 #include "hz4/sys_fake.h"
@@ -181,6 +182,63 @@ TEST_F(Segment, WithinTheBoundNothingIsPurged) {
   EXPECT_GT(Now().purged_runs, runs);
   EXPECT_EQ(Now().dirty_bytes, 0u);
   EXPECT_FALSE(hz4_segment_purge(0)) << "there is nothing more to give";
+}
+
+// What swings faster than HZ4_REGRET_MS goes back until more has gone to and fro than was ever in use; then it is kept,
+// until it has not swung for ten times as long.
+TEST_F(Segment, WhatSwingsIsKept) {
+  hz4_segment_configure(0, 63);
+  hz4_sys_fake.now_ns = 1;
+  const size_t peak = Now().peak_used_bytes;
+  for (size_t wanted = 0; wanted <= peak; wanted += 64 * kPage) {
+    EXPECT_EQ(Now().regretted_bytes, 0u) << wanted;
+    ASSERT_TRUE(Take(64));
+    FreeAll();
+    EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
+  }
+  ASSERT_TRUE(Take(64) && Take(16));
+  EXPECT_EQ(Now().regretted_bytes, 80 * kPage);
+  FreeAll();
+  EXPECT_FALSE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
+  EXPECT_EQ(Now().dirty_bytes, 80 * kPage);
+  const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_PURGE];
+  for (int swing = 0; swing < 3; ++swing) {
+    ASSERT_TRUE(Take(64) && Take(64));  // of which 48 pages are clean
+    FreeAll();
+    hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
+  }
+  EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_PURGE], calls);
+  EXPECT_LE(Now().regretted_bytes, Now().peak_used_bytes);
+  EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REGRET));
+  EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
+  ASSERT_TRUE(Take(64));
+  FreeAll();
+  EXPECT_FALSE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT)) << "more regret";
+  hz4_sys_fake.now_ns += hz4_options.regret_ms * 1000000 * HZ4_REGRET_LASTS;
+  EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
+  EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
+}
+
+TEST_F(Segment, WhatSwingsSlowlyIsNotKept) {
+  hz4_segment_configure(0, 63);
+  hz4_sys_fake.now_ns = 1;
+  for (int swing = 0; swing < 3; ++swing) {
+    ASSERT_TRUE(Take(64));
+    FreeAll();
+    EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
+    EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
+    hz4_sys_fake.now_ns += hz4_options.regret_ms * 1000000;
+  }
+}
+
+// What the program asks to be given back is no mistake of hz4's.
+TEST_F(Segment, TrimIsNotRegretted) {
+  hz4_sys_fake.now_ns = 1;
+  ASSERT_TRUE(Take(64));
+  FreeAll();
+  EXPECT_TRUE(hz4_segment_purge(0));
+  ASSERT_TRUE(Take(64));
+  EXPECT_EQ(Now().regretted_bytes, 0u);
 }
 
 TEST_F(Segment, PurgeThatFailsEnds) {

@@ -18,6 +18,8 @@ bool hz4_sys_purge(void *base, size_t bytes);
 bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
 // The system's page size in bytes, from the auxiliary vector: no system call.
 size_t hz4_sys_page_bytes(void);
+// A clock that never goes back, in ns, good to some milliseconds. 0: the system has none.
+uint64_t hz4_sys_now_ns(void);
 
 #ifdef __cplusplus
 }

@@ -38,6 +38,7 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.low_places, false);
   hz4_store_relaxed(&hz4_sys_fake.high_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.high_maps, 0);
+  hz4_store_relaxed(&hz4_sys_fake.now_ns, 0);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
   hz4_store_relaxed(&hz4_sys_fake.failure_unmaps_to, false);
   hz4_sys_fake.before_move = NULL;
@@ -217,4 +218,8 @@ bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
 size_t hz4_sys_page_bytes(void) {
   size_t page = hz4_load_relaxed(&hz4_sys_fake.page_bytes);
   return page != 0 ? page : (size_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t hz4_sys_now_ns(void) {
+  return hz4_load_relaxed(&hz4_sys_fake.now_ns);
 }

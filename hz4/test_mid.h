@@ -8,6 +8,7 @@
 
 #include "hz4/meta.h"
 #include "hz4/mid.h"
+#include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
 #include "hz4/segment.h"

@@ -243,6 +243,13 @@ inline void UseSegments() {
   Look();
 }
 
+// What goes back is wanted again at once, until more did than was ever in use.
+inline void Swing() {
+  hz4_sys_fake.now_ns = 1;
+  for (int i = 0; i < 10; ++i) FreeAll(MallocMany(kMiB, 60));
+  Look();
+}
+
 inline void FailACall() { HZ4_DEMAND(hz4_malloc(PTRDIFF_MAX) == nullptr); }
 
 inline void RunAll() {
@@ -264,6 +271,7 @@ inline void RunAll() {
   hz4_free(hz4_malloc(3 * kMiB));
   FreeAll(MallocMany(30 * kMiB, 3));
   hz4_free(hz4_malloc(kMiB));
+  Swing();
 }
 
 // What makes the value of this name move; empty when nothing here does.
@@ -286,7 +294,7 @@ inline std::function<void()> ScenarioFor(const std::string &name) {
   }
   const std::map<std::string, std::function<void()>> gauges = {
       {"inbox", [] { UseInbox(1024); }}, {"thread", [] { UseInbox(1024); }}, {"heap", [] { UseBins(1024); }},
-      {"large", UseLarge},               {"segment", UseSegments},           {"meta", [] { UseBins(1024); }},
+      {"large", UseLarge},               {"segment", [] { UseSegments(), Swing(); }}, {"meta", [] { UseBins(1024); }},
       {"os", [] { UseLarge(), UseSegments(), FailACall(); }}};
   const auto found = gauges.find(name.substr(0, name.find('_')));
   return found == gauges.end() ? std::function<void()>() : found->second;

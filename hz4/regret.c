@@ -1,0 +1,40 @@
+#include "hz4/regret.h"
+
+#include "hz4/atomic.h"
+#include "hz4/options.h"
+#include "hz4/sys.h"
+
+// By hz4_sys_now_ns(), 0: never yet. When memory was purged last, and when purged memory was last wanted too soon.
+static _Atomic(uint64_t) purged_ns, wanted_ns;
+// Wanted too soon, without a pause in which regret would have ended; the most that was ever in use.
+static _Atomic(size_t) wanted_bytes, peak_bytes;
+
+static uint64_t soon_ns(void) {
+  return hz4_options.regret_ms * 1000000;
+}
+
+// Whether less than `within` has passed since `then`.
+static bool is_recent(uint64_t then, uint64_t within) {
+  return then != 0 && hz4_sys_now_ns() - then < within;
+}
+
+void hz4_regret_purged(void) {
+  hz4_store_relaxed(&purged_ns, hz4_sys_now_ns());
+}
+
+void hz4_regret_peak(size_t bytes) {
+  hz4_store_relaxed(&peak_bytes, bytes);
+}
+
+bool hz4_regret_wanted(size_t bytes) {
+  if (!is_recent(hz4_load_relaxed(&purged_ns), soon_ns())) return false;
+  size_t wanted = is_recent(hz4_load_relaxed(&wanted_ns), soon_ns() * HZ4_REGRET_LASTS) ? hz4_load_relaxed(&wanted_bytes) : 0;
+  hz4_store_relaxed(&wanted_bytes, wanted + bytes);
+  hz4_store_relaxed(&wanted_ns, hz4_sys_now_ns());
+  return wanted + bytes > hz4_load_relaxed(&peak_bytes);
+}
+
+bool hz4_regret_lasts(void) {
+  return hz4_load_relaxed(&wanted_bytes) > hz4_load_relaxed(&peak_bytes) &&
+         is_recent(hz4_load_relaxed(&wanted_ns), soon_ns() * HZ4_REGRET_LASTS);
+}
