@@ -23,6 +23,8 @@ struct mid_class {
   struct hz4_span *partial[HZ4_MID_BUCKETS];  // spans with free objects; bucket 0 has the fullest
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
   uint64_t high_water;                            // most objects out of the spans since the last ebb
+  uint64_t low_water;                             // objects out of the spans at the last ebb
+  uint32_t ebb_run;                               // ebbs since the objects that are out last doubled
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
 static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_COUNT] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
@@ -275,22 +277,24 @@ static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, u
 static void note_rise_locked(struct mid_class *mid) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water) mid->high_water = out;
+  if (out >= mid->low_water * 2) mid->ebb_run = 0;
 }
 
 // Called when objects came home. When only half of the most objects are still out, the class has ebbed: what caches
 // keep of it now does harm, for an object anywhere in a span keeps the span. So the depot is emptied and may hold half
-// as much, each thread learns it at its next flush, and what is free inside the emptier spans goes back to the system,
-// unless that was a mistake lately: a program whose use swings would pay for the same pages time and again.
+// as much, each thread learns it at its next flush, and, if it goes on ebbing, what is free inside the emptier spans goes
+// back to the system, unless that was a mistake lately: a program whose use swings would pay for the same pages time and
+// again.
 static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water / 2) return 0;
   uint64_t fall = mid->high_water - out;
   if (fall < HZ4_EBB_OBJECTS_MIN && fall * hz4_class_bytes(size_class) < HZ4_EBB_BYTES_MIN) return 0;
-  mid->high_water = out;
+  mid->high_water = mid->low_water = out;
   mid->allowance /= 2;
   hz4_store_relaxed(&mid->ebbs, hz4_load_relaxed(&mid->ebbs) + 1);
   uint32_t closed = drain_depot_locked(mid, size_class, 0);
-  if (!hz4_regret_lasts()) {
+  if (++mid->ebb_run >= HZ4_EBBS_TO_PURGE && !hz4_regret_lasts()) {
     purge_partial_locked(mid, HZ4_MID_BUCKETS / 2);
     hz4_regret_purged();
   }
