@@ -11,7 +11,9 @@ TEST(SizeClass, EverySizeGetsTheFirstClassThatFits) {
     ASSERT_GE(c, 1u);
     ASSERT_LE(c, static_cast<uint32_t>(HZ4_CLASS_COUNT));
     ASSERT_GE(hz4_class_bytes(c), size);
-    if (c > 1) ASSERT_LT(hz4_class_bytes(c - 1), size);
+    if (c > 1) {
+      ASSERT_LT(hz4_class_bytes(c - 1), size);
+    }
     ASSERT_LT(hz4_class_bytes(c), size * 9 / 8 + 16);
   }
 }
@@ -32,7 +34,9 @@ TEST(SizeClass, IndexIsExactForEveryByteOfASpan) {
     // The borders are where a reciprocal that is off by a little shows.
     for (size_t start = 0; start < span; start += bytes) {
       ASSERT_EQ(hz4_class_object_index(c, start), start / bytes) << c;
-      if (start > 0) ASSERT_EQ(hz4_class_object_index(c, start - 1), (start - 1) / bytes) << c;
+      if (start > 0) {
+        ASSERT_EQ(hz4_class_object_index(c, start - 1), (start - 1) / bytes) << c;
+      }
     }
   }
 }
