@@ -304,9 +304,6 @@ void HeapDriver::Schedule() {
 }
 
 void HeapDriver::Run(const std::function<void()> &before_the_end) {
-  // What is kept must not depend on the time, or a crash would not replay.
-  static const int timeless = setenv("HZ4_REGRET_MS", "0", 0);
-  FUZZ_CHECK(timeless == 0);
   static const bool late = MakeLateKey();
   FUZZ_CHECK(late);
   while (input_.remaining_bytes() != 0 && steps_ < kStepsMax) {
