@@ -13,6 +13,10 @@ static uint64_t soon_ns(void) {
   return hz4_options.regret_ms * 1000000;
 }
 
+static uint64_t lasts_ns(void) {
+  return soon_ns() * HZ4_REGRET_LASTS;
+}
+
 // Whether less than `within` has passed since `then`.
 static bool is_recent(uint64_t then, uint64_t within) {
   return then != 0 && hz4_sys_now_ns() - then < within;
@@ -28,13 +32,14 @@ void hz4_regret_peak(size_t bytes) {
 
 bool hz4_regret_wanted(size_t bytes) {
   if (!is_recent(hz4_load_relaxed(&purged_ns), soon_ns())) return false;
-  size_t wanted = is_recent(hz4_load_relaxed(&wanted_ns), soon_ns() * HZ4_REGRET_LASTS) ? hz4_load_relaxed(&wanted_bytes) : 0;
-  hz4_store_relaxed(&wanted_bytes, wanted + bytes);
+  size_t wanted = bytes;
+  if (is_recent(hz4_load_relaxed(&wanted_ns), lasts_ns())) wanted += hz4_load_relaxed(&wanted_bytes);
+  hz4_store_relaxed(&wanted_bytes, wanted);
   hz4_store_relaxed(&wanted_ns, hz4_sys_now_ns());
-  return wanted + bytes > hz4_load_relaxed(&peak_bytes);
+  return wanted > hz4_load_relaxed(&peak_bytes);
 }
 
 bool hz4_regret_lasts(void) {
   return hz4_load_relaxed(&wanted_bytes) > hz4_load_relaxed(&peak_bytes) &&
-         is_recent(hz4_load_relaxed(&wanted_ns), soon_ns() * HZ4_REGRET_LASTS);
+         is_recent(hz4_load_relaxed(&wanted_ns), lasts_ns());
 }
