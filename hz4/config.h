@@ -140,7 +140,7 @@
 
 // Times that a waiter looks at a taken lock before it sleeps. (Spinning against sleeping at once: inside the noise.)
 #define HZ4_LOCK_SPINS 64
-// How long a thread waits for a fork at each lock before it takes the way without locks; a malloc meets up to six. The
+// How long a thread waits for a fork at each lock before it takes the way without locks; a malloc meets up to seven. The
 // fork of a small process is over by then, and in a large one the kernel makes such a thread wait in mmap. Where fork
 // waits for a lock of libc's that this thread holds, it is what the fork is delayed by.
 #define HZ4_LOCK_FORK_PATIENCE_NS 500000

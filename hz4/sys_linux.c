@@ -1,4 +1,5 @@
 // The real kernel.
+#include <errno.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -39,6 +40,10 @@ size_t hz4_sys_page_bytes(void) {
 // The coarse clock: it is read without a system call, and without reading a counter.
 uint64_t hz4_sys_now_ns(void) {
   struct timespec now;
-  if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0) return 0;
+  int saved = errno;
+  if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0) {
+    errno = saved;  // as hz4_os keeps it: free must, whatever fails
+    return 0;
+  }
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
