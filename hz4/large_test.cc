@@ -87,6 +87,27 @@ class Large : public testing::Test {
 
 size_t Large::lost_bytes_ = 0;
 
+// What is kept because it swings cannot serve a fresh mapping: it goes back first, or both would be resident.
+TEST_F(Large, AFreshMappingHasWhatIsRegrettedPurged) {
+  const auto segments = [] {
+    SegmentStats stats;
+    hz4_segment_stats(&stats);
+    return stats;
+  };
+  hz4_sys_fake.now_ns = 1;
+  for (int swing = 0; swing < 1000 && segments().regretted_bytes < 8 * kMiB; ++swing) {
+    std::vector<char *> runs;
+    for (int i = 0; i < 32; ++i) runs.push_back(Alloc(kMiB));
+    for (char *run : runs) Free(run);
+  }
+  const uint64_t bound = 4 * kMiB;  // nothing is in use
+  ASSERT_GT(segments().dirty_bytes, bound) << "it is kept";
+  char *block = Alloc(9 * kMiB + HZ4_PAGE_BYTES);
+  EXPECT_EQ(segments().regretted_bytes, 0u);
+  EXPECT_LE(segments().dirty_bytes, bound);
+  Free(block);
+}
+
 TEST_F(Large, SmallerBlocksAreRunsLargerOnesMappings) {
   for (size_t bytes : {size_t{1}, 64 * kKiB, 300 * kKiB, HZ4_RUN_MAX_BYTES}) {
     char *block = Alloc(bytes);
