@@ -8,15 +8,9 @@
 
 namespace hz4_fuzz {
 
-// A munmap that fails may leave a range behind for good, and the kernel has room for some 65,000 in a process.
-constexpr uint64_t kMunmapFailuresMax = 30000;
-inline uint64_t munmap_failures;
-
-// An obliging kernel, for a new input or for cleaning up.
-inline void Oblige() {
-  munmap_failures += hz4_sys_fake.failures[HZ4_SYS_MUNMAP];
-  hz4_sys_fake_reset();
-}
+// A munmap that fails may leave a range behind for good, and the kernel has room for some 65,000 in a process. Beyond
+// this none fails.
+constexpr uint64_t kRangesMax = 30000;
 
 inline void TurnKnobs(FuzzedDataProvider *input) {
   struct hz4_sys_fake *fake = &hz4_sys_fake;
@@ -29,7 +23,7 @@ inline void TurnKnobs(FuzzedDataProvider *input) {
   // The sizes of whole segments and of large blocks, which nobody touches before the page map has agreed.
   fake->high_bytes = input->PickValueInArray({size_t{0}, size_t{0}, size_t{2} << 20, size_t{4} << 20});
   for (auto &every : fake->fail_every) every = input->PickValueInArray({0, 0, 0, 1, 2, 3, 5, 17});
-  if (munmap_failures > kMunmapFailuresMax) fake->fail_every[HZ4_SYS_MUNMAP] = 0;
+  if (fake->mapped_ranges > kRangesMax) fake->fail_every[HZ4_SYS_MUNMAP] = 0;
   const size_t room = input->PickValueInArray({0, 0, 0, 1, 4, 16, 256});
   fake->limit_bytes = room == 0 ? 0 : fake->mapped_bytes + (room << 16);
 }

@@ -103,7 +103,7 @@ size_t ConsumeBytes(FuzzedDataProvider *input) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const bool initialised = (hz4_pagemap_init(), true);
   FUZZ_CHECK(initialised);
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   Blocks blocks;
   for (int steps = 1; input.remaining_bytes() != 0 && steps < 200; ++steps) {
@@ -120,7 +120,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     blocks.Check();
   }
   while (!blocks.empty()) blocks.Free(0);
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   hz4_large_trim();
   hz4_segment_purge(0);
   blocks.Check();

@@ -3,8 +3,8 @@
 #include "fuzz/hostile.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   hz4_fuzz::HeapDriver driver(data, size, nullptr, hz4_fuzz::TurnKnobs);
-  driver.Run(hz4_fuzz::Oblige);
+  driver.Run(hz4_sys_fake_reset);
   return 0;
 }

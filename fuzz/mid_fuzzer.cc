@@ -64,7 +64,7 @@ void Give(FuzzedDataProvider *input, hz4_fuzz::Objects *objects, uint32_t c, siz
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const bool initialised = (hz4_pagemap_init(), true);
   FUZZ_CHECK(initialised);
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   hz4_fuzz::Objects objects;
   hz4_segment_configure(input.PickValueInArray({size_t{0}, size_t{1} << 20, size_t{4} << 20}), 4);
@@ -82,7 +82,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   }
   for (uint32_t c : hz4_fuzz::kClassesUsed) Give(&input, &objects, c, SIZE_MAX);
   CheckAll(objects);
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   hz4_mid_trim();
   FUZZ_CHECK(Now().spans == 0);
   hz4_segment_purge(0);

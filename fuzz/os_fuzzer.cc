@@ -123,7 +123,7 @@ size_t ConsumeBytes(FuzzedDataProvider *input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   Mappings mappings;
   errno = kErrno;
@@ -142,7 +142,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     FUZZ_CHECK(errno == kErrno);
     mappings.Check();
   }
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   while (!mappings.empty()) mappings.Unmap(0);
   mappings.Check();
   return 0;

@@ -79,7 +79,7 @@ void Clear(FuzzedDataProvider *input) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const bool initialised = (hz4_pagemap_init(), true);
   FUZZ_CHECK(initialised);
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   for (int steps = 0; input.remaining_bytes() != 0 && steps < 200; ++steps) {
     switch (input.ConsumeIntegralInRange(0, 5)) {

@@ -83,7 +83,7 @@ class Runs {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const bool initialised = (hz4_pagemap_init(), true);
   FUZZ_CHECK(initialised);
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   Runs runs;
   hz4_segment_configure(input.PickValueInArray({size_t{0}, size_t{1} << 20, size_t{4} << 20}),
@@ -103,7 +103,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     runs.Check();
   }
   while (!runs.empty()) runs.Free(0);
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   hz4_segment_purge(0);
   runs.Check();
   return 0;

@@ -82,7 +82,7 @@ void Step(FuzzedDataProvider *input, hz4_fuzz::Objects *objects, size_t i, uint3
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const bool initialised = (hz4_pagemap_init(), true);
   FUZZ_CHECK(initialised);
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   hz4_fuzz::Objects objects;
   hz4_options.inbox = input.ConsumeBool() || input.ConsumeBool();
@@ -100,7 +100,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (size_t i = 0; i < kCaches; ++i) {
     if (is_open[i]) Toggle(i);
   }
-  hz4_fuzz::Oblige();
+  hz4_sys_fake_reset();
   hz4_mid_trim();
   struct hz4_mid_stats stats;
   hz4_mid_stats(&stats);

@@ -50,6 +50,7 @@ static void add_range(uintptr_t start, size_t bytes) {
   HZ4_CHECK(ledger_count < LEDGER_RANGES, "sys_fake: the ledger is full");
   ledger[ledger_count++] = (struct range){start, start + bytes};
   hz4_fetch_add_relaxed(&hz4_sys_fake.mapped_bytes, bytes);
+  hz4_fetch_add_relaxed(&hz4_sys_fake.mapped_ranges, 1);
 }
 
 static size_t overlap(const struct range *range, uintptr_t start, uintptr_t end) {
@@ -73,6 +74,7 @@ static void remove_range(uintptr_t start, size_t bytes) {
     bytes -= common;
     ledger[i - 1] = ledger[--ledger_count];
     hz4_fetch_sub_relaxed(&hz4_sys_fake.mapped_bytes, whole.end - whole.start);
+    hz4_fetch_sub_relaxed(&hz4_sys_fake.mapped_ranges, 1);
     // What stays of it goes to the end of the table, and overlaps no more.
     if (whole.start < start) add_range(whole.start, start - whole.start);
     if (whole.end > end) add_range(end, whole.end - end);

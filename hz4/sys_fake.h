@@ -31,7 +31,7 @@ struct hz4_sys_fake {
   void (*before_move)(void *base);  // called before a mapping leaves `base`, by one thread; NULL: nothing is
   // counted
   _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];
-  _Atomic(uint64_t) mapped_bytes, high_maps;
+  _Atomic(uint64_t) mapped_bytes, mapped_ranges, high_maps;
 };
 
 extern struct hz4_sys_fake hz4_sys_fake;
