@@ -20,7 +20,7 @@ namespace {
 
 constexpr size_t kPayload = 256 * kMiB;
 constexpr size_t kConstant = 8 * kMiB;
-// What the caches of a thread that used many classes keep: up to 256 KiB a class in bins, and the pages of the last few
+// What the caches of a thread that used many classes keep: up to 512 KiB a class in bins, and the pages of the last few
 // objects that came home without another ebb (docs/design.md, "The ebb"); and the dirty pages that are always allowed.
 constexpr size_t kCaches = 20 * kMiB;
 constexpr size_t kSmallest = 64;

@@ -24,7 +24,7 @@ struct mid_class {
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
   uint64_t high_water;                            // most objects out of the spans since the last ebb
   uint64_t low_water;                             // objects out of the spans at the last ebb
-  uint32_t ebb_run;                               // ebbs since the objects that are out last doubled
+  _Atomic(uint32_t) ebb_run;                      // ebbs since the objects that are out last doubled; read by anybody
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
 static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_COUNT] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
@@ -104,6 +104,13 @@ static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_cl
   return span;
 }
 
+// What is purged at once: whole system pages, and a power of two of them: spans of 5 or 7 pages have no 64 equal parts that are.
+static size_t granule_of(const struct hz4_span *span) {
+  size_t granule = hz4_os_page_bytes();
+  while (span->bytes / granule > 64) granule *= 2;
+  return granule;
+}
+
 // pre: every object is home, and the span is on no list.
 static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   hz4_lock_assert_held(&mid->lock);
@@ -112,6 +119,7 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   mid->free_count -= span->free_count;
   size_t pages = span->bytes >> HZ4_PAGE_SHIFT;
   hz4_pagemap_set(span->base, pages, NULL, 0);
+  hz4_segment_filled((size_t)__builtin_popcountll(span->purged) * granule_of(span));
   // Cannot fail: fork has not come to the segment lock while a lock of Mid is held.
   hz4_segment_free(span->segment, span->base, pages);
   span->kind = HZ4_SPAN_FREE;
@@ -119,13 +127,6 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
 }
 
 // ---- purging inside spans ----
-
-// Whole system pages, and a power of two of them: spans of 5 or 7 pages have no 64 equal parts that are.
-static size_t granule_of(const struct hz4_span *span) {
-  size_t granule = hz4_os_page_bytes();
-  while (span->bytes / granule > 64) granule *= 2;
-  return granule;
-}
 
 // The objects [first, last] are about to be handed out: the program will touch their granules.
 static void note_touched_locked(struct hz4_span *span, uint32_t first, uint32_t last) {
@@ -135,7 +136,9 @@ static void note_touched_locked(struct hz4_span *span, uint32_t first, uint32_t 
     span->purged &= ~((uint64_t)1 << g);
   }
   size_t wanted = (size_t)__builtin_popcountll(before & ~span->purged);
-  if (wanted != 0) hz4_regret_wanted(wanted * granule);
+  if (wanted == 0) return;
+  hz4_segment_filled(wanted * granule);
+  hz4_regret_wanted(wanted * granule);
 }
 
 static bool all_free(const struct hz4_span *span, uint32_t first, uint32_t last) {
@@ -157,6 +160,7 @@ static void purge_span_locked(struct hz4_span *span) {
     if (all_free(span, first, last)) found |= (uint64_t)1 << g;
   }
   span->purged |= found;
+  hz4_segment_hollowed((size_t)__builtin_popcountll(found) * granule);
   while (found != 0) {
     size_t first = (size_t)__builtin_ctzll(found);
     uint64_t after = ~(found >> first);
@@ -166,10 +170,12 @@ static void purge_span_locked(struct hz4_span *span) {
   }
 }
 
-// Purges inside the partial spans of this bucket and of those with emptier spans.
-static void purge_partial_locked(struct mid_class *mid, uint32_t bucket) {
-  for (; bucket < HZ4_MID_BUCKETS; ++bucket) {
-    for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) purge_span_locked(span);
+// Purges inside the spans that have at least so many of 8 parts free.
+static void purge_partial_locked(struct mid_class *mid, uint32_t eighths) {
+  for (uint32_t bucket = 0; bucket < HZ4_MID_BUCKETS; ++bucket) {
+    for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) {
+      if (span->free_count * 8 >= span->object_count * eighths) purge_span_locked(span);
+    }
   }
 }
 
@@ -232,9 +238,14 @@ static uint64_t out_locked(const struct mid_class *mid) {
   return mid->object_count - mid->free_count;
 }
 
+// It goes on ebbing: memory that is free inside spans goes back.
+static bool is_emptying_locked(const struct mid_class *mid) {
+  return hz4_load_relaxed(&mid->ebb_run) >= HZ4_EBBS_TO_PURGE;
+}
+
 static uint32_t depot_limit_locked(const struct mid_class *mid) {
   if (hz4_options.harden != 0) return 0;  // every object goes home at once, where it is checked
-  uint64_t limit = out_locked(mid) >> HZ4_DEPOT_SHARE_SHIFT;
+  uint64_t limit = out_locked(mid) >> (is_emptying_locked(mid) ? HZ4_DEPOT_SHARE_SHIFT + 1 : HZ4_DEPOT_SHARE_SHIFT);
   if (limit < mid->allowance) limit = mid->allowance;
   return limit < HZ4_DEPOT_OBJECTS_MAX ? (uint32_t)limit : HZ4_DEPOT_OBJECTS_MAX;
 }
@@ -277,7 +288,7 @@ static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, u
 static void note_rise_locked(struct mid_class *mid) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water) mid->high_water = out;
-  if (out >= mid->low_water * 2) mid->ebb_run = 0;
+  if (out >= mid->low_water * 2) hz4_store_relaxed(&mid->ebb_run, 0);
 }
 
 // Called when objects came home. When only half of the most objects are still out, the class has ebbed: what caches
@@ -294,8 +305,9 @@ static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
   mid->allowance /= 2;
   hz4_store_relaxed(&mid->ebbs, hz4_load_relaxed(&mid->ebbs) + 1);
   uint32_t closed = drain_depot_locked(mid, size_class, 0);
-  if (++mid->ebb_run >= HZ4_EBBS_TO_PURGE && !hz4_regret_lasts()) {
-    purge_partial_locked(mid, HZ4_MID_BUCKETS / 2);
+  hz4_store_relaxed(&mid->ebb_run, hz4_load_relaxed(&mid->ebb_run) + 1);
+  if (is_emptying_locked(mid) && !hz4_regret_lasts()) {
+    purge_partial_locked(mid, 4);
     hz4_regret_purged();
   }
   return closed;
@@ -377,6 +389,10 @@ void *hz4_mid_owner(const void *object) {
 
 uint32_t hz4_mid_ebbs(uint32_t size_class) {
   return hz4_load_relaxed(&classes[size_class].ebbs);
+}
+
+bool hz4_mid_is_ebbing(uint32_t size_class) {
+  return hz4_load_relaxed(&classes[size_class].ebb_run) != 0;
 }
 
 bool hz4_mid_trim(void) {

@@ -2,12 +2,12 @@
 //
 // Depot: an array of object pointers that one thread's cache gave up and another's may take. It holds at most a quarter
 // of the objects that are out of the spans, or an allowance that doubles when the depot was too small and then empty, and
-// halves when the class ebbs; never more than HZ4_DEPOT_OBJECTS_MAX.
+// halves when the class ebbs; an eighth while memory inside spans goes back; never more than HZ4_DEPOT_OBJECTS_MAX.
 // Spans: what exceeds that bound goes back into its span's bitmap. A span whose objects are all home returns to its
 // segment at once; any class may use the pages next. Fuller spans are served first, so that emptier ones can empty.
 // Ebb: when the objects out of the spans have fallen to half of the most there were, the depot is emptied, and the
-// count of ebbs tells the thread caches to shrink their bins; memory inside the emptier spans is purged, unless there is
-// regret (regret.h). So caches, which hold whole spans back by single objects, follow the program down without a
+// count of ebbs tells the thread caches to shrink their bins, and keep them so; from the second ebb in a row on memory
+// inside the spans of which half is free is purged, unless there is regret (regret.h). So caches, which hold whole spans back by single objects, follow the program down without a
 // background thread.
 //
 // Objects come and go as arrays of pointers. Lock: HZ4_RANK_MID, one per class.
@@ -46,6 +46,9 @@ void *hz4_mid_owner(const void *object);
 
 // The class's count of ebbs now.
 uint32_t hz4_mid_ebbs(uint32_t size_class);
+
+// Whether the objects that are out have not doubled since the last ebb.
+bool hz4_mid_is_ebbing(uint32_t size_class);
 
 // Empties all depots into their spans. True when a span went back to its segment.
 bool hz4_mid_trim(void);

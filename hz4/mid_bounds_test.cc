@@ -159,6 +159,55 @@ TEST_F(MidBounds, EbbsPurgeInsideSpansUnlessThatWasRegretted) {
   Give(c, objects);
 }
 
+// An ebb purges inside every span of which half is free, whatever the number of its objects, and in no other. What is
+// purged makes the span hollow, until it is handed out again, or the span is closed.
+TEST_F(MidBounds, EbbsPurgeSpansThatAreHalfFree) {
+  for (uint32_t c : {ClassOf(1024), ClassOf(3328), ClassOf(3840), ClassOf(16384)}) {
+    const uint32_t in_a_span = hz4_class_table[c].span_objects, page = static_cast<uint32_t>(hz4_os_page_bytes());
+    // Spans that keep none, a third, half and two thirds of their objects, at their ends, so that whole pages are free.
+    const uint32_t keeps[] = {0, in_a_span / 3, in_a_span / 2, in_a_span * 2 / 3}, spans = 400;
+    std::vector<std::vector<void *>> held(spans);
+    for (auto &objects : held) objects = Take(c, in_a_span);
+    ASSERT_EQ(Segments().hollow_bytes, 0u);
+    const uint32_t ebbs = hz4_mid_ebbs(c);
+    uint64_t least = 0, most = 0;
+    for (uint32_t i = 0; i < spans; ++i) {
+      const uint32_t keep = i < 8 ? keeps[i % 4] : 0, away = in_a_span - keep;
+      if (keep != 0 && away * 2 >= in_a_span) {
+        least += away * hz4_class_bytes(c) - 2 * page;
+        most += away * hz4_class_bytes(c) + page;  // behind the last object
+      }
+      if (i < 8) Give(c, {held[i].begin() + keep, held[i].end()});
+    }
+    for (uint32_t i = 8; i < spans; ++i) Give(c, held[i]);
+    ASSERT_GE(hz4_mid_ebbs(c), ebbs + HZ4_EBBS_TO_PURGE);
+    EXPECT_GE(Segments().hollow_bytes, least) << hz4_class_bytes(c);
+    EXPECT_LE(Segments().hollow_bytes, most) << hz4_class_bytes(c);
+    for (uint32_t i = 0; i < 8; ++i) Give(c, {held[i].begin(), held[i].begin() + keeps[i % 4]});
+    hz4_mid_trim();
+    EXPECT_EQ(Segments().hollow_bytes, 0u);
+  }
+}
+
+// While memory inside spans goes back the depot keeps half of its share.
+TEST_F(MidBounds, TheDepotKeepsLessWhenItGoesOnEbbing) {
+  const uint32_t c = ClassOf(1024);
+  std::vector<void *> objects;
+  while (objects.size() < 32768) {
+    const std::vector<void *> more = Take(c, 64);
+    objects.insert(objects.end(), more.begin(), more.end());
+  }
+  uint64_t most[HZ4_EBBS_TO_PURGE + 2] = {};
+  for (uint32_t first = hz4_mid_ebbs(c), ebbs = 0; ebbs < HZ4_EBBS_TO_PURGE + 1; ebbs = hz4_mid_ebbs(c) - first) {
+    Give(c, {objects.end() - 16, objects.end()});
+    objects.resize(objects.size() - 16);
+    most[ebbs] = std::max(most[ebbs], Now().depot_objects * 1000 / (Now().span_objects - Now().free_objects));
+  }
+  EXPECT_NEAR(static_cast<double>(most[0]), 1000 >> HZ4_DEPOT_SHARE_SHIFT, 5);
+  EXPECT_NEAR(static_cast<double>(most[HZ4_EBBS_TO_PURGE]), 1000 >> (HZ4_DEPOT_SHARE_SHIFT + 1), 5);
+  Give(c, objects);
+}
+
 // Of spans that single objects keep, the rest of the memory goes back, and not a byte of the objects that stay.
 TEST_F(MidBounds, TrimPurgesAroundLiveObjects) {
   std::mt19937_64 random(8);

@@ -40,6 +40,9 @@ static uint64_t acquired, released, purged_runs, peak_used_pages;
 // Pages that were purged, and wanted again too soon: so many more may be dirty while regret lasts.
 static size_t regretted_pages;
 
+// Bytes of used pages that hold no memory.
+static _Atomic(size_t) hollow_bytes;
+
 // Set once.
 static size_t floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;
 static unsigned share_shift = 4;
@@ -89,7 +92,8 @@ static uint32_t longest_run(uint64_t set) {
 }
 
 static size_t dirty_limit_locked(void) {
-  size_t limit = floor_pages + (used_pages >> share_shift);
+  size_t full_pages = used_pages - (hz4_load_relaxed(&hollow_bytes) >> HZ4_PAGE_SHIFT);
+  size_t limit = floor_pages + (full_pages >> share_shift);
   if (dirty_pages <= limit || regretted_pages == 0) return limit;  // the clock need not be asked
   if (!hz4_regret_lasts()) regretted_pages = 0;
   return limit + regretted_pages;
@@ -282,6 +286,14 @@ bool hz4_segment_unmap_free(void) {
   return any;
 }
 
+void hz4_segment_hollowed(size_t bytes) {
+  hz4_fetch_add_relaxed(&hollow_bytes, bytes);
+}
+
+void hz4_segment_filled(size_t bytes) {
+  hz4_fetch_sub_relaxed(&hollow_bytes, bytes);
+}
+
 void hz4_segment_configure(size_t floor_bytes, unsigned shift) {
   floor_pages = floor_bytes >> HZ4_PAGE_SHIFT;
   share_shift = shift;
@@ -298,6 +310,7 @@ void hz4_segment_stats(struct hz4_segment_stats *out) {
   out->released = released;
   out->purged_runs = purged_runs;
   out->peak_used_bytes = peak_used_pages << HZ4_PAGE_SHIFT;
+  out->hollow_bytes = hz4_load_relaxed(&hollow_bytes);
   out->regretted_bytes = (uint64_t)regretted_pages << HZ4_PAGE_SHIFT;
   hz4_lock_release(&lock);
 }
@@ -326,6 +339,7 @@ void hz4_segment_check(void) {
   }
   HZ4_CHECK(dirty == dirty_pages, "segment: dirty pages do not add up");
   HZ4_CHECK(whole == free_segments, "segment: free segments do not add up");
+  HZ4_CHECK(hz4_load_relaxed(&hollow_bytes) <= used_pages << HZ4_PAGE_SHIFT, "segment: more hollow than used");
   HZ4_CHECK(used_pages + dirty_pages <= all_pages, "segment: more pages in use than there are");
   hz4_lock_release(&lock);
 }

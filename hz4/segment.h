@@ -1,7 +1,7 @@
 // Rank 5. Page runs: 64 KiB pages out of segments of up to 4 MiB, which come from the system and go back to it.
 //
 // A page is used (part of a span), dirty (free, may hold memory) or clean (free, holds none). Freed pages are dirty.
-// The bound on dirty bytes is the floor plus used bytes >> shift (see hz4_segment_configure). Whoever freed a run calls
+// The bound on dirty bytes is the floor plus used bytes that hold memory >> shift (see hz4_segment_configure). Whoever freed a run calls
 // hz4_segment_purge, which purges the segments that became dirty first until the bound holds again. There is no
 // background thread: as use falls the bound falls, and the thread that frees pays. While there is regret (regret.h) the
 // bound is wider by what was wanted again since it began, at most by the most that was ever used.
@@ -36,6 +36,10 @@ bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages);
 #define HZ4_SEGMENT_KEEP_NO_REGRET (SIZE_MAX - 1)  // and nothing more: new memory is needed that pages cannot serve
 bool hz4_segment_purge(size_t keep_bytes);
 
+// So many bytes of used pages hold no memory now; hold some again, or will be freed. pre: the caller keeps them used.
+void hz4_segment_hollowed(size_t bytes);
+void hz4_segment_filled(size_t bytes);
+
 // Unmaps segments that are wholly free and clean: their addresses are wanted. True when one went.
 bool hz4_segment_unmap_free(void);
 
@@ -44,7 +48,7 @@ void hz4_segment_configure(size_t floor_bytes, unsigned share_shift);
 
 struct hz4_segment_stats {
   uint64_t segments, used_bytes, dirty_bytes, clean_bytes, acquired, released, purged_runs, peak_used_bytes,
-      regretted_bytes;
+      hollow_bytes, regretted_bytes;
 };
 void hz4_segment_stats(struct hz4_segment_stats *out);
 

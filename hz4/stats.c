@@ -74,6 +74,7 @@ static void take_snapshot(struct snapshot *s) {
   X(segment, acquired, s->segment.acquired)               \
   X(segment, released, s->segment.released)               \
   X(segment, purged_runs, s->segment.purged_runs)         \
+  X(segment, hollow_bytes, s->segment.hollow_bytes)       \
   X(segment, regretted_bytes, s->segment.regretted_bytes) \
   X(meta, mapped_bytes, s->meta.mapped_bytes)             \
   X(meta, used_bytes, s->meta.used_bytes)                 \

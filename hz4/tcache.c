@@ -235,9 +235,13 @@ static void shrink_some_bin(struct hz4_tcache *cache) {
 }
 
 static uint32_t first_capacity(uint32_t size_class) {
-  size_t objects = HZ4_BIN_ONE_WAY_BYTES / hz4_class_bytes(size_class);
+  size_t objects = HZ4_BIN_FIRST_BYTES / hz4_class_bytes(size_class);
   if (objects < 1) return 1;
   return objects < HZ4_BIN_SLOTS_MIN ? (uint32_t)objects : HZ4_BIN_SLOTS_MIN - 1;
+}
+
+static size_t one_way_bytes(uint32_t size_class) {
+  return hz4_class_bytes(size_class) <= HZ4_BIN_ONE_WAY_OBJECT_MAX ? HZ4_BIN_ONE_WAY_BYTES : HZ4_BIN_FIRST_BYTES;
 }
 
 // Called at each miss and each overflow. Makes the bin larger, if its class and the budget allow. A bin that only misses
@@ -248,13 +252,15 @@ static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
   bin->active = true;
   if (missed) bin->missed = true;
   else bin->overflowed = true;
+  bin->ebbing = bin->ebbing && !missed && hz4_mid_is_ebbing(size_class);
+  if (bin->ebbing) return;
   uint32_t room = capacity(cache, size_class);
   uint32_t most = hz4_class_table[size_class].bin_slots_max - 1;
   uint32_t wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
   if (wanted > most) wanted = most;
   if (wanted <= room) return;
   bool both = bin->missed && bin->overflowed;
-  if (!both && room != 0 && wanted * hz4_class_bytes(size_class) > HZ4_BIN_ONE_WAY_BYTES) return;
+  if (!both && room != 0 && wanted * hz4_class_bytes(size_class) > one_way_bytes(size_class)) return;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
   if (room != 0 && cache->capacity_bytes + more > hz4_load_relaxed(&budget_bytes)) {
     if (++cache->denied < HZ4_BIN_SHRINK_AFTER) return;
@@ -351,7 +357,10 @@ void hz4_tcache_overflow(struct hz4_tcache *cache, uint32_t size_class, void *ob
   adapt(cache, size_class, false);
   if (hz4_tcache_push(cache, size_class, object)) return;
   bool ebbed = flush(cache, size_class, capacity(cache, size_class) / 2);
-  if (ebbed && capacity(cache, size_class) >= HZ4_BIN_SLOTS_MIN) halve(cache, size_class);
+  if (ebbed) {
+    cache->bins[size_class].ebbing = true;
+    if (capacity(cache, size_class) >= HZ4_BIN_SLOTS_MIN) halve(cache, size_class);
+  }
   if (hz4_tcache_push(cache, size_class, object)) return;
   hz4_tcache_give(&cache->counters, size_class, &object, 1, &cache->bins[size_class].ebbs);
 }

@@ -31,6 +31,7 @@ struct hz4_bin {
   bool missed : 1;      // found empty since it grew
   bool overflowed : 1;  // found full since it grew
   bool active : 1;      // found empty or full since the last look for a bin to shrink
+  bool ebbing : 1;      // halved by an ebb: an overflow does not make it larger while the class ebbs
 };
 
 struct hz4_tcache {

@@ -89,7 +89,8 @@ TEST_F(Tcache, AThreadThatOnlyAllocatesHoldsLittle) {
     const std::vector<void *> objects = allocates.MallocMany(c, 1000);
     frees.FreeAll(c, objects);
     for (Cache *cache : {&allocates, &frees}) {
-      EXPECT_LE(cache->Capacity(c) * bytes, std::max(HZ4_BIN_ONE_WAY_BYTES, bytes)) << bytes;
+      const size_t most = bytes <= HZ4_BIN_ONE_WAY_OBJECT_MAX ? HZ4_BIN_ONE_WAY_BYTES : HZ4_BIN_FIRST_BYTES;
+      EXPECT_LE(cache->Capacity(c) * bytes, std::max(most, bytes)) << bytes;
       EXPECT_GE(cache->Capacity(c), 1u);
     }
   }
@@ -140,11 +141,13 @@ TEST_F(Tcache, BinsInNeedTakeRoomFromIdleOnes) {
   const size_t before = cache.Capacity(idle);
   ASSERT_GT(before, 100u);
   hz4_tcache_set_budget(cache.get()->capacity_bytes + 20000);
+  const std::vector<void *> held = cache.MallocMany(busy, 1000);  // so that the waves are no ebbs
   for (int i = 0; i < 400; ++i) cache.FreeAll(busy, cache.MallocMany(busy, 400));
   EXPECT_GT(cache.Count(HZ4_COUNT_bin_shrink), 0u);
   EXPECT_LT(cache.Capacity(idle), before);
   EXPECT_GT(cache.Capacity(busy), 15u);
   cache.Check();
+  cache.FreeAll(busy, held);
 }
 
 // Each HZ4_BIN_SHRINK_AFTER wants that are denied make one look for room, at HZ4_BIN_SHRINK_TRIES bins.
@@ -184,6 +187,36 @@ TEST_F(Tcache, AnEbbShrinksTheBin) {
   EXPECT_GT(cache.Count(HZ4_COUNT_bin_shrink), shrunk);
   EXPECT_LT(cache.Capacity(c), hz4_class_table[c].bin_slots_max / 2);
   cache.Check();
+}
+
+// While the ebb goes on, overflows leave the bin as small as it made it. A miss makes it larger, and so does an overflow
+// when twice as much is out again.
+TEST_F(Tcache, ABinStaysSmallWhileItEbbs) {
+  for (bool by_miss : {true, false}) {
+    Cache cache, other;
+    const uint32_t c = ClassOf(1024);
+    std::vector<void *> objects = cache.MallocMany(c, 20000);
+    std::vector<void *> taken;
+    const size_t grown = cache.Capacity(c);
+    for (uint64_t shrunk = 0; shrunk < 3; shrunk = cache.Count(HZ4_COUNT_bin_shrink)) {
+      const size_t room = cache.Capacity(c);
+      cache.Free(c, objects.back());
+      objects.pop_back();
+      if (shrunk != 0) {
+        ASSERT_LE(cache.Capacity(c), room);
+      }
+    }
+    ASSERT_EQ(cache.Capacity(c), grown / 8);
+    if (by_miss) {
+      taken = cache.MallocMany(c, grown);
+    } else {
+      taken = other.MallocMany(c, 3 * objects.size());
+      for (size_t i = 0; i < grown; ++i, objects.pop_back()) cache.Free(c, objects.back());
+    }
+    EXPECT_GT(cache.Capacity(c), grown / 8) << by_miss;
+    cache.FreeAll(c, objects);
+    cache.FreeAll(c, taken);
+  }
 }
 
 // Each time that the bin's room falls is one that is counted.

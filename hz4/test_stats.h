@@ -18,6 +18,7 @@
 
 #include "hz4/hz4.h"
 #include "hz4/sys_fake.h"
+#include "hz4/tcache.h"
 #include "hz4/test_hostile.h"
 
 namespace hz4_test {
@@ -180,8 +181,10 @@ inline void UseBins(size_t size) {
 }
 
 // A thread with a large bin frees what this one allocated, in batches of which the inbox takes only some. Then this
-// thread finds them there, and its bin is too small for them.
+// thread finds them there, and its bin is too small for them: nothing could be cached when it allocated.
 inline void UseInbox(size_t size) {
+  hz4_free(hz4_malloc(size));  // the first malloc divides the budget
+  hz4_tcache_set_budget(0);
   std::vector<void *> blocks = MallocMany(size, 2000);
   std::thread([&] {
     GrowBin(size);
@@ -250,6 +253,15 @@ inline void Swing() {
   Look();
 }
 
+// Hardly anything is left in spans of which each has something.
+inline void Hollow() {
+  const std::vector<void *> blocks = MallocMany(2048, 10000);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if (i % 16 != 0) hz4_free(blocks[i]);
+  }
+  Look();
+}
+
 inline void FailACall() { HZ4_DEMAND(hz4_malloc(PTRDIFF_MAX) == nullptr); }
 
 inline void RunAll() {
@@ -271,6 +283,7 @@ inline void RunAll() {
   hz4_free(hz4_malloc(3 * kMiB));
   FreeAll(MallocMany(30 * kMiB, 3));
   hz4_free(hz4_malloc(kMiB));
+  Hollow();
   Swing();
 }
 
@@ -294,7 +307,7 @@ inline std::function<void()> ScenarioFor(const std::string &name) {
   }
   const std::map<std::string, std::function<void()>> gauges = {
       {"inbox", [] { UseInbox(1024); }}, {"thread", [] { UseInbox(1024); }}, {"heap", [] { UseBins(1024); }},
-      {"large", UseLarge},               {"segment", [] { UseSegments(), Swing(); }}, {"meta", [] { UseBins(1024); }},
+      {"large", UseLarge},               {"segment", [] { UseSegments(), Hollow(), Swing(); }}, {"meta", [] { UseBins(1024); }},
       {"os", [] { UseLarge(), UseSegments(), FailACall(); }}};
   const auto found = gauges.find(name.substr(0, name.find('_')));
   return found == gauges.end() ? std::function<void()>() : found->second;

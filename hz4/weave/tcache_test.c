@@ -57,6 +57,9 @@ void *hz4_mid_owner(const void *object) {
 uint32_t hz4_mid_ebbs(uint32_t size_class) {
   return size_class - CLASS;
 }
+bool hz4_mid_is_ebbing(uint32_t size_class) {
+  return size_class != CLASS;
+}
 bool hz4_segment_purge(size_t keep_bytes) {
   return keep_bytes == 0;
 }
