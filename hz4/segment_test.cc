@@ -292,16 +292,19 @@ TEST_F(Segment, FreeSegmentsAreFoundAmongOthersOfTheirLength) {
   EXPECT_EQ(Now().segments, segments - 1);
 }
 
-// The segment that has been dirty longest may have no run that is long enough: then the next is asked.
+// The segment that has been dirty longest may have no run that is long enough: then the next by age is asked.
 TEST_F(Segment, DirtOfYoungerSegmentsServesToo) {
-  ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
-  ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
   ASSERT_TRUE(Take(1));
-  Free(2);  // the oldest dirt: one page
+  const char *next = live_[1].run.base;
+  Free(3);  // the oldest dirt: one page
+  Free(1);
   Free(1);
   const uint64_t dirty = Now().dirty_bytes;
   ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX / 2));
   EXPECT_EQ(Now().dirty_bytes, dirty - HZ4_SEGMENT_PAGES_MAX / 2 * kPage);
+  EXPECT_GE(live_.back().run.base, next);
+  EXPECT_LT(live_.back().run.base, next + HZ4_SEGMENT_PAGES_MAX * kPage);
 }
 
 TEST_F(Segment, MunmapThatFailsKeepsTheSegmentUsable) {

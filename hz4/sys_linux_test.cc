@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "hz4/sys.h"
@@ -82,6 +83,18 @@ TEST_F(SysLinux, MovesOverTheTarget) {
   EXPECT_EQ(to[2 * page_], 0);
   EXPECT_EQ(to[3 * page_], 'y');
   EXPECT_TRUE(hz4_sys_munmap(to, 4 * page_));
+}
+
+uint64_t CoarseClock() {
+  struct timespec now = {};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+TEST_F(SysLinux, ClockIsTheKernelsCoarseOneInNanoseconds) {
+  const uint64_t before = CoarseClock(), now = hz4_sys_now_ns(), after = CoarseClock();
+  EXPECT_GE(now, before);
+  EXPECT_LE(now, after);
 }
 
 }  // namespace
