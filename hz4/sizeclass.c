@@ -9,8 +9,8 @@
 #define WANTED_PAGES(c) PAGES_FOR(BYTES(c) * HZ4_SPAN_OBJECTS_MIN)
 #define SPAN_PAGES(c) (WANTED_PAGES(c) < HZ4_SPAN_PAGES_MAX ? WANTED_PAGES(c) : HZ4_SPAN_PAGES_MAX)
 
-// The largest power of two up to HZ4_BIN_SLOTS_MAX whose objects fit in HZ4_BIN_MAX_BYTES.
-#define FITS(c, n) ((n) * BYTES(c) <= HZ4_BIN_MAX_BYTES)
+// The largest power of two that the bounds of a full bin allow.
+#define FITS(c, n) ((n) * BYTES(c) <= ((n) <= HZ4_BIN_SLOTS_FEW ? HZ4_BIN_MAX_BYTES : HZ4_BIN_MANY_BYTES))
 #define BIN_SLOTS(c) (FITS(c, 256) ? 256 : FITS(c, 128) ? 128 : FITS(c, 64) ? 64 : FITS(c, 32) ? 32 : FITS(c, 16) ? 16 : 8)
 
 #define CLASS(c)                                                                  \

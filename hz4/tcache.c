@@ -240,8 +240,11 @@ static uint32_t first_capacity(uint32_t size_class) {
   return objects < HZ4_BIN_SLOTS_MIN ? (uint32_t)objects : HZ4_BIN_SLOTS_MIN - 1;
 }
 
-static size_t one_way_bytes(uint32_t size_class) {
-  return hz4_class_bytes(size_class) <= HZ4_BIN_ONE_WAY_OBJECT_MAX ? HZ4_BIN_ONE_WAY_BYTES : HZ4_BIN_FIRST_BYTES;
+static bool may_grow_one_way(struct hz4_bin *bin, uint32_t size_class, uint32_t wanted) {
+  size_t object_bytes = hz4_class_bytes(size_class), bytes = wanted * object_bytes;
+  if (bytes <= HZ4_BIN_FIRST_BYTES) return true;
+  if (object_bytes > HZ4_BIN_ONE_WAY_OBJECT_MAX || bytes > HZ4_BIN_ONE_WAY_BYTES) return false;
+  return ++bin->one_way >= HZ4_BIN_ONE_WAY_AFTER;
 }
 
 // Called at each miss and each overflow. Makes the bin larger, if its class and the budget allow. A bin that only misses
@@ -259,8 +262,7 @@ static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
   uint32_t wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
   if (wanted > most) wanted = most;
   if (wanted <= room) return;
-  bool both = bin->missed && bin->overflowed;
-  if (!both && room != 0 && wanted * hz4_class_bytes(size_class) > one_way_bytes(size_class)) return;
+  if (room != 0 && !(bin->missed && bin->overflowed) && !may_grow_one_way(bin, size_class, wanted)) return;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
   if (room != 0 && cache->capacity_bytes + more > hz4_load_relaxed(&budget_bytes)) {
     if (++cache->denied < HZ4_BIN_SHRINK_AFTER) return;
@@ -271,6 +273,7 @@ static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
   if (wanted >= bin->length && !lengthen(cache, size_class)) return;
   set_capacity(cache, size_class, wanted);
   bin->missed = bin->overflowed = false;
+  bin->one_way = 0;
   count(cache, size_class, HZ4_COUNT_bin_grow, 1);
 }
 

@@ -28,6 +28,7 @@ struct hz4_bin {
   uint16_t length;  // slots in the array, the NULL one included; a power of two
   uint16_t refill;  // objects that the next refill asks for: doubles, so that a thread that needs one gets one
   uint8_t ebbs;     // Mid's count of ebbs, as last heard
+  uint8_t one_way;  // misses or overflows, of one kind only, since it grew beyond its first bytes, or could have
   bool missed : 1;      // found empty since it grew
   bool overflowed : 1;  // found full since it grew
   bool active : 1;      // found empty or full since the last look for a bin to shrink
