@@ -23,7 +23,7 @@ class Load:
     load: str = ""
 
 
-NUMBERS = "seq 1 3000000 >numbers"
+NUMBERS = "seq 1 6000000 >numbers"
 REDIS = "redis-cli -s redis.sock"
 
 _LOADS = (
@@ -44,7 +44,7 @@ _LOADS = (
     Load("git", "git -C work -c gc.autoDetach=false -c pack.threads=2 gc -q --aggressive --prune=now", needs=("git",),
          setup="""git -c init.defaultBranch=main init -q --bare origin
 awk 'BEGIN {
-  for (commit = 1; commit <= 220; commit++) {
+  for (commit = 1; commit <= 300; commit++) {
     printf "commit refs/heads/main\\ncommitter C <c@example.com> %d +0000\\ndata <<END\\n%d\\nEND\\n", commit, commit
     for (file = commit % 7; file < 40; file += 7) {
       printf "M 644 inline dir%d/file%d.txt\\ndata <<END\\n", file % 4, file
@@ -68,13 +68,13 @@ awk 'BEGIN {
     Load("qpdf", "qpdf --deterministic-id --warning-exit-0 --no-warn raw.pdf --object-streams=generate --linearize -",
          needs=("qpdf",), setup="awk -f $LOADS/pages.awk >raw.pdf", after="test -s out && sha256sum out"),
     Load("sort", "sort --parallel=2 -k2,2 -k1,1nr rows", needs=("sort",), after="test -s out && sha256sum out",
-         setup="awk 'BEGIN { for (i = 0; i < 1500000; i++) print i * 7919 % 1000003, \"word-\" i * 31 % 10007 }' "
+         setup="awk 'BEGIN { for (i = 0; i < 3000000; i++) print i * 7919 % 1000003, \"word-\" i * 31 % 10007 }' "
                ">rows"),
     Load("xz", "xz -T2 -2 --block-size=1MiB -c numbers", needs=("xz",), setup=NUMBERS,
          after="test -s out && sha256sum out"),
     Load("zstd", "zstd -q -T2 -9 -B1MiB -c numbers", needs=("zstd",), setup=NUMBERS,
          after="test -s out && sha256sum out"),
-    Load("ffmpeg", "ffmpeg -v error -f lavfi -i testsrc=duration=11:size=640x360 -c:v libx264 -threads 2 "
+    Load("ffmpeg", "ffmpeg -v error -f lavfi -i testsrc=duration=22:size=640x360 -c:v libx264 -threads 2 "
          "-preset veryfast -bitexact -f h264 pipe:1", needs=("ffmpeg",), after="test -s out && sha256sum out"),
     Load("make", "make -s -j2 -f $LOADS/processes.mk", needs=("make", "sed"), after="sort out | uniq -c"),
 )

@@ -137,10 +137,12 @@ static bool stays(size_t usable, size_t size) {
 // when nobody has that object. (free leaves both to Mid, where the object comes sooner or later: the check would double
 // the fast path.)
 static void check_object(uint32_t size_class, const void *ptr, const char *complaint) {
-  struct hz4_span *span = hz4_pagemap_span(ptr);
-  size_t offset = (size_t)((const char *)ptr - span->base);
+  const struct hz4_class_info *info = &hz4_class_table[size_class];
+  // A span of one page begins where its page does: programs that ask for the usable size of each block feel the lookup.
+  size_t offset = info->span_pages == 1 ? (uintptr_t)ptr % HZ4_PAGE_BYTES
+                                        : (size_t)((const char *)ptr - hz4_pagemap_span(ptr)->base);
   uint32_t index = hz4_class_object_index(size_class, offset);
-  if (HZ4_UNLIKELY(index >= span->object_count || index * hz4_class_bytes(size_class) != offset)) {
+  if (HZ4_UNLIKELY(index >= info->span_objects || index * (size_t)info->object_bytes != offset)) {
     hz4_panic_pointer(complaint, ptr);
   }
   if (hz4_options.harden != 0 && hz4_mid_is_home(size_class, ptr)) hz4_panic_pointer(complaint, ptr);
