@@ -112,6 +112,20 @@ TEST_F(MidBounds, ObjectsThatComeHomeMakeAnEbb) {
   }
 }
 
+// A fall of fewer objects than make an ebb is one if they are large enough.
+TEST_F(MidBounds, AFallOfSoManyBytesIsAnEbb) {
+  const uint32_t large = ClassOf(131072), fall = HZ4_EBB_BYTES_MIN / 131072;
+  ASSERT_LT(fall, static_cast<uint32_t>(HZ4_EBB_OBJECTS_MIN));
+  for (uint32_t c : {large - 1, large}) {
+    const uint32_t before = hz4_mid_ebbs(c);
+    const std::vector<void *> objects = Take(c, 2 * fall);
+    ASSERT_EQ(objects.size(), 2 * fall);
+    Give(c, {objects.begin(), objects.begin() + fall});
+    EXPECT_EQ(hz4_mid_ebbs(c) - before, c == large ? 1u : 0u);
+    Give(c, {objects.begin() + fall, objects.end()});
+  }
+}
+
 // What is free inside the emptier spans goes back from the second ebb in a row on, and not before, but not while there is regret: when more
 // than was ever in use was taken again soon after, ebbs purge nothing, until ten times HZ4_REGRET_MS have passed without that.
 TEST_F(MidBounds, EbbsPurgeInsideSpansUnlessThatWasRegretted) {
@@ -248,6 +262,18 @@ TEST_F(MidBounds, TrimPurgesAroundLiveObjects) {
   }
 }
 
+TEST_F(MidBounds, TrimPurgesTheOneFreePageOfASpan) {
+  const uint32_t c = ClassOf(1024), in_a_page = static_cast<uint32_t>(hz4_os_page_bytes() / 1024);
+  const std::vector<void *> objects = Take(c, hz4_class_table[c].span_objects);
+  Give(c, {objects.begin(), objects.begin() + in_a_page});
+  OsStats before, after;
+  hz4_os_stats(&before);
+  hz4_mid_trim();
+  hz4_os_stats(&after);
+  EXPECT_EQ(after.purged_bytes - before.purged_bytes, hz4_os_page_bytes());
+  Give(c, {objects.begin() + in_a_page, objects.end()});
+}
+
 // One object that went out and came home costs the purge of its granule, not of all others.
 TEST_F(MidBounds, OnlyWhatWasHandedOutIsPurgedAgain) {
   for (size_t bytes : {size_t{16}, size_t{1024}, size_t{32} << 10}) {
@@ -271,6 +297,14 @@ TEST_F(MidBounds, OnlyWhatWasHandedOutIsPurgedAgain) {
     }
     Give(c, {last});
   }
+}
+
+TEST_F(MidBounds, CheckFindsAnObjectOfAnotherClassInTheDepot) {
+  const uint32_t c = ClassOf(64), d = ClassOf(128);
+  const std::vector<void *> objects = Take(c, 100), other = Take(d, 1);
+  EXPECT_DEATH((Give(c, other), hz4_mid_check()), "hz4: mid: a depot object of another class\n");
+  Give(c, objects);
+  Give(d, other);
 }
 
 TEST_F(MidBounds, DepotThatCannotGrowLeavesTheSpans) {

@@ -187,6 +187,9 @@ TEST_F(Segment, WithinTheBoundNothingIsPurged) {
 // What swings faster than HZ4_REGRET_MS goes back until more has gone to and fro than was ever in use; then it is kept,
 // until it has not swung for ten times as long.
 TEST_F(Segment, WhatSwingsIsKept) {
+  ASSERT_TRUE(Take(64) && Take(64));  // more than swings at first
+  FreeAll();
+  hz4_segment_purge(0);
   hz4_segment_configure(0, 63);
   hz4_sys_fake.now_ns = 1;
   const size_t peak = Now().peak_used_bytes;
@@ -208,7 +211,12 @@ TEST_F(Segment, WhatSwingsIsKept) {
     hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
   }
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_PURGE], calls);
-  EXPECT_LE(Now().regretted_bytes, Now().peak_used_bytes);
+  for (size_t more = 0; more <= peak; more += 64 * kPage) {
+    hz4_segment_purge(0);
+    ASSERT_TRUE(Take(64));
+    FreeAll();
+  }
+  EXPECT_EQ(Now().regretted_bytes, Now().peak_used_bytes) << "no more is kept than was ever in use";
   EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REGRET));
   EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
   ASSERT_TRUE(Take(64));
@@ -217,6 +225,19 @@ TEST_F(Segment, WhatSwingsIsKept) {
   hz4_sys_fake.now_ns += hz4_options.regret_ms * 1000000 * HZ4_REGRET_LASTS;
   EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
   EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
+}
+
+TEST_F(Segment, SinglePagesThatSwingAreKeptToo) {
+  hz4_segment_configure(0, 63);
+  hz4_sys_fake.now_ns = uint64_t{1} << 60;  // no other test's purge was lately
+  for (size_t wanted = 0; wanted <= Now().peak_used_bytes; wanted += kPage) {
+    ASSERT_TRUE(Take(1));
+    ASSERT_EQ(Now().regretted_bytes, 0u) << wanted;
+    FreeAll();
+    ASSERT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
+  }
+  ASSERT_TRUE(Take(1));
+  EXPECT_EQ(Now().regretted_bytes, kPage);
 }
 
 TEST_F(Segment, WhatSwingsSlowlyIsNotKept) {

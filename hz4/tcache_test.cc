@@ -238,6 +238,23 @@ TEST_F(Tcache, ABinStaysSmallWhileItEbbs) {
   }
 }
 
+// An ebb that a refill hears of shrinks nothing: who allocates need not hold less.
+TEST_F(Tcache, AnEbbBeforeARefillLeavesTheBin) {
+  Cache cache, other;
+  const uint32_t c = ClassOf(1024);
+  cache.Free(c, cache.Malloc(c));
+  const uint32_t before = hz4_mid_ebbs(c);
+  other.FreeAll(c, other.MallocMany(c, 20000));
+  const uint32_t ebbs = hz4_mid_ebbs(c);
+  ASSERT_GT(ebbs, before);
+  std::vector<void *> objects = cache.MallocMany(c, 20000);
+  for (int i = 0; i < 6000; ++i, objects.pop_back()) cache.Free(c, objects.back());
+  ASSERT_EQ(hz4_mid_ebbs(c), ebbs);
+  EXPECT_GT(cache.Count(HZ4_COUNT_flush_objects), 0u);
+  EXPECT_EQ(cache.Count(HZ4_COUNT_bin_shrink), 0u);
+  cache.FreeAll(c, objects);
+}
+
 // Each time that the bin's room falls is one that is counted.
 TEST_F(Tcache, EveryShrinkIsCountedOnce) {
   Cache cache;
