@@ -197,7 +197,9 @@ TEST_F(MidBounds, EbbsPurgeSpansThatAreHalfFree) {
     ASSERT_GE(hz4_mid_ebbs(c), ebbs + HZ4_EBBS_TO_PURGE);
     EXPECT_GE(Segments().hollow_bytes, least) << hz4_class_bytes(c);
     EXPECT_LE(Segments().hollow_bytes, most) << hz4_class_bytes(c);
-    for (uint32_t i = 0; i < 8; ++i) Give(c, {held[i].begin(), held[i].begin() + keeps[i % 4]});
+    for (uint32_t i = 0; i < 8; ++i) {
+      if (keeps[i % 4] != 0) Give(c, {held[i].begin(), held[i].begin() + keeps[i % 4]});
+    }
     hz4_mid_trim();
     EXPECT_EQ(Segments().hollow_bytes, 0u);
   }
