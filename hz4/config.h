@@ -69,13 +69,12 @@
 #define HZ4_BIN_SLOTS_MAX 256
 #define HZ4_BIN_FIRST_BYTES ((size_t)128 << 10)
 // A full bin has at most this many slots and bytes; or more slots, of objects so small that they fit in fewer bytes.
-// (With 256 slots and 2 MiB for all sizes guard with 16 threads had twice the memory, and no more speed.)
+// (docs/design.md has what 256 slots of every size cost.)
 #define HZ4_BIN_SLOTS_FEW 64
 #define HZ4_BIN_MAX_BYTES ((size_t)2 << 20)
 #define HZ4_BIN_MANY_BYTES ((size_t)64 << 10)
 // A bin that is only ever found empty, or only ever found full, grows up to this; that of larger objects than these not
-// beyond its first bytes, for a thread may have a bin of each size. (With 128 KiB one producer and one consumer of 16 to
-// 32768 bytes had half of the speed.)
+// beyond its first bytes, for a thread may have a bin of each size. (docs/design.md has what was tried.)
 #define HZ4_BIN_ONE_WAY_BYTES ((size_t)512 << 10)
 #define HZ4_BIN_ONE_WAY_OBJECT_MAX ((size_t)32 << 10)
 // And beyond its first bytes only after as many misses or overflows as this: so that who frees little keeps little.

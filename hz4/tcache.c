@@ -248,8 +248,8 @@ static bool may_grow_one_way(struct hz4_bin *bin, uint32_t size_class, uint32_t 
 }
 
 // Called at each miss and each overflow. Makes the bin larger, if its class and the budget allow. A bin that only misses
-// or only overflows (a thread that only allocates, or only frees) gains nothing from holding more than a batch: beyond
-// that, each doubling takes a miss and an overflow.
+// or only overflows (a thread that only allocates, or only frees) gains nothing from holding more than a batch: it
+// grows slowly beyond its first bytes, and beyond its bound each doubling takes a miss and an overflow.
 static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
   struct hz4_bin *bin = &cache->bins[size_class];
   bin->active = true;
