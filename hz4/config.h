@@ -94,10 +94,12 @@
 #define HZ4_BATCH_OBJECTS 62
 // Empty batches that a thread keeps.
 #define HZ4_BATCH_CACHE 8
-// An inbox refuses a batch of a class when as many wait in it already, or (from the second batch on) this many bytes:
-// what an owner who sleeps can withhold.
+// An inbox refuses a batch of a class when as many wait in it already, or would exceed this many bytes: what an owner who
+// sleeps can withhold. Larger objects than this go to the depot: so few of them leave a bin at once that it is nearer.
+// (docs/design.md has the figures.)
 #define HZ4_INBOX_BATCHES_MAX 4
 #define HZ4_INBOX_BYTES_MAX ((size_t)512 << 10)
+#define HZ4_INBOX_OBJECT_MAX ((size_t)8 << 10)
 // How many threads' inboxes a thread looks into before it opens a fresh span.
 #define HZ4_STEAL_TRIES 16
 // How many objects of an overflow batch are asked for their owner.

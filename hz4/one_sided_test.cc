@@ -45,7 +45,8 @@ struct Bounds {
     batch = info.bin_slots_max / 2 * object;
     const size_t most = object <= HZ4_BIN_ONE_WAY_OBJECT_MAX ? HZ4_BIN_ONE_WAY_BYTES : HZ4_BIN_FIRST_BYTES;
     const size_t bin = std::max(object, std::min(most, (info.bin_slots_max - 1) * object));
-    const size_t inbox = std::min(HZ4_INBOX_BATCHES_MAX * HZ4_BATCH_OBJECTS * object, HZ4_INBOX_BYTES_MAX);
+    size_t inbox = std::min(HZ4_INBOX_BATCHES_MAX * HZ4_BATCH_OBJECTS * object, HZ4_INBOX_BYTES_MAX);
+    if (object > HZ4_INBOX_OBJECT_MAX) inbox = 0;
     cached = threads * bin + producers * inbox;  // what is freed is sent to those who allocate it
     // At most 1 of 2^SHIFT of what is out is in the depot: so 1 of 2^SHIFT - 1 of the rest.
     const size_t rest = live_most * object + cached;

@@ -10,6 +10,7 @@
 #include "hz4/sizeclass.h"
 
 _Static_assert(sizeof(struct hz4_batch) == 512, "eight cache lines");
+_Static_assert(HZ4_BATCH_OBJECTS * HZ4_INBOX_OBJECT_MAX <= HZ4_INBOX_BYTES_MAX, "a batch fits");
 
 static void *no_slots[1];  // the shared NULL: never written
 
@@ -129,9 +130,10 @@ void hz4_tcache_settle(void) {
 
 // ---- flushing ----
 
-// The thread whose spans these objects are from, if a sample agrees on one that is not this thread; else NULL.
-static struct hz4_tcache *owner_of(struct hz4_tcache *cache, void *const *objects, uint32_t n) {
-  if (hz4_options.inbox == 0) return NULL;
+// The thread to whose inbox these objects should go: whose spans they are from, if a sample agrees on one that is not
+// this thread, and they are small; else NULL.
+static struct hz4_tcache *owner_of(struct hz4_tcache *cache, uint32_t size_class, void *const *objects, uint32_t n) {
+  if (hz4_options.inbox == 0 || hz4_class_bytes(size_class) > HZ4_INBOX_OBJECT_MAX) return NULL;
   struct hz4_tcache *owner = hz4_mid_owner(objects[0]);
   if (owner == NULL || owner == cache) return NULL;
   for (uint32_t i = 1; i < HZ4_OWNER_SAMPLES; ++i) {
@@ -143,16 +145,13 @@ static struct hz4_tcache *owner_of(struct hz4_tcache *cache, void *const *object
 // Pushes objects to the owner's inbox, batch by batch, until it refuses. Returns how many went.
 static uint32_t send(struct hz4_tcache *cache, struct hz4_tcache *owner, uint32_t size_class, void *const *objects,
                      uint32_t n) {
-  size_t object_bytes = hz4_class_bytes(size_class);
-  uint32_t most = (uint32_t)(HZ4_INBOX_BYTES_MAX / object_bytes), sent = 0;
-  uintptr_t batches = most / HZ4_BATCH_OBJECTS;
-  if (most > HZ4_BATCH_OBJECTS) most = HZ4_BATCH_OBJECTS;
-  if (batches < 1) batches = 1;
+  uintptr_t batches = HZ4_INBOX_BYTES_MAX / (HZ4_BATCH_OBJECTS * hz4_class_bytes(size_class));
   if (batches > HZ4_INBOX_BATCHES_MAX) batches = HZ4_INBOX_BATCHES_MAX;
+  uint32_t sent = 0;
   while (sent < n) {
     struct hz4_batch *batch = new_batch(cache);
     if (batch == NULL) break;
-    uint32_t part = n - sent < most ? n - sent : most;
+    uint32_t part = n - sent < HZ4_BATCH_OBJECTS ? n - sent : HZ4_BATCH_OBJECTS;
     memcpy(batch->objects, objects + sent, part * sizeof(void *));
     batch->count = part;
     if (!hz4_inbox_push(&owner->inbox[size_class], batch, batches)) {
@@ -174,7 +173,7 @@ static bool flush(struct hz4_tcache *cache, uint32_t size_class, uint32_t keep) 
   void **oldest = cache->bins[size_class].slots + 1;
   uint32_t n = have - keep;
   count(cache, size_class, HZ4_COUNT_flush_objects, n);
-  struct hz4_tcache *owner = owner_of(cache, oldest, n);
+  struct hz4_tcache *owner = owner_of(cache, size_class, oldest, n);
   uint32_t sent = owner != NULL ? send(cache, owner, size_class, oldest, n) : 0;
   bool ebbed = hz4_tcache_give(&cache->counters, size_class, oldest + sent, n - sent, &cache->bins[size_class].ebbs);
   memmove(oldest, oldest + n, keep * sizeof(void *));

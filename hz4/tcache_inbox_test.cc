@@ -18,7 +18,7 @@ using namespace hz4_test;
 using TcacheInbox = Tcache;
 
 TEST_F(TcacheInbox, BatchesOfOneOwnerGoToItsInbox) {
-  for (size_t bytes : {size_t{64}, size_t{1024}, size_t{32768}, HZ4_CLASS_MAX_BYTES}) {
+  for (size_t bytes : {size_t{64}, size_t{1024}, HZ4_INBOX_OBJECT_MAX}) {
     Cache owner, other;
     const uint32_t c = ClassOf(bytes);
     other.Free(c, other.Malloc(c));  // so that it has heard of all ebbs so far
@@ -29,7 +29,7 @@ TEST_F(TcacheInbox, BatchesOfOneOwnerGoToItsInbox) {
     EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push_objects), owner.Waiting(c));
     // What an owner who sleeps withholds is bounded.
     EXPECT_LE(owner.get()->inbox[c].word & HZ4_INBOX_DEPTH_MASK, uintptr_t{HZ4_INBOX_BATCHES_MAX});
-    EXPECT_LE(owner.Waiting(c) * bytes, std::max(HZ4_INBOX_BYTES_MAX, bytes));
+    EXPECT_LE(owner.Waiting(c) * bytes, HZ4_INBOX_BYTES_MAX);
     EXPECT_GT(other.Count(HZ4_COUNT_inbox_refused), 0u);
     // The owner finds them at its next miss.
     objects.erase(objects.begin(), objects.begin() + 900);
@@ -116,6 +116,15 @@ TEST_F(TcacheInbox, WithoutInboxesEverythingGoesToMid) {
   other.FreeAll(5, owner.MallocMany(5, 2000));
   EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push), 0u);
   EXPECT_EQ(owner.Waiting(5), 0u);
+}
+
+TEST_F(TcacheInbox, LargerObjectsGoToMid) {
+  Cache owner, other;
+  const uint32_t c = ClassOf(HZ4_INBOX_OBJECT_MAX + 1);
+  other.FreeAll(c, owner.MallocMany(c, 500));
+  EXPECT_GT(other.Count(HZ4_COUNT_flush_objects), 100u);
+  EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push), 0u);
+  EXPECT_EQ(owner.Waiting(c), 0u);
 }
 
 TEST_F(TcacheInbox, AThiefTakesWhatWaits) {

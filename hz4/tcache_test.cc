@@ -321,15 +321,15 @@ TEST_F(Tcache, WhatIsFreedWhileForkIsHeldBack) {
 
 TEST_F(Tcache, AnAbandonedCacheLosesItsBinsButNotItsInbox) {
   Cache owner, other;
-  const uint32_t c = ClassOf(16384);
-  const std::vector<void *> objects = owner.MallocMany(c, 200);
-  other.FreeAll(c, {objects.begin(), objects.begin() + 80});
+  const uint32_t c = ClassOf(HZ4_INBOX_OBJECT_MAX);
+  const std::vector<void *> objects = owner.MallocMany(c, 400);
+  other.FreeAll(c, {objects.begin(), objects.begin() + 160});
   ASSERT_GT(owner.Waiting(c), 0u);
   hz4_tcache_trim(owner.get());  // so that nothing is lost: TearDown counts
   owner.Abandon();
   EXPECT_EQ(owner.get()->inbox[c].word, HZ4_INBOX_CLOSED);
   EXPECT_EQ(owner.Capacity(c), 0u);
-  other.FreeAll(c, {objects.begin() + 80, objects.end()});
+  other.FreeAll(c, {objects.begin() + 160, objects.end()});
 }
 
 TEST_F(Tcache, NoMemory) {

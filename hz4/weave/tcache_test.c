@@ -18,7 +18,7 @@ enum { CLASS = 1, OBJECTS = 4 };
 // ---- stand-ins ----
 
 const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {
-    [CLASS] = {.object_bytes = 128 << 10, .bin_slots_max = 2},
+    [CLASS] = {.object_bytes = HZ4_INBOX_OBJECT_MAX, .bin_slots_max = 2},
 };
 struct hz4_options hz4_options;
 
@@ -40,7 +40,8 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *given, uint
   return (struct hz4_mid_result){.objects = count};
 }
 struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner) {
-  weave_check(size_class == CLASS && want == 1 && fresh <= 1 && owner != NULL);
+  weave_check(size_class == CLASS && want == 1 && owner != NULL);
+  weave_check(fresh == 0 || fresh == HZ4_REFILL_FRESH_BYTES / HZ4_INBOX_OBJECT_MAX);
   struct hz4_mid_result result = {0};
   if (!hz4_lock_enter(&mid_lock)) return result;
   if (in_depot != 0) {
