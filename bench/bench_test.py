@@ -59,6 +59,7 @@ class ArgumentsTest(unittest.TestCase):
         ("prodcons", "1 0", "consumers"),
         ("prodcons", "1 1 10 16 32 0", "ring_slots"),
         ("prodcons", "1 1 10 16 32 8 matched", "unexpected"),
+        ("asleep", "1 0", "sleepers"),
         ("micro", "--what", "--what"),
     ]
 
@@ -155,6 +156,12 @@ class CountsTest(unittest.TestCase):
                 self.check(out, data)
                 self.assertEqual(data["ops"], data["stats"]["remote_received"])
                 self.assertEqual(data["threads"], data["args"]["producers"] + data["args"]["consumers"])
+
+    def test_asleep(self):
+        out, data = measure("asleep", "2", "5", "300", "16", "3000", "--verify")
+        self.check(out, data)
+        self.assertEqual((data["ops"], data["threads"]), (2 * 2 * 5 * 300, 2))
+        self.assertEqual(data["remote_actual_pct"], 50)
 
     def test_micro(self):
         done = run("micro", "--benchmark_min_time=0.0001", "--benchmark_format=json")

@@ -46,6 +46,7 @@ def cells():
             table[name] = "prodcons %d %d %d %d %d 4096" % (producers, consumers, iterations // producers, *SIZES[lane])
     for threads, lives in ((4, 1000), (16, 250)):
         table["churn_t%d" % threads] = "churn %d %d 400 16 32768" % (threads, lives)
+    table["asleep"] = "asleep 2 300 2000 16 32768"
     table["footprint_small"] = "footprint 128 90 16 256 2048 200"
     table["footprint_mid"] = "footprint 256 90 16 4096 32768 200"
     return table
