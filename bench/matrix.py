@@ -46,7 +46,7 @@ def cells():
             table[name] = "prodcons %d %d %d %d %d 4096" % (producers, consumers, iterations // producers, *SIZES[lane])
     for threads, lives in ((4, 1000), (16, 250)):
         table["churn_t%d" % threads] = "churn %d %d 400 16 32768" % (threads, lives)
-    table["asleep"] = "asleep 2 300 2000 16 32768"
+    table["asleep"] = "asleep 4 50 2000 16 32768"
     table["footprint_small"] = "footprint 128 90 16 256 2048 200"
     table["footprint_mid"] = "footprint 256 90 16 4096 32768 200"
     return table
@@ -131,6 +131,9 @@ def judge(name, data):
     if hz4 is None or not hz4["valid"] or not others:
         return line
     line["speed_ratio"] = hz4["ops_per_s"] / line["best"]["ops_per_s"]
+    ceiling = rows.get(stats.CEILING)
+    if ceiling is not None and ceiling["valid"]:
+        line["ceiling_ratio"] = ceiling["ops_per_s"] / line["best"]["ops_per_s"]
     rivals = [r for r in others if r["ops_per_s"] * RIVAL_SPEED >= hz4["ops_per_s"]]
     if rivals:
         line["frugal"] = min(rivals, key=lambda r: r["peak_rss_kb"])
@@ -153,15 +156,16 @@ def speed_table(lines):
             "%.1f%%" % hz4["mad_pct"] if hz4 and "mad_pct" in hz4 else "-",
             "%s %.2f" % (best["name"], best["ops_per_s"] / 1e6) if best else "-",
             "%.2f" % line["speed_ratio"] if "speed_ratio" in line else "-",
+            "%.2f" % line["ceiling_ratio"] if "ceiling_ratio" in line else "-",
             "%.1f" % (hz4["peak_rss_kb"] / 1024) if hz4 and "peak_rss_kb" in hz4 else "-",
             "%s %.1f" % (frugal["name"], frugal["peak_rss_kb"] / 1024) if frugal else "-",
             "%.2f" % line["rss_ratio"] if "rss_ratio" in line else "-",
             "%.0f" % hz4["ping_pong_ns"] if hz4 and "ping_pong_ns" in hz4 else "-",
             " ".join(invalid),
         ])
-    head = ["cell", "hz4 M ops/s", "MAD", "best other", "ratio", "hz4 RSS MB", "most frugal rival", "ratio",
+    head = ["cell", "hz4 M ops/s", "MAD", "best other", "ratio", "ceiling", "hz4 RSS MB", "most frugal rival", "ratio",
             "ping-pong ns", "INVALID"]
-    return stats.table(head, body, True, left=(0, 3, 6, 9))
+    return stats.table(head, body, True, left=(0, 3, 7, 10))
 
 
 def footprint_table(name, data):

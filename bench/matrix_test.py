@@ -55,6 +55,7 @@ class MatrixTest(unittest.TestCase):
         line = matrix.judge("main_t2_r90", {"rows": rows})
         self.assertEqual((line["best"]["name"], line["frugal"]["name"]), ("fast", "small"))
         self.assertAlmostEqual(line["speed_ratio"], 20 / 16)
+        self.assertAlmostEqual(line["ceiling_ratio"], 200 / 16)
         self.assertAlmostEqual(line["rss_ratio"], 30 / 25)
         self.assertIn("wrong", matrix.speed_table([line]))
         rows[0]["valid"] = False
