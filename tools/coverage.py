@@ -27,9 +27,13 @@ def run(command, **options):
 
 def run_tests(targets, profiles):
     """Runs the targets so that their profiles go to the directory; False when one failed."""
+    # By target: %m tells programs apart by their sizes only, and where two of one size link the same modules in another
+    # order, each would count in the places of the other.
+    name = profiles + "/${TEST_TARGET##*/}-%c%m.profraw"
     return subprocess.call([
         "./bazelw", "test", "--config=coverage", "--keep_going", "--nocache_test_results", "--noshow_progress",
-        "--sandbox_writable_path=" + profiles, "--test_env=LLVM_PROFILE_FILE=%s/%%c%%m.profraw" % profiles, *targets,
+        "--sandbox_writable_path=" + profiles,
+        "--run_under=/bin/sh -c 'LLVM_PROFILE_FILE=%s exec \"$0\" \"$@\"'" % name, *targets,
     ], stdout=sys.stderr) == 0
 
 
