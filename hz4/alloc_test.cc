@@ -8,11 +8,13 @@
 #include <unistd.h>
 
 #include <functional>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "hz4/hz4.h"
 #include "hz4/mid.h"
+#include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/segment.h"
 #include "hz4/span.h"
@@ -88,6 +90,16 @@ TEST_F(Alloc, FreshMemoryComesByTheCache) {
   EXPECT_EQ(hz4_stats_get("direct_malloc"), directly);
 }
 
+// A thread without a cache opens spans too.
+TEST_F(Alloc, SpansThatAreOpenedDirectlyAreCounted) {
+  const uint64_t directly = hz4_stats_get("direct_malloc"), opened = hz4_stats_get("span_opened");
+  hz4_options.harden = 1;
+  std::thread([] { FreeAll(MallocBytes(8192, 1 << 20)); }).join();
+  hz4_options.harden = 0;
+  EXPECT_EQ(hz4_stats_get("direct_malloc") - directly, (1u << 20) / 8192);
+  EXPECT_GT(hz4_stats_get("span_opened"), opened);
+}
+
 // The largest power of two is an alignment that cannot be had; beyond it there is none.
 TEST_F(Alloc, AlignmentsAtTheEndOfTheAddresses) {
   const size_t top = size_t{1} << 63;
@@ -147,6 +159,17 @@ TEST_F(Alloc, ReallocMovesAtHalfOfTheSize) {
     EXPECT_EQ(hz4_malloc_usable_size(half), size / 2);
     hz4_free(half);
   }
+}
+
+// Behind its last object a span may have room for nothing.
+TEST_F(Alloc, TheEndOfASpanIsNoObject) {
+  uint32_t c = HZ4_CLASS_COUNT;
+  const auto end = [&c] { return size_t{hz4_class_table[c].span_objects} * hz4_class_bytes(c); };
+  while (end() == hz4_class_table[c].span_pages * HZ4_PAGE_BYTES) --c;
+  void *block = hz4_malloc(hz4_class_bytes(c));
+  char *behind = hz4_pagemap_span(block)->base + end();
+  EXPECT_DEATH(hz4_malloc_usable_size(behind), "hz4: malloc_usable_size of a pointer that is not allocated");
+  hz4_free(block);
 }
 
 // Memory of a page run that was used before is not zero, and calloc does not take it for that.

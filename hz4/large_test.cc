@@ -108,6 +108,13 @@ TEST_F(Large, AFreshMappingHasWhatIsRegrettedPurged) {
   Free(block);
 }
 
+TEST_F(Large, AFreedRunKeepsItsMemoryForTheNext) {
+  hz4_segment_purge(0);
+  const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_PURGE];
+  Free(Alloc(kMiB));
+  EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_PURGE], calls);
+}
+
 TEST_F(Large, SmallerBlocksAreRunsLargerOnesMappings) {
   for (size_t bytes : {size_t{1}, 64 * kKiB, 300 * kKiB, HZ4_RUN_MAX_BYTES}) {
     char *block = Alloc(bytes);

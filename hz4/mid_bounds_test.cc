@@ -112,6 +112,16 @@ TEST_F(MidBounds, ObjectsThatComeHomeMakeAnEbb) {
   }
 }
 
+TEST_F(MidBounds, AFallOfSoManyObjectsIsAnEbb) {
+  for (uint32_t fall : {HZ4_EBB_OBJECTS_MIN - 1, HZ4_EBB_OBJECTS_MIN}) {
+    const uint32_t c = ClassOf(192), before = hz4_mid_ebbs(c);  // of which no other test left the depot larger
+    const std::vector<void *> objects = Take(c, 2 * fall);
+    Give(c, {objects.begin(), objects.begin() + fall});
+    EXPECT_EQ(hz4_mid_ebbs(c) - before, fall == HZ4_EBB_OBJECTS_MIN ? 1u : 0u);
+    Give(c, {objects.begin() + fall, objects.end()});
+  }
+}
+
 // A fall of fewer objects than make an ebb is one if they are large enough.
 TEST_F(MidBounds, AFallOfSoManyBytesIsAnEbb) {
   const uint32_t large = ClassOf(131072), fall = HZ4_EBB_BYTES_MIN / 131072;
@@ -267,13 +277,16 @@ TEST_F(MidBounds, TrimPurgesAroundLiveObjects) {
 TEST_F(MidBounds, TrimPurgesTheOneFreePageOfASpan) {
   const uint32_t c = ClassOf(1024), in_a_page = static_cast<uint32_t>(hz4_os_page_bytes() / 1024);
   const std::vector<void *> objects = Take(c, hz4_class_table[c].span_objects);
-  Give(c, {objects.begin(), objects.begin() + in_a_page});
-  OsStats before, after;
-  hz4_os_stats(&before);
-  hz4_mid_trim();
-  hz4_os_stats(&after);
-  EXPECT_EQ(after.purged_bytes - before.purged_bytes, hz4_os_page_bytes());
-  Give(c, {objects.begin() + in_a_page, objects.end()});
+  for (size_t first = 0; first < objects.size(); first += in_a_page) {
+    Give(c, {objects.begin() + first, objects.begin() + first + in_a_page});
+    OsStats before, after;
+    hz4_os_stats(&before);
+    hz4_mid_trim();
+    hz4_os_stats(&after);
+    EXPECT_EQ(after.purged_bytes - before.purged_bytes, hz4_os_page_bytes()) << first;
+    ASSERT_EQ(Take(c, in_a_page, 0).size(), in_a_page);
+  }
+  Give(c, objects);
 }
 
 // One object that went out and came home costs the purge of its granule, not of all others.
@@ -304,7 +317,7 @@ TEST_F(MidBounds, OnlyWhatWasHandedOutIsPurgedAgain) {
 TEST_F(MidBounds, CheckFindsAnObjectOfAnotherClassInTheDepot) {
   const uint32_t c = ClassOf(64), d = ClassOf(128);
   const std::vector<void *> objects = Take(c, 100), other = Take(d, 1);
-  EXPECT_DEATH((Give(c, other), hz4_mid_check()), "hz4: mid: a depot object of another class\n");
+  EXPECT_DEATH((Give(c, {objects[0]}), Give(c, other), hz4_mid_check()), "hz4: mid: a depot object of another class\n");
   Give(c, objects);
   Give(d, other);
 }

@@ -328,6 +328,25 @@ TEST_F(Segment, DirtOfYoungerSegmentsServesToo) {
   EXPECT_LT(live_.back().run.base, next + HZ4_SEGMENT_PAGES_MAX * kPage);
 }
 
+// Only so many are asked: then clean pages are taken, though there is dirt that would do.
+TEST_F(Segment, TheSearchForDirtEnds) {
+  TakeAllThereIs();
+  const size_t whole = live_.size();
+  ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
+  std::vector<size_t> singles;  // one of each of twelve segments
+  for (hz4_segment *last = nullptr; singles.size() < 12; last = live_.back().run.segment) {
+    ASSERT_TRUE(Take(1));
+    if (live_.back().run.segment != last) singles.push_back(live_.size() - 1);
+  }
+  ASSERT_TRUE(Take(1));  // so that the last of them has no whole segment left
+  // From the last on: so the others stay where they are in live_.
+  for (; !singles.empty(); singles.pop_back()) Free(singles.back());
+  Free(whole);
+  const uint64_t dirty = Now().dirty_bytes;
+  ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX / 2));
+  EXPECT_EQ(Now().dirty_bytes, dirty);
+}
+
 TEST_F(Segment, MunmapThatFailsKeepsTheSegmentUsable) {
   for (int i = 0; i < HZ4_SEGMENT_FREE_MAX + 8; ++i) ASSERT_TRUE(Take(64));
   FreeAll();

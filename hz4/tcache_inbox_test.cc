@@ -37,6 +37,8 @@ TEST_F(TcacheInbox, BatchesOfOneOwnerGoToItsInbox) {
     while (owner.Waiting(c) != 0) objects.push_back(owner.Malloc(c));
     EXPECT_EQ(owner.Count(HZ4_COUNT_refill_inbox), 1u);
     EXPECT_EQ(owner.get()->inbox_stash_max, waited);
+    EXPECT_GT(owner.get()->node_count, 0u) << "empty batches are kept for the next sending";
+    EXPECT_LE(owner.get()->node_count, uint32_t{HZ4_BATCH_CACHE});
     owner.FreeAll(c, objects);
     owner.Check();
     other.Check();

@@ -52,6 +52,25 @@ TEST_F(Tcache, RefillsDouble) {
   }
 }
 
+// Of a fresh span a refill takes so many bytes, or a quarter of what it wants.
+TEST_F(Tcache, RefillsFromFreshSpans) {
+  for (size_t bytes : {size_t{256}, size_t{2048}, size_t{32768}}) {
+    Cache cache;
+    const uint32_t c = ClassOf(bytes);
+    std::vector<void *> objects = cache.MallocMany(c, 2000);
+    void *object;
+    do {  // until none is left that is not fresh
+      while ((object = hz4_tcache_pop(cache.get(), c)) != nullptr) objects.push_back(object);
+      object = hz4_tcache_refill(cache.get(), c, false);
+      if (object != nullptr) objects.push_back(object);
+    } while (object != nullptr);
+    objects.push_back(cache.Malloc(c));
+    const size_t room = cache.Capacity(c), most = std::max(HZ4_REFILL_FRESH_BYTES / bytes, room / 4 + 1);
+    EXPECT_EQ(cache.Held(c) + 1, std::min({room, most, size_t{hz4_class_table[c].span_objects}})) << bytes;
+    cache.FreeAll(c, objects);
+  }
+}
+
 TEST_F(Tcache, NewestFreedIsHandedOutFirst) {
   Cache cache;
   const uint32_t c = ClassOf(64);
@@ -169,6 +188,33 @@ TEST_F(Tcache, BinsInNeedTakeRoomFromIdleOnes) {
   cache.FreeAll(busy, held);
 }
 
+// What the idle bin gave up is enough to the last byte.
+TEST_F(Tcache, ABinGrowsByWhatWasTakenFromAnother) {
+  Cache cache;
+  const uint32_t idle = ClassOf(128), busy = ClassOf(256);
+  for (int i = 0; i < 40; ++i) cache.FreeAll(idle, cache.MallocMany(idle, 400));
+  hz4_tcache_set_budget(0);
+  const std::vector<void *> held = cache.MallocMany(busy, 300);  // so that the waves are no ebbs
+  ASSERT_EQ(cache.Count(HZ4_COUNT_bin_shrink), 0u);
+  const size_t room = cache.Capacity(busy), half = cache.Capacity(idle) - cache.Capacity(idle) / 2;
+  const size_t more = (room + 1) * hz4_class_bytes(busy), less = half * hz4_class_bytes(idle);
+  hz4_tcache_set_budget(cache.get()->capacity_bytes - less + more);
+  std::vector<void *> objects;
+  for (bool allocate = true; cache.Count(HZ4_COUNT_bin_shrink) == 0;) {
+    ASSERT_EQ(cache.Capacity(busy), room);
+    if (objects.empty() || objects.size() == 200) allocate = objects.empty();
+    if (allocate) {
+      objects.push_back(cache.Malloc(busy));
+    } else {
+      cache.Free(busy, objects.back());
+      objects.pop_back();
+    }
+  }
+  EXPECT_EQ(cache.Capacity(busy), 2 * room + 1);
+  cache.FreeAll(busy, objects);
+  cache.FreeAll(busy, held);
+}
+
 // Each HZ4_BIN_SHRINK_AFTER wants that are denied make one look for room, at HZ4_BIN_SHRINK_TRIES bins.
 TEST_F(Tcache, LooksForRoomAreRare) {
   Cache cache;
@@ -277,8 +323,10 @@ TEST_F(Tcache, CountersAreThoseOfTheRange) {
   const uint32_t c = ClassOf(HZ4_SMALL_MAX_BYTES + 1);
   ASSERT_EQ(hz4_range_of(hz4_class_bytes(c - 1)), HZ4_RANGE_SMALL);
   cache.FreeAll(c, owner.MallocMany(c, 3000));
-  const std::vector<void *> objects = owner.MallocMany(c, 3000);
-  hz4_tcache_steal(cache.get(), owner.get(), c);
+  const std::vector<void *> objects = owner.MallocMany(c, 3000), more = owner.MallocMany(c, 900);
+  cache.FreeAll(c, more);
+  hz4_tcache_trim(cache.get());
+  EXPECT_TRUE(hz4_tcache_steal(cache.get(), owner.get(), c));
   cache.FreeAll(c, objects);
   for (Cache *one : {&owner, &cache}) {
     for (int id = 0; id < HZ4_COUNTERS; ++id) {

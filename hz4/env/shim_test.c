@@ -51,6 +51,8 @@ static void test_c_names(void) {
   free(zero);
   free_sized(ours(malloc(33), 33, 16), 33);
   free_aligned_sized(ours(aligned_alloc(256, 300), 300, 256), 256, 300);
+  free_sized(ours(malloc(3 << 20), 3 << 20, 16), 3 << 20);  // of large blocks hz4 checks both
+  free_aligned_sized(ours(aligned_alloc(1 << 17, 3 << 20), 3 << 20, 1 << 17), 1 << 17, 3 << 20);
   char *grown = realloc(NULL, 40);
   memset(grown, 3, 40);
   grown = ours(realloc(grown, 5000000), 5000000, 16);
