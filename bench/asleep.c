@@ -30,10 +30,6 @@ struct sleeper {
   sem_t filled, wake;
 };
 
-struct run {
-  struct sleeper *sleepers;  // those of one worker after those of the other
-};
-
 static void fill(void **objects, uint64_t *random) {
   const uint64_t min = args[MIN].value, sizes = args[MAX].value - min + 1;
   for (uint64_t i = 0; i < args[OBJECTS].value; i++) {
@@ -65,7 +61,7 @@ static void *fill_and_sleep(void *argument) {
 }
 
 static void work(unsigned index, void *context) {
-  struct sleeper *sleepers = &((struct run *)context)->sleepers[index * args[SLEEPERS].value];
+  struct sleeper *sleepers = (struct sleeper *)context + index * args[SLEEPERS].value;
   uint64_t random = bench_random_start(tool.options.seed, args[THREADS].value * args[SLEEPERS].value + index);
   void **objects = bench_map(args[OBJECTS].value * sizeof(void *));
   for (uint64_t i = 0; i < args[SLEEPERS].value; i++) {
@@ -87,7 +83,7 @@ int main(int argc, char **argv) {
   bench_parse(&tool, argc, argv);
   unsigned threads = (unsigned)args[THREADS].value;
   uint64_t sleepers = threads * args[SLEEPERS].value, objects = sleepers * args[OBJECTS].value;
-  struct run run = {.sleepers = bench_map(sleepers * sizeof(struct sleeper))};
+  struct sleeper *all = bench_map(sleepers * sizeof(struct sleeper));  // those of one worker after those of the other
   struct bench_result result = {.threads = threads,
                                 .ops = 2 * objects,
                                 .ping_pong_ns = bench_ping_pong_ns(tool.options.pin),
@@ -96,11 +92,11 @@ int main(int argc, char **argv) {
                                 .local_freed = objects,
                                 .remote_sent = objects,
                                 .remote_received = objects};
-  bench_team(threads, tool.options.pin, work, &run, &result.start, &result.end);
+  bench_team(threads, tool.options.pin, work, all, &result.start, &result.end);
   result.peak_rss_kb = bench_peak_rss_kb();
   for (uint64_t i = 0; i < sleepers; i++) {
-    sem_post(&run.sleepers[i].wake);
-    pthread_join(run.sleepers[i].thread, NULL);
+    sem_post(&all[i].wake);
+    pthread_join(all[i].thread, NULL);
   }
   bench_report(&tool, &result);
   return 0;
