@@ -41,7 +41,7 @@ def cells():
                 table[name] = "mt_remote %d %d 400 %d %d %d %s" % (threads, iterations, low, high, remote, ring)
     table["malloc_args"] = "malloc_args"
     for producers, consumers in ((1, 1), (2, 2), (1, 3), (3, 1)):
-        for lane, iterations in (("guard", 3000000), ("main", 1500000)):
+        for lane, iterations in (("guard", 3000000), ("main", 4500000)):
             name = "prodcons_%s_%d_%d" % (lane, producers, consumers)
             table[name] = "prodcons %d %d %d %d %d 4096" % (producers, consumers, iterations // producers, *SIZES[lane])
     for threads, lives in ((4, 1000), (16, 250)):

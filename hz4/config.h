@@ -58,6 +58,10 @@
 
 // ---- regret ----
 
+// Regret begins when more than 1/2^this of what was ever in use was wanted too soon, in so many swings or more: the
+// first is what it costs to find out; of the second a program that fills and empties its heap has one each time.
+#define HZ4_REGRET_PEAK_SHIFT 2
+#define HZ4_REGRET_SWINGS 8
 // How long regret lasts, as a multiple of HZ4_REGRET_MS. What swings once in that time pays for its pages once.
 #define HZ4_REGRET_LASTS 10
 

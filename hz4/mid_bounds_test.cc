@@ -136,8 +136,9 @@ TEST_F(MidBounds, AFallOfSoManyBytesIsAnEbb) {
   }
 }
 
-// What is free inside the emptier spans goes back from the second ebb in a row on, and not before, but not while there is regret: when more
-// than was ever in use was taken again soon after, ebbs purge nothing, until ten times HZ4_REGRET_MS have passed without that.
+// What is free inside the emptier spans goes back from the second ebb in a row on, and not before, but not while there is
+// regret: when enough was taken again soon after, ebbs purge nothing, until ten times HZ4_REGRET_MS have passed without
+// that.
 TEST_F(MidBounds, EbbsPurgeInsideSpansUnlessThatWasRegretted) {
   const uint32_t c = ClassOf(1024);
   const uint64_t soon = hz4_options.regret_ms * 1000000;
@@ -170,9 +171,13 @@ TEST_F(MidBounds, EbbsPurgeInsideSpansUnlessThatWasRegretted) {
   ebb(true, __LINE__);
   hz4_sys_fake.now_ns += soon;
   flood();  // takes the purged memory, but late
-  hz4_regret_peak(objects.size() * 1024 / 2);
+  for (int swings = 1; swings < HZ4_REGRET_SWINGS; ++swings) {
+    hz4_regret_purged();
+    hz4_regret_wanted(0);
+  }
+  hz4_regret_peak(objects.size() * 1024 * 2);
   ebb(true, __LINE__);
-  flood();  // soon, and more than the half of all
+  flood();  // soon, and more than a quarter of all
   ebb(false, __LINE__);
   hz4_sys_fake.now_ns += soon * HZ4_REGRET_LASTS - 1;
   flood();

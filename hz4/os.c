@@ -41,7 +41,6 @@ static void *map(void *hint, size_t bytes) {
 
 // Maps more than is needed and cuts the ends off. An end that cannot be cut off stays: it costs addresses, not memory.
 static void *map_and_trim(size_t bytes, size_t align) {
-  if (bytes + align < bytes) return NULL;
   char *raw = map(NULL, bytes + align);
   if (raw == NULL) return NULL;
   char *base = (char *)hz4_round_up((uintptr_t)raw, align);

@@ -6,8 +6,10 @@
 
 // By hz4_sys_now_ns(), 0: never yet. When memory was purged last, and when purged memory was last wanted too soon.
 static _Atomic(uint64_t) purged_ns, wanted_ns;
-// Wanted too soon, without a pause in which regret would have ended; the most that was ever in use.
-static _Atomic(size_t) wanted_bytes, peak_bytes;
+// Wanted too soon, without a pause in which regret would have ended, and in how many swings; the most that was ever in
+// use.
+static _Atomic(size_t) wanted_bytes, swings, peak_bytes;
+static _Atomic(bool) purged_since;  // since something was wanted
 
 static uint64_t soon_ns(void) {
   return hz4_options.regret_ms * 1000000;
@@ -22,8 +24,14 @@ static bool is_recent(uint64_t then, uint64_t within) {
   return then != 0 && hz4_sys_now_ns() - then < within;
 }
 
+static bool is_enough(void) {
+  return hz4_load_relaxed(&wanted_bytes) > hz4_load_relaxed(&peak_bytes) >> HZ4_REGRET_PEAK_SHIFT &&
+         hz4_load_relaxed(&swings) >= HZ4_REGRET_SWINGS;
+}
+
 void hz4_regret_purged(void) {
   hz4_store_relaxed(&purged_ns, hz4_sys_now_ns());
+  hz4_store_relaxed(&purged_since, true);
 }
 
 void hz4_regret_peak(size_t bytes) {
@@ -32,14 +40,15 @@ void hz4_regret_peak(size_t bytes) {
 
 bool hz4_regret_wanted(size_t bytes) {
   if (!is_recent(hz4_load_relaxed(&purged_ns), soon_ns())) return false;
-  size_t wanted = bytes;
-  if (is_recent(hz4_load_relaxed(&wanted_ns), lasts_ns())) wanted += hz4_load_relaxed(&wanted_bytes);
-  hz4_store_relaxed(&wanted_bytes, wanted);
+  bool goes_on = is_recent(hz4_load_relaxed(&wanted_ns), lasts_ns());
+  size_t swing = hz4_load_relaxed(&purged_since) ? 1 : 0;
+  hz4_store_relaxed(&purged_since, false);
+  hz4_store_relaxed(&swings, (goes_on ? hz4_load_relaxed(&swings) : 0) + swing);
+  hz4_store_relaxed(&wanted_bytes, (goes_on ? hz4_load_relaxed(&wanted_bytes) : 0) + bytes);
   hz4_store_relaxed(&wanted_ns, hz4_sys_now_ns());
-  return wanted > hz4_load_relaxed(&peak_bytes);
+  return is_enough();
 }
 
 bool hz4_regret_lasts(void) {
-  return hz4_load_relaxed(&wanted_bytes) > hz4_load_relaxed(&peak_bytes) &&
-         is_recent(hz4_load_relaxed(&wanted_ns), lasts_ns());
+  return is_enough() && is_recent(hz4_load_relaxed(&wanted_ns), lasts_ns());
 }

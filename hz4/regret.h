@@ -1,11 +1,12 @@
 // Rank 4. Regret: memory was given back to the system, and wanted again soon after.
 //
 // To purge and to fault in again costs more than most programs do with the memory in between. So where use swings, as that
-// of a queue between threads does, what falls free is better kept for the next swing; where use has fallen for good it is
-// not. Who purges to stay within a bound says so, and so does who takes purged memory into use. What is wanted within
-// HZ4_REGRET_MS of a purge is added up; when it comes to more than was ever in use at once, so that pages have gone to and
-// fro more than once, there is regret, and the bounds are wider. It is over, and the sum too, when nothing was wanted so
-// soon for ten times as long. With HZ4_REGRET_MS=0 there never is any.
+// of a queue between threads does, or of a garbage collector, what falls free is better kept for the next swing; where use
+// has fallen for good it is not. Who purges to stay within a bound says so, and so does who takes purged memory into use.
+// What is wanted within HZ4_REGRET_MS of a purge is added up; when it comes to more than a quarter of what was ever in use
+// at once, in at least HZ4_REGRET_SWINGS swings (a swing: purges, and then wants), there is regret, and the bounds are
+// wider. It is over, and the sums too, when nothing was wanted so soon for ten times as long. With HZ4_REGRET_MS=0 there
+// never is any.
 //
 // The clock is read when memory is purged, when purged memory is used, and when a bound is passed: not otherwise. What is
 // kept stays until hz4 is next called: there is no background thread. Any thread, no lock; two threads may interleave as

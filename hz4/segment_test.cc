@@ -184,8 +184,8 @@ TEST_F(Segment, WithinTheBoundNothingIsPurged) {
   EXPECT_FALSE(hz4_segment_purge(0)) << "there is nothing more to give";
 }
 
-// What swings faster than HZ4_REGRET_MS goes back until more has gone to and fro than was ever in use; then it is kept,
-// until it has not swung for ten times as long.
+// What swings faster than HZ4_REGRET_MS goes back until it has swung often, and a quarter of what was ever in use has; then
+// it is kept, until it has not swung for ten times as long.
 TEST_F(Segment, WhatSwingsIsKept) {
   ASSERT_TRUE(Take(64) && Take(64));  // more than swings at first
   FreeAll();
@@ -193,8 +193,8 @@ TEST_F(Segment, WhatSwingsIsKept) {
   hz4_segment_configure(0, 63);
   hz4_sys_fake.now_ns = 1;
   const size_t peak = Now().peak_used_bytes;
-  for (size_t wanted = 0; wanted <= peak; wanted += 64 * kPage) {
-    EXPECT_EQ(Now().regretted_bytes, 0u) << wanted;
+  for (size_t swings = 0; swings < HZ4_REGRET_SWINGS || swings * 64 * kPage <= peak / 4; ++swings) {
+    EXPECT_EQ(Now().regretted_bytes, 0u) << swings;
     ASSERT_TRUE(Take(64));
     FreeAll();
     EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
@@ -230,9 +230,9 @@ TEST_F(Segment, WhatSwingsIsKept) {
 TEST_F(Segment, SinglePagesThatSwingAreKeptToo) {
   hz4_segment_configure(0, 63);
   hz4_sys_fake.now_ns = uint64_t{1} << 60;  // no other test's purge was lately
-  for (size_t wanted = 0; wanted <= Now().peak_used_bytes; wanted += kPage) {
+  for (size_t swings = 0; swings < HZ4_REGRET_SWINGS || swings * kPage <= Now().peak_used_bytes / 4; ++swings) {
     ASSERT_TRUE(Take(1));
-    ASSERT_EQ(Now().regretted_bytes, 0u) << wanted;
+    ASSERT_EQ(Now().regretted_bytes, 0u) << swings;
     FreeAll();
     ASSERT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
   }

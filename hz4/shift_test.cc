@@ -77,5 +77,25 @@ INSTANTIATE_TEST_SUITE_P(Shifts, ShiftTest,
                                          Shift{"LargerThenMuchLarger", 32768, 262144, 25, 10}),
                          [](const auto &info) { return info.param.name; });
 
+// A heap that is filled and emptied a few times, without a pause, is no swinging one yet: all of it goes back each time.
+[[noreturn]] void DemandOfCycles(uint64_t seed) {
+  Blocks blocks;
+  for (size_t i = 0; i < kPayload / 512; i++) blocks.table[i] = &blocks;
+  const size_t baseline = ResidentBytes();
+  for (uint64_t cycle = 0; cycle < 5; cycle++) {
+    blocks.Fill(32768, seed + cycle);
+    const size_t peak = ResidentBytes() - baseline;
+    blocks.Thin(0);
+    const size_t resident = ResidentBytes() - baseline;
+    if (resident <= peak / 20) continue;
+    fprintf(stderr, "cycle %zu: %zu KiB of %zu stay\n", static_cast<size_t>(cycle), resident >> 10, peak >> 10);
+    exit(1);
+  }
+  hz4_check();
+  exit(0);
+}
+
+TEST(CyclesTest, AllGoesBack) { EXPECT_EXIT(DemandOfCycles(TestSeed()), testing::ExitedWithCode(0), ""); }
+
 }  // namespace
 }  // namespace hz4_test

@@ -246,10 +246,10 @@ inline void UseSegments() {
   Look();
 }
 
-// What goes back is wanted again at once, until more did than was ever in use.
+// What goes back is wanted again at once.
 inline void Swing() {
   hz4_sys_fake.now_ns = 1;
-  for (int i = 0; i < 10; ++i) FreeAll(MallocMany(kMiB, 60));
+  for (int i = 0; i < 2 + HZ4_REGRET_SWINGS; ++i) FreeAll(MallocMany(kMiB, 60));
   Look();
 }
 
