@@ -96,7 +96,8 @@ TEST(Inbox, ClosedTakesNothing) {
 
 // Producers push and push again whatever came back; an owner takes, a thief takes, and the owner closes and opens.
 // Each batch carries a mark that its pusher sets and its taker clears: a batch that is lost is never free again (and the
-// producer waits for it until the test times out), one that is doubled is cleared twice. The objects are written before the push and read after the take: tsan watches.
+// producer waits for it until the test times out), one that is doubled is cleared twice. The objects are written before
+// the push and read after the take: tsan watches.
 void Traffic(bool close) {
   constexpr size_t kProducers = 3, kBatches = 24, kPushes = 60000;
   struct Cell {

@@ -104,7 +104,8 @@ static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_cl
   return span;
 }
 
-// What is purged at once: whole system pages, and a power of two of them: spans of 5 or 7 pages have no 64 equal parts that are.
+// What is purged at once: whole system pages, and a power of two of them: spans of 5 or 7 pages have no 64 equal parts
+// that are.
 static size_t granule_of(const struct hz4_span *span) {
   size_t granule = hz4_os_page_bytes();
   while (span->bytes / granule > 64) granule *= 2;

@@ -7,8 +7,8 @@
 // segment at once; any class may use the pages next. Fuller spans are served first, so that emptier ones can empty.
 // Ebb: when the objects out of the spans have fallen to half of the most there were, the depot is emptied, and the
 // count of ebbs tells the thread caches to shrink their bins, and keep them so; from the second ebb in a row on memory
-// inside the spans of which half is free is purged, unless there is regret (regret.h). So caches, which hold whole spans back by single objects, follow the program down without a
-// background thread.
+// inside the spans of which half is free is purged, unless there is regret (regret.h). So caches, which hold whole spans
+// back by single objects, follow the program down without a background thread.
 //
 // Objects come and go as arrays of pointers. Lock: HZ4_RANK_MID, one per class.
 #ifndef HZ4_MID_H_

@@ -1,10 +1,10 @@
 // Rank 5. Page runs: 64 KiB pages out of segments of up to 4 MiB, which come from the system and go back to it.
 //
 // A page is used (part of a span), dirty (free, may hold memory) or clean (free, holds none). Freed pages are dirty.
-// The bound on dirty bytes is the floor plus used bytes that hold memory >> shift (see hz4_segment_configure). Whoever freed a run calls
-// hz4_segment_purge, which purges the segments that became dirty first until the bound holds again. There is no
-// background thread: as use falls the bound falls, and the thread that frees pays. While there is regret (regret.h) the
-// bound is wider by what was wanted again since it began, at most by the most that was ever used.
+// The bound on dirty bytes is the floor plus used bytes that hold memory >> shift (see hz4_segment_configure). Whoever
+// freed a run calls hz4_segment_purge, which purges the segments that became dirty first until the bound holds again.
+// There is no background thread: as use falls the bound falls, and the thread that frees pays. While there is regret
+// (regret.h) the bound is wider by what was wanted again since it began, at most by the most that was ever used.
 //
 // Lock: HZ4_RANK_SEGMENT, purging included.
 #ifndef HZ4_SEGMENT_H_
