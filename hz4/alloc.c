@@ -142,7 +142,8 @@ static void check_object(uint32_t size_class, const void *ptr, const char *compl
   size_t offset = info->span_pages == 1 ? (uintptr_t)ptr % HZ4_PAGE_BYTES
                                         : (size_t)((const char *)ptr - hz4_pagemap_span(ptr)->base);
   uint32_t index = hz4_class_object_index(size_class, offset);
-  if (HZ4_UNLIKELY(index >= info->span_objects || index * (size_t)info->object_bytes != offset)) {
+  if (HZ4_UNLIKELY((uintptr_t)ptr >> HZ4_ADDRESS_BITS != 0 || index >= info->span_objects ||
+                   index * (size_t)info->object_bytes != offset)) {
     hz4_panic_pointer(complaint, ptr);
   }
   if (hz4_options.harden != 0 && hz4_mid_is_home(size_class, ptr)) hz4_panic_pointer(complaint, ptr);

@@ -67,6 +67,7 @@ HZ4_INLINE bool hz4_alloc_free_fast(void *ptr) {
     hz4_poison(ptr, hz4_class_bytes((uint32_t)size_class));
   }
   struct hz4_tcache *cache = hz4_tcache_current;
+  HZ4_PREFETCH(ptr, cache->ahead);
   if (HZ4_UNLIKELY(!hz4_tcache_push(cache, size_class, ptr))) return false;
   hz4_count_fast(cache, size_class, HZ4_COUNT_free_calls);
   return true;

@@ -172,6 +172,16 @@ TEST_F(Alloc, TheEndOfASpanIsNoObject) {
   hz4_free(block);
 }
 
+// The page map's class does not tell them apart.
+TEST_F(Alloc, BitsBeyondAddressesAreNoneOfAnObject) {
+  char *block = static_cast<char *>(hz4_malloc(100));
+  void *high = reinterpret_cast<void *>(reinterpret_cast<uintptr_t>(block) | uintptr_t{1} << 56);
+  EXPECT_DEATH(hz4_malloc_usable_size(high), "hz4: malloc_usable_size of a pointer that is not allocated");
+  EXPECT_DEATH(hz4_realloc(high, 1000), "hz4: realloc of a pointer that is not allocated");
+  EXPECT_DEATH((hz4_free(high), hz4_malloc_trim(0)), "hz4: free of a pointer that is not allocated");
+  hz4_free(block);
+}
+
 // Memory of a page run that was used before is not zero, and calloc does not take it for that.
 TEST_F(Alloc, CallocClearsWhatIsNotFresh) {
   constexpr size_t kSize = 600 << 10;

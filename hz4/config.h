@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 // ---- Build switches: constants, so that what is switched off still compiles. ----
 
@@ -85,6 +86,10 @@
 #define HZ4_BIN_ONE_WAY_AFTER 16
 // A refill that must open fresh memory takes at most this much, so as not to spread over pages nobody needs yet.
 #define HZ4_REFILL_FRESH_BYTES ((size_t)64 << 10)
+// A thread that had so many overflows and no miss only frees: it does not fetch the lines of what it frees any more.
+#define HZ4_AHEAD_OVERFLOWS 16
+// What makes no address of any address.
+#define HZ4_NOWHERE ((uintptr_t)1 << 62)
 // How many bins are looked at for one to shrink, when as many bins in need found the budget spent.
 #define HZ4_BIN_SHRINK_TRIES 8
 #define HZ4_BIN_SHRINK_AFTER 64

@@ -27,14 +27,20 @@ struct hz4_span;
 // Biased leaf addresses. Before hz4_pagemap_init only region 0, that of NULL, has one.
 extern _Atomic(uintptr_t) hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS];
 
-// The size class of the object at ptr; 0 when ptr is in no span of objects (NULL, foreign, a large block).
+#ifndef __cplusplus
+_Static_assert(HZ4_ADDRESS_BITS - HZ4_PAGE_SHIFT == 32, "a page number has 32 bits");
+#endif
+
+// The size class of the object at ptr; 0 when ptr is in no span of objects (NULL, foreign, a large block). The bits above
+// HZ4_ADDRESS_BITS are not looked at: no address has any, and a test would cost the fast path an instruction. A pointer
+// that differs from one of ours in them only is found when it comes home, for hz4_pagemap_span knows better.
 HZ4_INLINE size_t hz4_pagemap_class(const void *ptr) {
-  uintptr_t address = (uintptr_t)ptr;
-  size_t region = address >> HZ4_PAGEMAP_REGION_SHIFT;
-  if (HZ4_UNLIKELY(region >= HZ4_PAGEMAP_REGIONS)) return 0;
+  uintptr_t high = (uintptr_t)ptr >> HZ4_PAGE_SHIFT;
+  uintptr_t page = (uint32_t)high;
+  HZ4_REGISTER(page);
   // Acquire: pairs with hz4_pagemap_reserve, for a foreign pointer's sake. On x86-64 the instruction is the same.
-  uintptr_t leaf = hz4_load_acquire(&hz4_pagemap_leaf[region]);
-  return hz4_load_relaxed((_Atomic(uint8_t) *)(leaf + (address >> HZ4_PAGE_SHIFT)));
+  uintptr_t leaf = hz4_load_acquire(&hz4_pagemap_leaf[(uint32_t)high >> (HZ4_PAGEMAP_REGION_SHIFT - HZ4_PAGE_SHIFT)]);
+  return hz4_load_relaxed((_Atomic(uint8_t) *)(leaf + page));
 }
 
 // Once, before any other function of this module (but hz4_pagemap_class of NULL). Cannot fail.

@@ -54,6 +54,18 @@ TEST_F(Pagemap, AddressesThatAreNotOursHaveNoClassAndNoSpan) {
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_MMAP], 0u) << "looking up costs no memory";
 }
 
+// The class is found without them, the span is not.
+TEST_F(Pagemap, BitsBeyondAddresses) {
+  const uintptr_t base = FreshRegions(1);
+  ASSERT_TRUE(hz4_pagemap_reserve(At(base), 1));
+  hz4_pagemap_set(At(base), 1, Span(1), 5);
+  for (uintptr_t high : {kEnd, uintptr_t{1} << 63, UINTPTR_MAX - (kEnd - 1)}) {
+    EXPECT_EQ(hz4_pagemap_class(At(high + base + 1)), 5u);
+    EXPECT_EQ(hz4_pagemap_span(At(high + base + 1)), nullptr);
+  }
+  hz4_pagemap_set(At(base), 1, nullptr, 0);
+}
+
 TEST_F(Pagemap, EveryByteOfASetPageIsFound) {
   const uintptr_t base = FreshRegions(1) + 7 * kPage;
   ASSERT_TRUE(hz4_pagemap_reserve(At(base), 3));

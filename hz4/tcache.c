@@ -246,6 +246,14 @@ static bool may_grow_one_way(struct hz4_bin *bin, uint32_t size_class, uint32_t 
   return ++bin->one_way >= HZ4_BIN_ONE_WAY_AFTER;
 }
 
+// What a thread frees it will most likely allocate and write to, and its line may be in another CPU's cache: so free asks
+// for it. But who only frees would fetch lines for nothing, and take them from who does allocate.
+static void note_direction(struct hz4_tcache *cache, bool missed) {
+  if (missed) cache->overflow_run = 0;
+  else if (cache->overflow_run < HZ4_AHEAD_OVERFLOWS) ++cache->overflow_run;
+  cache->ahead = cache->overflow_run < HZ4_AHEAD_OVERFLOWS ? 0 : HZ4_NOWHERE;
+}
+
 // Called at each miss and each overflow. Makes the bin larger, if its class and the budget allow. A bin that only misses
 // or only overflows (a thread that only allocates, or only frees) gains nothing from holding more than a batch: it
 // grows slowly beyond its first bytes, and beyond its bound each doubling takes a miss and an overflow.
@@ -254,6 +262,7 @@ static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
   bin->active = true;
   if (missed) bin->missed = true;
   else bin->overflowed = true;
+  note_direction(cache, missed);
   bin->ebbing = bin->ebbing && !missed && hz4_mid_is_ebbing(size_class);
   if (bin->ebbing) return;
   uint32_t room = capacity(cache, size_class);
@@ -376,6 +385,8 @@ void hz4_tcache_open(struct hz4_tcache *cache) {
     hz4_inbox_open(&cache->inbox[c]);
   }
   cache->capacity_bytes = 0;
+  cache->overflow_run = 0;
+  cache->ahead = 0;
 }
 
 void hz4_tcache_trim(struct hz4_tcache *cache) {

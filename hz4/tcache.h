@@ -1,5 +1,5 @@
 // Rank 7. The thread cache: for each size class a bin, an array of object pointers. Pushing and popping touch nothing
-// else: never the object.
+// else: never the object, whose line free only asks for ahead.
 //
 // A bin's array has NULL in slot 0. top[c] points at the newest pointer, or at that NULL when the bin is empty: so pop
 // needs no separate test. limit[c] points at the last slot that may be used. A bin without an array (and bin 0, always)
@@ -37,6 +37,7 @@ struct hz4_bin {
 
 struct hz4_tcache {
   // owner only
+  uintptr_t ahead;  // free fetches the line at the object plus this: 0, or HZ4_NOWHERE to fetch nothing
   void **top[HZ4_CLASS_SLOTS];
   void **limit[HZ4_CLASS_SLOTS];
   struct hz4_bin bins[HZ4_CLASS_SLOTS];
@@ -45,6 +46,7 @@ struct hz4_tcache {
   uint32_t shrink_cursor;
   uint32_t denied;  // times that a bin could not grow since one was shrunk
   size_t capacity_bytes;  // sum over bins of (limit - slots) * object size
+  uint32_t overflow_run;  // overflows since the last miss, up to HZ4_AHEAD_OVERFLOWS
   // constant once listed
   struct hz4_tcache *next_listed;
   // under the lock of the list of threads

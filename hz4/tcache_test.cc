@@ -71,6 +71,31 @@ TEST_F(Tcache, RefillsFromFreshSpans) {
   }
 }
 
+// A free asks for the object's line, but not that of a thread that overflows again and again without a miss.
+TEST_F(Tcache, WhoOnlyFreesFetchesNothing) {
+  Cache maker, freer;
+  const uint32_t c = ClassOf(1024);
+  const std::vector<void *> objects = maker.MallocMany(c, 5000);
+  for (void *object : objects) {
+    freer.Free(c, object);
+    const bool one_way = freer.Count(HZ4_COUNT_flush_calls) >= HZ4_AHEAD_OVERFLOWS;
+    ASSERT_EQ(freer.get()->ahead, one_way ? HZ4_NOWHERE : 0) << freer.Count(HZ4_COUNT_flush_calls);
+  }
+  ASSERT_EQ(freer.get()->ahead, HZ4_NOWHERE);
+  EXPECT_EQ(maker.get()->ahead, 0u);
+  const std::vector<void *> own = freer.MallocMany(c, freer.Held(c) + 1);
+  EXPECT_EQ(freer.get()->ahead, 0u) << "it allocates too";
+  freer.FreeAll(c, own);
+  for (int i = 0; i < 2 * HZ4_AHEAD_OVERFLOWS; ++i) freer.FreeAll(c, maker.MallocMany(c, 64));
+  ASSERT_EQ(freer.get()->ahead, HZ4_NOWHERE);
+  freer.Close();
+  hz4_tcache_open(freer.get());
+  EXPECT_EQ(freer.get()->ahead, 0u) << "of the thread before";
+  for (int i = 0; i < HZ4_AHEAD_OVERFLOWS - 1; ++i) hz4_tcache_overflow(freer.get(), c, maker.Malloc(c));
+  EXPECT_EQ(freer.get()->ahead, 0u);
+  freer.Close();
+}
+
 TEST_F(Tcache, NewestFreedIsHandedOutFirst) {
   Cache cache;
   const uint32_t c = ClassOf(64);
