@@ -28,7 +28,7 @@ struct hz4_span;
 extern _Atomic(uintptr_t) hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS];
 
 #ifndef __cplusplus
-_Static_assert(HZ4_ADDRESS_BITS - HZ4_PAGE_SHIFT == 32, "a page number has 32 bits");
+_Static_assert(HZ4_ADDRESS_BITS - HZ4_PAGE_SHIFT <= 32, "a page number has 32 bits");  // weave's maps are smaller
 #endif
 
 // The size class of the object at ptr; 0 when ptr is in no span of objects (NULL, foreign, a large block). The bits above
@@ -38,8 +38,9 @@ HZ4_INLINE size_t hz4_pagemap_class(const void *ptr) {
   uintptr_t high = (uintptr_t)ptr >> HZ4_PAGE_SHIFT;
   uintptr_t page = (uint32_t)high;
   HZ4_REGISTER(page);
+  size_t region = (uint32_t)high >> (HZ4_PAGEMAP_REGION_SHIFT - HZ4_PAGE_SHIFT);
   // Acquire: pairs with hz4_pagemap_reserve, for a foreign pointer's sake. On x86-64 the instruction is the same.
-  uintptr_t leaf = hz4_load_acquire(&hz4_pagemap_leaf[(uint32_t)high >> (HZ4_PAGEMAP_REGION_SHIFT - HZ4_PAGE_SHIFT)]);
+  uintptr_t leaf = hz4_load_acquire(&hz4_pagemap_leaf[region]);
   return hz4_load_relaxed((_Atomic(uint8_t) *)(leaf + page));
 }
 
