@@ -178,7 +178,8 @@ TEST_F(Alloc, BitsBeyondAddressesAreNoneOfAnObject) {
   void *high = reinterpret_cast<void *>(reinterpret_cast<uintptr_t>(block) | uintptr_t{1} << 56);
   EXPECT_DEATH(hz4_malloc_usable_size(high), "hz4: malloc_usable_size of a pointer that is not allocated");
   EXPECT_DEATH(hz4_realloc(high, 1000), "hz4: realloc of a pointer that is not allocated");
-  EXPECT_DEATH((hz4_free(high), hz4_malloc_trim(0)), "hz4: free of a pointer that is not allocated");
+  // (ASan's own check ends with a fault at such an address.)
+  EXPECT_DEATH((hz4_free(high), hz4_malloc_trim(0)), HZ4_POISON ? "" : "hz4: free of a pointer that is not allocated");
   hz4_free(block);
 }
 
