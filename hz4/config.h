@@ -121,12 +121,15 @@
 #define HZ4_DEPOT_SHARE_SHIFT 2
 #define HZ4_DEPOT_ALLOWANCE_BYTES ((size_t)1 << 20)
 #define HZ4_DEPOT_OBJECTS_MAX 16384
-// A fall by less than both of these is no ebb.
+// A fall by less than both of these is no ebb, nor is one by fewer bytes for a thread that is alone.
 #define HZ4_EBB_OBJECTS_MIN 32
 #define HZ4_EBB_BYTES_MIN ((size_t)256 << 10)
 // Ebbs in a row until free memory inside spans is purged (1/2^this of the most is still out). At the first, mt_remote with
 // 16 threads, which fall idle one by one at its end, had 0.95 and 0.87 of the speed; at the second 0.98 and 0.96.
 #define HZ4_EBBS_TO_PURGE 2
+// A thread that took and gave its own objects of a class so many times in a row shares them with nobody. No fewer than a
+// bin has objects: a thread may take one at a time of what another gives by the bin.
+#define HZ4_MID_ALONE_VISITS 256
 // Pointers in a depot's first array.
 #define HZ4_DEPOT_SLOTS_MIN 128
 // Lists of partial spans by fullness.

@@ -19,6 +19,8 @@ struct mid_class {
   uint32_t allowance;  // objects the depot may hold, however few are out
   _Atomic(uint32_t) ebbs;  // how often the class has ebbed; read by anybody
   bool spilled;        // objects went past the full depot since the allowance was raised
+  uint16_t alone;      // visits by the same thread in a row with its own objects, up to HZ4_MID_ALONE_VISITS
+  const void *visitor;
   void **depot;
   struct hz4_span *partial[HZ4_MID_BUCKETS];  // spans with free objects; bucket 0 has the fullest
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
@@ -235,6 +237,20 @@ static bool put_into_span_locked(struct mid_class *mid, uint32_t size_class, cha
 
 // ---- depot ----
 
+// `given`: an object that the visitor gives, or NULL. Who has no name, or gives another's objects, is not alone.
+static void note_visit_locked(struct mid_class *mid, const void *visitor, const void *given) {
+  bool again = visitor != NULL && visitor == mid->visitor && (given == NULL || hz4_mid_owner(given) == visitor);
+  if (!again) mid->alone = 0;
+  else if (mid->alone < HZ4_MID_ALONE_VISITS) ++mid->alone;
+  mid->visitor = visitor;
+}
+
+// Only one thread has come for a while, with what was its own: nobody waits for what it gives, so that goes home. There it
+// is found again in the order of addresses, and what is allocated together lies together.
+static bool is_alone_locked(const struct mid_class *mid) {
+  return mid->alone == HZ4_MID_ALONE_VISITS;
+}
+
 static uint64_t out_locked(const struct mid_class *mid) {
   return mid->object_count - mid->free_count;
 }
@@ -276,6 +292,13 @@ static bool grow_depot_locked(struct mid_class *mid, uint32_t needed) {
   return true;
 }
 
+// How many of so many objects the depot has room for.
+static uint32_t fits_depot_locked(struct mid_class *mid, uint32_t count, uint32_t limit) {
+  if (is_alone_locked(mid) || mid->depot_count >= limit) return 0;
+  uint32_t fit = count < limit - mid->depot_count ? count : limit - mid->depot_count;
+  return grow_depot_locked(mid, mid->depot_count + fit) ? fit : 0;
+}
+
 // Moves the depot's oldest objects home until at most `keep` are left. Returns the number of spans closed.
 static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, uint32_t keep) {
   if (mid->depot_count <= keep) return 0;
@@ -295,19 +318,21 @@ static void note_rise_locked(struct mid_class *mid) {
 // Called when objects came home. When only half of the most objects are still out, the class has ebbed: what caches
 // keep of it now does harm, for an object anywhere in a span keeps the span. So the depot is emptied and may hold half
 // as much, each thread learns it at its next flush, and, if it goes on ebbing, what is free inside the emptier spans goes
-// back to the system, unless that was a mistake lately: a program whose use swings would pay for the same pages time and
-// again.
+// back to the system. While there is regret nothing is an ebb: a program whose use swings would pay for the same pages,
+// and for filling the same bins, time and again.
 static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water / 2) return 0;
   uint64_t fall = mid->high_water - out;
-  if (fall < HZ4_EBB_OBJECTS_MIN && fall * hz4_class_bytes(size_class) < HZ4_EBB_BYTES_MIN) return 0;
+  // Who is alone has no depot, which would take the waves of a few objects.
+  if ((fall < HZ4_EBB_OBJECTS_MIN || is_alone_locked(mid)) && fall * hz4_class_bytes(size_class) < HZ4_EBB_BYTES_MIN) return 0;
   mid->high_water = mid->low_water = out;
+  if (hz4_regret_lasts()) return 0;
   mid->allowance /= 2;
   hz4_store_relaxed(&mid->ebbs, hz4_load_relaxed(&mid->ebbs) + 1);
   uint32_t closed = drain_depot_locked(mid, size_class, 0);
   hz4_store_relaxed(&mid->ebb_run, hz4_load_relaxed(&mid->ebb_run) + 1);
-  if (is_emptying_locked(mid) && !hz4_regret_lasts()) {
+  if (is_emptying_locked(mid)) {
     purge_partial_locked(mid, 4);
     hz4_regret_purged();
   }
@@ -320,6 +345,7 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
   struct hz4_mid_result result = {0};
   struct mid_class *mid = &classes[size_class];
   if (!hz4_lock_enter(&mid->lock)) return result;
+  note_visit_locked(mid, owner, NULL);
   if (mid->depot_count != 0) {
     uint32_t n = mid->depot_count < want ? mid->depot_count : want;
     mid->depot_count -= n;
@@ -347,17 +373,17 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
   return result;
 }
 
-struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count) {
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver) {
   struct hz4_mid_result result = {0};
   struct mid_class *mid = &classes[size_class];
   if (!hz4_lock_enter(&mid->lock)) return result;
-  uint32_t limit = depot_limit_locked(mid);
-  if (mid->depot_count + count <= limit && grow_depot_locked(mid, mid->depot_count + count)) {
-    memcpy(mid->depot + mid->depot_count, objects, count * sizeof(void *));
-    mid->depot_count += count;
-  } else {
+  note_visit_locked(mid, giver, objects[0]);
+  uint32_t limit = depot_limit_locked(mid), fit = fits_depot_locked(mid, count, limit);
+  if (fit != 0) memcpy(mid->depot + mid->depot_count, objects, fit * sizeof(void *));
+  mid->depot_count += fit;
+  if (fit != count) {
     mid->spilled = true;
-    for (uint32_t i = 0; i < count; ++i) result.spans_closed += put_into_span_locked(mid, size_class, objects[i]);
+    for (uint32_t i = fit; i < count; ++i) result.spans_closed += put_into_span_locked(mid, size_class, objects[i]);
     // The bound sinks as objects come home: as many again may have to follow.
     limit = depot_limit_locked(mid);
     uint32_t least = mid->depot_count > count ? mid->depot_count - count : 0;

@@ -2,13 +2,14 @@
 //
 // Depot: an array of object pointers that one thread's cache gave up and another's may take. It holds at most a quarter
 // of the objects that are out of the spans, or an allowance that doubles when the depot was too small and then empty, and
-// halves when the class ebbs; an eighth while memory inside spans goes back; never more than HZ4_DEPOT_OBJECTS_MAX.
+// halves when the class ebbs; an eighth while memory inside spans goes back; never more than HZ4_DEPOT_OBJECTS_MAX. It is
+// for threads that exchange objects: what a thread gives that alone has taken and given for a while goes to the spans.
 // Spans: what exceeds that bound goes back into its span's bitmap. A span whose objects are all home returns to its
 // segment at once; any class may use the pages next. Fuller spans are served first, so that emptier ones can empty.
 // Ebb: when the objects out of the spans have fallen to half of the most there were, the depot is emptied, and the
 // count of ebbs tells the thread caches to shrink their bins, and keep them so; from the second ebb in a row on memory
-// inside the spans of which half is free is purged, unless there is regret (regret.h). So caches, which hold whole spans
-// back by single objects, follow the program down without a background thread.
+// inside the spans of which half is free is purged. So caches, which hold whole spans back by single objects, follow the
+// program down without a background thread. While there is regret (regret.h) nothing is an ebb.
 //
 // Objects come and go as arrays of pointers. Lock: HZ4_RANK_MID, one per class.
 #ifndef HZ4_MID_H_
@@ -33,9 +34,11 @@ struct hz4_mid_result {
 // opened; fresh 0: none is). `owner` is noted on the spans it took from. objects == 0: no memory, or fork is on.
 struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner);
 
-// Gives objects back. A pointer that is no live object of this class is reported and the process aborts.
+// Gives objects back. `giver` is who, as in hz4_mid_take; NULL: nobody who comes
+// again. A pointer that is no live object of this class is
+// reported and the process aborts.
 // objects == 0: fork is on and nothing has changed. Never otherwise fails.
-struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count);
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver);
 
 // Whether the object lies in its span, or is in none any more: nobody may use it then. False while fork is on.
 // pre: object was the address of one. (An object in a depot counts as used.)

@@ -116,10 +116,26 @@ TEST_F(MidBounds, AFallOfSoManyObjectsIsAnEbb) {
   for (uint32_t fall : {HZ4_EBB_OBJECTS_MIN - 1, HZ4_EBB_OBJECTS_MIN}) {
     const uint32_t c = ClassOf(192), before = hz4_mid_ebbs(c);  // of which no other test left the depot larger
     const std::vector<void *> objects = Take(c, 2 * fall);
+    hz4_options.harden = 1;  // past the depot
     Give(c, {objects.begin(), objects.begin() + fall});
+    hz4_options.harden = 0;
     EXPECT_EQ(hz4_mid_ebbs(c) - before, fall == HZ4_EBB_OBJECTS_MIN ? 1u : 0u);
     Give(c, {objects.begin() + fall, objects.end()});
   }
+}
+
+// Who is alone has waves of its own.
+TEST_F(MidBounds, AFallOfFewBytesIsNoEbbForOneWhoIsAlone) {
+  int visitor;
+  const uint32_t c = ClassOf(192), most = (HZ4_EBB_BYTES_MIN - 1) / 192, before = hz4_mid_ebbs(c);
+  ASSERT_GE(most, static_cast<uint32_t>(HZ4_EBB_OBJECTS_MIN));
+  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
+  std::vector<void *> objects;
+  while (objects.size() < 2 * most) objects.push_back(Take(c, 1, kAll, &visitor).at(0));
+  Give(c, {objects.begin(), objects.begin() + most}, &visitor);
+  EXPECT_EQ(hz4_mid_ebbs(c), before) << "half of the most are out, but the other half is small";
+  Give(c, {objects.begin() + most, objects.end()}, &visitor);
+  EXPECT_EQ(hz4_mid_ebbs(c), before + 1);
 }
 
 // A fall of fewer objects than make an ebb is one if they are large enough.
@@ -139,7 +155,7 @@ TEST_F(MidBounds, AFallOfSoManyBytesIsAnEbb) {
 // What is free inside the emptier spans goes back from the second ebb in a row on, and not before, but not while there is
 // regret: when enough was taken again soon after, ebbs purge nothing, until ten times HZ4_REGRET_MS have passed without
 // that.
-TEST_F(MidBounds, EbbsPurgeInsideSpansUnlessThatWasRegretted) {
+TEST_F(MidBounds, EbbsPurgeInsideSpansAndRegretEndsThem) {
   const uint32_t c = ClassOf(1024);
   const uint64_t soon = hz4_options.regret_ms * 1000000;
   hz4_sys_fake.now_ns = 1000 * soon;
@@ -153,22 +169,22 @@ TEST_F(MidBounds, EbbsPurgeInsideSpansUnlessThatWasRegretted) {
     }
     std::shuffle(objects.begin(), objects.end(), random);
   };
-  // Gives objects until there have been three ebbs, of which the first must not have purged, and the others if so said.
-  auto ebb = [&](bool purges, int line) {
-    uint32_t ebbs = hz4_mid_ebbs(c);
-    const uint32_t first = ebbs, last = ebbs + 3;
-    while (ebbs != last) {
+  // Gives objects until there have been three ebbs, of which the first must not have purged; or nearly all, with regret,
+  // without any.
+  auto fall = [&](uint32_t wanted, int line) {
+    const uint32_t before = hz4_mid_ebbs(c);
+    for (uint32_t ebbs = 0; ebbs != 3 && objects.size() > 1024;) {
       const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_PURGE];
       Give(c, {objects.end() - 16, objects.end()});
       objects.resize(objects.size() - 16);
-      const bool ebbed = hz4_mid_ebbs(c) != ebbs, purged = hz4_sys_fake.calls[HZ4_SYS_PURGE] != calls;
-      ebbs = hz4_mid_ebbs(c);
-      ASSERT_EQ(purged, ebbed && purges && ebbs >= first + HZ4_EBBS_TO_PURGE) << "line " << line;
+      const bool ebbed = hz4_mid_ebbs(c) - before != ebbs, purged = hz4_sys_fake.calls[HZ4_SYS_PURGE] != calls;
+      ebbs = hz4_mid_ebbs(c) - before;
+      ASSERT_EQ(purged, ebbed && ebbs >= HZ4_EBBS_TO_PURGE) << "line " << line;
     }
-    ASSERT_GT(objects.size(), 16u);
+    ASSERT_EQ(hz4_mid_ebbs(c) - before, wanted) << "line " << line;
   };
   flood();
-  ebb(true, __LINE__);
+  fall(3, __LINE__);
   hz4_sys_fake.now_ns += soon;
   flood();  // takes the purged memory, but late
   for (int swings = 1; swings < HZ4_REGRET_SWINGS; ++swings) {
@@ -176,15 +192,15 @@ TEST_F(MidBounds, EbbsPurgeInsideSpansUnlessThatWasRegretted) {
     hz4_regret_wanted(0);
   }
   hz4_regret_peak(objects.size() * 1024 * 2);
-  ebb(true, __LINE__);
+  fall(3, __LINE__);
   flood();  // soon, and more than a quarter of all
-  ebb(false, __LINE__);
+  fall(0, __LINE__);
   hz4_sys_fake.now_ns += soon * HZ4_REGRET_LASTS - 1;
   flood();
-  ebb(false, __LINE__);
+  fall(0, __LINE__);
   hz4_sys_fake.now_ns += 1;
   flood();
-  ebb(true, __LINE__);
+  fall(3, __LINE__);
   Give(c, objects);
 }
 

@@ -91,6 +91,27 @@ TEST_F(Mid, DepotServesFirstAndNewestFirst) {
   Give(c, {objects.begin() + 10, objects.end()});
 }
 
+TEST_F(Mid, WhatAThreadGivesThatIsAloneGoesHome) {
+  int one, two;
+  const uint32_t c = ClassOf(256);
+  const std::vector<void *> objects = Take(c, 200, kAll, &one);
+  for (int visits = 0; visits < HZ4_MID_ALONE_VISITS; visits += 2) {
+    Give(c, {objects[0]}, &one);
+    EXPECT_EQ(Now().depot_objects, 1u) << visits;
+    EXPECT_EQ(Take(c, 1, kAll, &one), std::vector<void *>{objects[0]});
+  }
+  const std::vector<void *> ten = {objects.rend() - 10, objects.rend()};
+  Give(c, ten, &one);
+  EXPECT_EQ(Now().depot_objects, 0u);
+  EXPECT_EQ(Take(c, 10, kAll, &one), std::vector<void *>(objects.begin(), objects.begin() + 10)) << "by address";
+  Give(c, ten, &two);
+  EXPECT_EQ(Now().depot_objects, 10u) << "there are two";
+  EXPECT_EQ(Take(c, 10, kAll, &one), ten);
+  Give(c, ten, &one);
+  EXPECT_EQ(Now().depot_objects, 10u) << "that was just now";
+  Give(c, {objects.begin() + 10, objects.end()});
+}
+
 TEST_F(Mid, HardenedObjectsGoHomeAtOnce) {
   const uint32_t c = ClassOf(256);
   const std::vector<void *> objects = Take(c, 200);
@@ -181,7 +202,7 @@ TEST_F(Mid, ForkGateGivesUp) {
   const std::vector<void *> objects = Take(c, 5);
   hz4_mid_fork_prepare();
   EXPECT_TRUE(Take(c, 1).empty());
-  EXPECT_EQ(hz4_mid_give(c, objects.data(), 5).objects, 0u);
+  EXPECT_EQ(hz4_mid_give(c, objects.data(), 5, nullptr).objects, 0u);
   EXPECT_FALSE(hz4_mid_trim());
   EXPECT_EQ(Now().spans, 0u) << "the books are fork's";
   hz4_mid_check();
@@ -279,7 +300,7 @@ TEST_F(MidDeathTest, WrongPointersAreNamed) {
   const std::vector<void *> objects = Take(c, 10);
   char *one = static_cast<char *>(objects[0]);
   const auto give_home = [c](void *object) {
-    hz4_mid_give(c, &object, 1);
+    hz4_mid_give(c, &object, 1, nullptr);
     hz4_mid_trim();
   };
   EXPECT_DEATH((give_home(one), give_home(one)), Line("double free", one));
@@ -301,7 +322,7 @@ TEST_F(MidDeathTest, TheTailOfASpanIsNoObject) {
   EXPECT_DEATH(
       {
         void *object = tail;
-        hz4_mid_give(c, &object, 1);
+        hz4_mid_give(c, &object, 1, nullptr);
         hz4_mid_trim();
       },
       Line("free of a pointer into the middle of an object", tail));
@@ -313,7 +334,7 @@ TEST_F(MidDeathTest, AnObjectOfAClosedSpanIsNotAllocated) {
   std::vector<void *> objects = Take(c, 1);
   Give(c, objects);
   hz4_mid_trim();
-  EXPECT_DEATH((hz4_mid_give(c, objects.data(), 1), hz4_mid_trim()),
+  EXPECT_DEATH((hz4_mid_give(c, objects.data(), 1, nullptr), hz4_mid_trim()),
                Line("free of a pointer that is not allocated", objects[0]));
 }
 

@@ -79,7 +79,8 @@ static void hold_back(uint32_t size_class, void *const *objects, uint32_t count)
 // False: fork is on, and the objects are held back.
 static bool give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count,
                  uint32_t *ebbs) {
-  struct hz4_mid_result given = hz4_mid_give(size_class, objects, count);
+  const struct hz4_tcache *giver = hz4_tcache_is_real(hz4_tcache_current) ? hz4_tcache_current : NULL;
+  struct hz4_mid_result given = hz4_mid_give(size_class, objects, count, giver);
   if (given.objects == 0) {
     hold_back(size_class, objects, count);
     return false;

@@ -161,7 +161,11 @@ inline void FreeAll(const std::vector<void *> &blocks) {
 // To and fro, above blocks that stay: bins grow to their limit, and the class does not ebb.
 inline void GrowBin(size_t size) {
   const std::vector<void *> held = MallocMany(size, 1000);
-  for (int i = 0; i < 30; ++i) FreeAll(MallocMany(size, 500));
+  for (int i = 0; i < 30; ++i) {
+    // Somebody else comes by: for a while this thread is not alone, and the depot in use.
+    if (i % 10 == 9) std::thread([size] { hz4_free(hz4_malloc(size)); }).join();
+    FreeAll(MallocMany(size, 500));
+  }
   Look();
   FreeAll(held);
 }

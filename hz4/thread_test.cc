@@ -32,7 +32,7 @@ Stats ThreadsNow() {
 
 void *Take(uint32_t c) { return MallocFrom(hz4_tcache_current, c); }
 void Put(uint32_t c, void *object) { FreeTo(hz4_tcache_current, c, object); }
-void GiveToMid(uint32_t c, void *object) { hz4_mid_give(c, &object, 1); }
+void GiveToMid(uint32_t c, void *object) { hz4_mid_give(c, &object, 1, nullptr); }
 
 // So that the next Take finds nothing in the bin; what was in it goes to `out`.
 void EmptyBin(uint32_t c, std::vector<void *> *out) {

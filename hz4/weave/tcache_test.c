@@ -29,8 +29,8 @@ static struct hz4_tcache caches[3];
 static unsigned *depot[OBJECTS];
 static uint32_t in_depot;
 
-struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *given, uint32_t count) {
-  weave_check(size_class == CLASS);
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *given, uint32_t count, const void *giver) {
+  weave_check(size_class == CLASS && giver != &hz4_tcache_ended && giver != &hz4_tcache_none);
   if (!hz4_lock_enter(&mid_lock)) return (struct hz4_mid_result){0};
   for (uint32_t i = 0; i < count; ++i) {
     for (uint32_t j = 0; j < in_depot; ++j) weave_check(depot[j] != given[i]);
