@@ -364,11 +364,19 @@ bool hz4_tcache_steal(struct hz4_tcache *cache, struct hz4_tcache *victim, uint3
   return true;
 }
 
+// How many objects of a full bin stay: half, for the mallocs to come. Who only frees has no use for them: then as many
+// leave as make whole batches.
+static uint32_t staying(const struct hz4_tcache *cache, uint32_t size_class) {
+  uint32_t room = capacity(cache, size_class);
+  bool batches = !cache->bins[size_class].missed && room >= HZ4_BATCH_OBJECTS;
+  return batches ? room % HZ4_BATCH_OBJECTS : room / 2;
+}
+
 void hz4_tcache_overflow(struct hz4_tcache *cache, uint32_t size_class, void *object) {
   count(cache, size_class, HZ4_COUNT_flush_calls, 1);
   adapt(cache, size_class, false);
   if (hz4_tcache_push(cache, size_class, object)) return;
-  bool ebbed = flush(cache, size_class, capacity(cache, size_class) / 2);
+  bool ebbed = flush(cache, size_class, staying(cache, size_class));
   if (ebbed) {
     cache->bins[size_class].ebbing = true;
     if (capacity(cache, size_class) >= HZ4_BIN_SLOTS_MIN) halve(cache, size_class);

@@ -7,8 +7,9 @@
 // without a cache has hz4_tcache_none, whose bins are all like that, so that the fast path has no "initialised?" test.
 //
 // Adopt what you free: a freed object goes into the freeing thread's bin, whoever allocated it. When a bin overflows,
-// its older half leaves: to the inbox of the thread whose spans the objects are from, if they are small, a sample of them
-// agrees on one, and its inbox is not full; to Mid otherwise.
+// its older half leaves, or as many as make whole batches if it was not found empty since it grew: to the inbox of the
+// thread whose spans the objects are from, if they are small, a sample of them agrees on one, and its inbox is not full;
+// to Mid otherwise.
 //
 // Only the thread itself touches its bins. Any thread may push into, and take from, its inboxes.
 #ifndef HZ4_TCACHE_H_

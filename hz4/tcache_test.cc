@@ -159,6 +159,29 @@ TEST_F(Tcache, ABinThatOnlyOverflowsGrowsSlowly) {
   frees.FreeAll(c, objects);
 }
 
+// Until it is found empty: then half stays.
+TEST_F(Tcache, WhoOnlyFreesGivesWholeBatches) {
+  Cache allocates, frees;
+  const uint32_t c = ClassOf(1024);
+  std::vector<void *> objects = allocates.MallocMany(c, 2000);
+  // What leaves with the next overflow.
+  auto leaving = [&] {
+    const uint64_t before = frees.Count(HZ4_COUNT_flush_objects);
+    for (; frees.Count(HZ4_COUNT_flush_objects) == before; objects.pop_back()) frees.Free(c, objects.back());
+    return frees.Count(HZ4_COUNT_flush_objects) - before;
+  };
+  while (frees.Capacity(c) < HZ4_BATCH_OBJECTS) leaving();
+  const size_t room = frees.Capacity(c);
+  EXPECT_EQ(leaving(), uint64_t{HZ4_BATCH_OBJECTS});
+  EXPECT_EQ(leaving(), uint64_t{HZ4_BATCH_OBJECTS});
+  const std::vector<void *> taken = frees.MallocMany(c, room + 1);
+  EXPECT_EQ(leaving(), room - room / 2);
+  EXPECT_EQ(frees.Capacity(c), room);
+  EXPECT_GT(objects.size(), 1000u) << "no ebb had a part in it";
+  frees.FreeAll(c, objects);
+  frees.FreeAll(c, taken);
+}
+
 TEST_F(Tcache, BudgetBoundsTheBins) {
   for (size_t budget : {size_t{64} << 10, size_t{256} << 10, size_t{1} << 20}) {
     hz4_tcache_set_budget(budget);
