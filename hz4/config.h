@@ -121,7 +121,7 @@
 #define HZ4_DEPOT_SHARE_SHIFT 2
 #define HZ4_DEPOT_ALLOWANCE_BYTES ((size_t)1 << 20)
 #define HZ4_DEPOT_OBJECTS_MAX 16384
-// A fall by less than both of these is no ebb, nor is one by fewer bytes for a thread that is alone.
+// A fall by less than both of these is no ebb.
 #define HZ4_EBB_OBJECTS_MIN 32
 #define HZ4_EBB_BYTES_MIN ((size_t)256 << 10)
 // Ebbs in a row until free memory inside spans is purged (1/2^this of the most is still out). At the first, mt_remote with

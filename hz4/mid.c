@@ -324,8 +324,7 @@ static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water / 2) return 0;
   uint64_t fall = mid->high_water - out;
-  // Who is alone has no depot, which would take the waves of a few objects.
-  if ((fall < HZ4_EBB_OBJECTS_MIN || is_alone_locked(mid)) && fall * hz4_class_bytes(size_class) < HZ4_EBB_BYTES_MIN) return 0;
+  if (fall < HZ4_EBB_OBJECTS_MIN && fall * hz4_class_bytes(size_class) < HZ4_EBB_BYTES_MIN) return 0;
   mid->high_water = mid->low_water = out;
   if (hz4_regret_lasts()) return 0;
   mid->allowance /= 2;
@@ -382,7 +381,7 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
   if (fit != 0) memcpy(mid->depot + mid->depot_count, objects, fit * sizeof(void *));
   mid->depot_count += fit;
   if (fit != count) {
-    mid->spilled = true;
+    if (!is_alone_locked(mid)) mid->spilled = true;
     for (uint32_t i = fit; i < count; ++i) result.spans_closed += put_into_span_locked(mid, size_class, objects[i]);
     // The bound sinks as objects come home: as many again may have to follow.
     limit = depot_limit_locked(mid);

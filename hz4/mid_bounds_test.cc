@@ -124,18 +124,16 @@ TEST_F(MidBounds, AFallOfSoManyObjectsIsAnEbb) {
   }
 }
 
-// Who is alone has waves of its own.
-TEST_F(MidBounds, AFallOfFewBytesIsNoEbbForOneWhoIsAlone) {
+// The ebbs follow all the way down what a thread frees that is alone, and has no depot.
+TEST_F(MidBounds, EbbsFollowOneWhoIsAlone) {
   int visitor;
-  const uint32_t c = ClassOf(192), most = (HZ4_EBB_BYTES_MIN - 1) / 192, before = hz4_mid_ebbs(c);
-  ASSERT_GE(most, static_cast<uint32_t>(HZ4_EBB_OBJECTS_MIN));
+  const uint32_t c = ClassOf(208), before = hz4_mid_ebbs(c);
   for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
   std::vector<void *> objects;
-  while (objects.size() < 2 * most) objects.push_back(Take(c, 1, kAll, &visitor).at(0));
-  Give(c, {objects.begin(), objects.begin() + most}, &visitor);
-  EXPECT_EQ(hz4_mid_ebbs(c), before) << "half of the most are out, but the other half is small";
-  Give(c, {objects.begin() + most, objects.end()}, &visitor);
-  EXPECT_EQ(hz4_mid_ebbs(c), before + 1);
+  while (objects.size() < 8192) objects.push_back(Take(c, 1, kAll, &visitor).at(0));
+  for (size_t i = 0; i < 8192; i += 16) Give(c, {objects.begin() + i, objects.begin() + i + 16}, &visitor);
+  EXPECT_EQ(Now().depot_objects, 0u);
+  EXPECT_GE(hz4_mid_ebbs(c) - before, 6u);
 }
 
 // A fall of fewer objects than make an ebb is one if they are large enough.
