@@ -20,7 +20,7 @@ struct mid_class {
   _Atomic(uint32_t) ebbs;  // how often the class has ebbed; read by anybody
   bool spilled;        // objects went past the full depot since the allowance was raised
   uint16_t alone;      // visits by the same thread in a row with its own objects, up to HZ4_MID_ALONE_VISITS
-  const void *visitor;
+  const void *visitor;  // who came last
   void **depot;
   struct hz4_span *partial[HZ4_MID_BUCKETS];  // spans with free objects; bucket 0 has the fullest
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set

@@ -19,6 +19,15 @@ using MidBounds = Mid;
 using OsStats = struct hz4_os_stats;
 
 // Whatever the program does, the depot holds at most a quarter of what is out, or an allowance of 1 MiB at most.
+TEST_F(MidBounds, TheDepotTakesOfABatchWhatItHasRoomFor) {
+  const uint32_t c = ClassOf(224);  // of which no other test made the depot larger
+  const std::vector<void *> objects = Take(c, 200);
+  Give(c, {objects.begin(), objects.begin() + 80});
+  // Of 200 that were out a quarter, 50; and when the other 30 were home, a quarter of 170.
+  EXPECT_EQ(Now().depot_objects, 170u / 4);
+  Give(c, {objects.begin() + 80, objects.end()});
+}
+
 TEST_F(MidBounds, DepotIsBounded) {
   for (size_t bytes : {size_t{16}, size_t{64}, size_t{1024}, size_t{32768}, HZ4_CLASS_MAX_BYTES}) {
     std::mt19937_64 random(7);

@@ -112,6 +112,23 @@ TEST_F(Mid, WhatAThreadGivesThatIsAloneGoesHome) {
   Give(c, {objects.begin() + 10, objects.end()});
 }
 
+TEST_F(Mid, WhoGivesAnothersIsNotAlone) {
+  int one, two;
+  const uint32_t c = ClassOf(256);
+  std::vector<void *> of_two = Take(c, 1, kAll, &two);
+  while (Now().free_objects != 0) of_two.push_back(Take(c, 1, kAll, &two).at(0));  // the whole of a span
+  std::vector<void *> of_one = Take(c, 200, kAll, &one);
+  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &one), &one);
+  Give(c, {of_one.back()}, &one);
+  EXPECT_EQ(Now().depot_objects, 0u);
+  of_one.pop_back();
+  Give(c, {of_two.back()}, &one);
+  EXPECT_EQ(Now().depot_objects, 1u);
+  of_two.pop_back();
+  Give(c, of_one);
+  Give(c, of_two);
+}
+
 TEST_F(Mid, HardenedObjectsGoHomeAtOnce) {
   const uint32_t c = ClassOf(256);
   const std::vector<void *> objects = Take(c, 200);

@@ -4,13 +4,13 @@
 // of a queue between threads does, or of a garbage collector, what falls free is better kept for the next swing; where use
 // has fallen for good it is not. Who purges to stay within a bound says so, and so does who takes purged memory into use.
 // What is wanted within HZ4_REGRET_MS of a purge is added up; when it comes to more than a quarter of what was ever in use
-// at once, in at least HZ4_REGRET_SWINGS swings (a swing: purges, and then wants), there is regret, and the bounds are
-// wider. It is over, and the sums too, when nothing was wanted so soon for ten times as long. With HZ4_REGRET_MS=0 there
-// never is any.
+// at once, in at least HZ4_REGRET_SWINGS swings (a swing: purges, and then wants), there is regret: the bounds are
+// wider, and nothing is an ebb. It is over, and the sums too, when nothing was wanted so soon for ten times as long. With
+// HZ4_REGRET_MS=0 there never is any.
 //
-// The clock is read when memory is purged, when purged memory is used, and when a bound is passed: not otherwise. What is
-// kept stays until hz4 is next called: there is no background thread. Any thread, no lock; two threads may interleave as
-// they like, for the answers are hints.
+// The clock is read when memory is purged, when purged memory is used, and, once enough was wanted, when a bound is passed
+// or a class has ebbed: not otherwise. What is kept stays until hz4 is next called: there is no background thread. Any
+// thread, no lock; two threads may interleave as they like, for the answers are hints.
 #ifndef HZ4_REGRET_H_
 #define HZ4_REGRET_H_
 
