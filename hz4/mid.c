@@ -245,8 +245,8 @@ static void note_visit_locked(struct mid_class *mid, const void *visitor, const 
   mid->visitor = visitor;
 }
 
-// Only one thread has come for a while, with what was its own: nobody waits for what it gives, so that goes home. There it
-// is found again in the order of addresses, and what is allocated together lies together.
+// Only one thread has come for a while, with what was its own: nobody waits for what it gives, so that goes home. There
+// it is found again in the order of addresses, and what is allocated together lies together.
 static bool is_alone_locked(const struct mid_class *mid) {
   return mid->alone == HZ4_MID_ALONE_VISITS;
 }
