@@ -49,7 +49,7 @@ class Runs {
     shadow_.Remove(taken.run.base);
     hz4_poison(taken.run.base, bytes);
     hz4_pagemap_set(taken.run.base, taken.pages, nullptr, 0);
-    FUZZ_CHECK(hz4_segment_free(taken.run.segment, taken.run.base, taken.pages));
+    FUZZ_CHECK(hz4_segment_free(taken.run.segment, taken.run.base, taken.pages, false));
   }
   void Check() const {
     hz4_segment_check();

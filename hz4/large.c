@@ -41,7 +41,7 @@ static void delete_span(struct hz4_span *span) {
 
 static void free_run(struct hz4_span *span) {
   size_t pages = span->bytes >> HZ4_PAGE_SHIFT;
-  if (hz4_segment_free(span->segment, span->base, pages)) {
+  if (hz4_segment_free(span->segment, span->base, pages, false)) {
     delete_span(span);
     return;
   }

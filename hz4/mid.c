@@ -124,7 +124,7 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   hz4_pagemap_set(span->base, pages, NULL, 0);
   hz4_segment_filled((size_t)__builtin_popcountll(span->purged) * granule_of(span));
   // Cannot fail: fork has not come to the segment lock while a lock of Mid is held.
-  hz4_segment_free(span->segment, span->base, pages);
+  hz4_segment_free(span->segment, span->base, pages, span->purged != 0);
   span->kind = HZ4_SPAN_FREE;
   hz4_meta_free(span, span->meta_bytes);
 }

@@ -211,6 +211,32 @@ TEST_F(MidBounds, EbbsPurgeInsideSpansAndRegretEndsThem) {
   Give(c, objects);
 }
 
+// What an ebb purges inside spans that are closed soon after, and taken again, is regretted like what lies free.
+TEST_F(MidBounds, WavesThatCloseSpansArePurgedForAWhileOnly) {
+  const uint32_t c = ClassOf(4096), in_a_span = hz4_class_table[c].span_objects, wave = 20 * in_a_span;
+  const uint32_t batch = in_a_span * 3 / 2;  // so that every other one ends in the middle of a span
+  hz4_sys_fake.now_ns = 2000 * hz4_options.regret_ms * 1000000;
+  hz4_regret_peak(wave * 4096);
+  int visitor;  // who is alone, and whose objects go home
+  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
+  uint64_t first = 0, last = 0;
+  for (int i = 0; i < 8 * HZ4_REGRET_SWINGS; ++i) {
+    const uint64_t before = hz4_sys_fake.calls[HZ4_SYS_PURGE];
+    std::vector<void *> objects;
+    while (objects.size() < wave) {
+      const std::vector<void *> more = Take(c, wave - static_cast<uint32_t>(objects.size()), kAll, &visitor);
+      objects.insert(objects.end(), more.begin(), more.end());
+    }
+    for (size_t at = 0; at < wave; at += batch) {
+      Give(c, {objects.begin() + at, objects.begin() + std::min<size_t>(at + batch, wave)}, &visitor);
+    }
+    last = hz4_sys_fake.calls[HZ4_SYS_PURGE] - before;
+    first += i == 0 ? last : 0;
+  }
+  EXPECT_GE(first, 1u);
+  EXPECT_EQ(last, 0u);
+}
+
 // An ebb purges inside every span of which half is free, whatever the number of its objects, and in no other. What is
 // purged makes the span hollow, until it is handed out again, or the span is closed.
 TEST_F(MidBounds, EbbsPurgeSpansThatAreHalfFree) {

@@ -22,6 +22,7 @@ struct hz4_segment {
   uint64_t used;          // bit i: page i is in a span, is being purged, or does not exist
   uint64_t dirty;         // bit i: page i is free and may hold memory; never a used page
   uint64_t touched;       // bit i: page i has been in a span since it was mapped
+  uint64_t hollow;        // bit i: page i is free, and its span was purged in part
   struct links by_length, by_age;
 };
 
@@ -196,7 +197,8 @@ static struct hz4_run alloc_locked(size_t pages, bool grow) {
   uint64_t mask = mask_of(first, pages);
   struct hz4_run run = {segment->base + (first << HZ4_PAGE_SHIFT), segment, (segment->touched & mask) == 0};
   dirty_pages -= (size_t)__builtin_popcountll(segment->dirty & mask);
-  size_t purged = (size_t)__builtin_popcountll(segment->touched & ~segment->dirty & mask);
+  uint64_t clean = segment->touched & ~segment->dirty;
+  size_t purged = (size_t)__builtin_popcountll((clean | segment->hollow) & mask);
   if (purged != 0 && hz4_regret_wanted(purged << HZ4_PAGE_SHIFT)) {
     regretted_pages += purged;
     if (regretted_pages > peak_used_pages) regretted_pages = peak_used_pages;
@@ -208,6 +210,7 @@ static struct hz4_run alloc_locked(size_t pages, bool grow) {
   }
   segment->used |= mask;
   segment->dirty &= ~mask;
+  segment->hollow &= ~mask;
   segment->touched |= mask;
   relist_locked(segment);
   return run;
@@ -242,12 +245,13 @@ static bool purge_oldest_locked(void) {
   return purged;
 }
 
-bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages) {
+bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, bool hollow) {
   if (!hz4_lock_enter(&lock)) return false;
   uint64_t mask = mask_of((size_t)(base - segment->base) >> HZ4_PAGE_SHIFT, pages);
   HZ4_ASSERT((segment->used & mask) == mask && (segment->dirty & mask) == 0);
   segment->used &= ~mask;
   segment->dirty |= mask;
+  if (hollow) segment->hollow |= mask;
   used_pages -= pages;
   dirty_pages += pages;
   relist_locked(segment);
@@ -319,6 +323,7 @@ static void check_segment_locked(const struct hz4_segment *segment, uint32_t lon
   HZ4_CHECK(segment->longest_free == longest, "segment: on the wrong list");
   HZ4_CHECK(longest_run(~segment->used) == longest, "segment: longest run is stale");
   HZ4_CHECK((segment->used & segment->dirty) == 0, "segment: a used page is dirty");
+  HZ4_CHECK((segment->used & segment->hollow) == 0, "segment: a used page is listed as hollow and free");
   HZ4_CHECK((segment->dirty & ~segment->touched) == 0, "segment: a page is dirty that was never used");
   HZ4_CHECK((segment->dirty != 0) == (segment->by_age.next != NULL), "segment: dirt is not listed");
 }

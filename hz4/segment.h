@@ -27,9 +27,10 @@ struct hz4_run {
 // 1 <= pages <= HZ4_SEGMENT_PAGES_MAX. The pages are reserved in the page map. grow false: only what segments have.
 struct hz4_run hz4_segment_alloc(size_t pages, bool grow);
 
-// The caller has cleared the pages in the page map. False: fork holds the lock and nothing has changed. Never false, and
-// never long, for a caller that holds a lock of Mid or large.
-bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages);
+// The caller has cleared the pages in the page map. hollow: some of their memory was purged while they were used; who
+// takes them next wants it back. False: fork holds the lock and nothing has changed. Never false, and never long, for a
+// caller that holds a lock of Mid or large.
+bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, bool hollow);
 
 // Purges dirty pages until at most keep_bytes are dirty. True when something went back to the system.
 #define HZ4_SEGMENT_KEEP_LIMIT SIZE_MAX        // keep what the bound allows

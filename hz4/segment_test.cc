@@ -73,7 +73,7 @@ class Segment : public testing::Test {
     live_.pop_back();
     EXPECT_TRUE(IsAll(run.run.base, run.value, run.pages * kPage)) << "somebody else wrote to this run";
     hz4_pagemap_set(run.run.base, run.pages, nullptr, 0);
-    EXPECT_TRUE(hz4_segment_free(run.run.segment, run.run.base, run.pages));
+    EXPECT_TRUE(hz4_segment_free(run.run.segment, run.run.base, run.pages, false));
   }
   void FreeAll() {
     while (!live_.empty()) Free(live_.size() - 1);
@@ -478,12 +478,12 @@ TEST_F(Segment, ThreadsShareIt) {
           const Taken run = mine.back();
           mine.pop_back();
           ASSERT_TRUE(IsAll(run.run.base, run.value, run.pages * kPage));
-          ASSERT_TRUE(hz4_segment_free(run.run.segment, run.run.base, run.pages));
+          ASSERT_TRUE(hz4_segment_free(run.run.segment, run.run.base, run.pages, false));
           hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
         }
         if (i % 500 == 0) hz4_segment_check();
       }
-      for (const Taken &run : mine) ASSERT_TRUE(hz4_segment_free(run.run.segment, run.run.base, run.pages));
+      for (const Taken &run : mine) ASSERT_TRUE(hz4_segment_free(run.run.segment, run.run.base, run.pages, false));
     });
   }
   for (std::thread &thread : threads) thread.join();
@@ -495,7 +495,7 @@ TEST_F(Segment, ForkGateGivesUp) {
   const Taken held = live_[0];
   hz4_segment_fork_prepare();
   EXPECT_EQ(hz4_segment_alloc(1, true).base, nullptr);
-  EXPECT_FALSE(hz4_segment_free(held.run.segment, held.run.base, held.pages));
+  EXPECT_FALSE(hz4_segment_free(held.run.segment, held.run.base, held.pages, false));
   EXPECT_FALSE(hz4_segment_purge(0));
   hz4_segment_fork_parent();
   EXPECT_EQ(Now().used_bytes, 2 * kPage) << "what fork refused has changed nothing";

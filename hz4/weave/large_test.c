@@ -21,8 +21,8 @@ struct hz4_run hz4_segment_alloc(size_t count, bool grow) {
   weave_check(count == 1 && grow && handed_out < 2);
   return (struct hz4_run){.base = pages[handed_out++]};
 }
-bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t count) {
-  weave_check(segment == NULL && count == 1);
+bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t count, bool hollow) {
+  weave_check(segment == NULL && count == 1 && !hollow);
   if (!hz4_lock_enter(&segment_lock)) return false;
   ++returned[base == pages[1]];
   hz4_lock_release(&segment_lock);
