@@ -209,30 +209,49 @@ static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *sp
   return taken;
 }
 
-// Sets the object's bit. Returns true when that closed the span.
-static bool put_into_span_locked(struct mid_class *mid, uint32_t size_class, char *object) {
-  struct hz4_span *span = hz4_pagemap_span(object);
-  if (HZ4_UNLIKELY(span == NULL || span->size_class != size_class)) {
-    hz4_panic_pointer("free of a pointer that is not allocated", object);
-  }
+// Where the object is in its span. Aborts, naming the pointer, where none of this class begins.
+static uint32_t index_in(const struct hz4_span *span, uint32_t size_class, const char *object) {
   size_t offset = (size_t)(object - span->base);
   uint32_t index = hz4_class_object_index(size_class, offset);
-  uint64_t bit = (uint64_t)1 << index % 64;
   if (HZ4_UNLIKELY(index >= span->object_count || index * hz4_class_bytes(size_class) != offset)) {
     hz4_panic_pointer("free of a pointer into the middle of an object", object);
   }
-  if (HZ4_UNLIKELY((span->free_bits[index / 64] & bit) != 0)) hz4_panic_pointer("double free", object);
-  span->free_bits[index / 64] |= bit;
-  if (index / 64 < span->first_word) span->first_word = index / 64;
-  uint32_t before = span->free_count++;
-  ++mid->free_count;
-  if (span->free_count < span->object_count) {
-    relink_locked(mid, span, before);
-    return false;
+  return index;
+}
+
+// Sets the bits of as many of the objects as are of the first one's span, one after the other. Returns their number.
+static uint32_t put_into_span_locked(struct mid_class *mid, struct hz4_span *span, uint32_t size_class,
+                                     void *const *objects, uint32_t count) {
+  uint32_t n = 0, before = span->free_count, first_word = span->first_word;
+  do {
+    uint32_t index = index_in(span, size_class, objects[n]);
+    uint64_t bit = (uint64_t)1 << index % 64;
+    if (HZ4_UNLIKELY((span->free_bits[index / 64] & bit) != 0)) hz4_panic_pointer("double free", objects[n]);
+    span->free_bits[index / 64] |= bit;
+    if (index / 64 < first_word) first_word = index / 64;
+  } while (++n < count && (size_t)((char *)objects[n] - span->base) < span->bytes);
+  span->first_word = first_word;
+  span->free_count += n;
+  mid->free_count += n;
+  if (span->free_count < span->object_count) relink_locked(mid, span, before);
+  else if (before != 0) unlink_locked(mid, span);
+  return n;
+}
+
+// Brings objects home. Returns the number of spans that this closed.
+static uint32_t put_locked(struct mid_class *mid, uint32_t size_class, void *const *objects, uint32_t count) {
+  uint32_t closed = 0;
+  for (uint32_t i = 0; i < count;) {
+    struct hz4_span *span = hz4_pagemap_span(objects[i]);
+    if (HZ4_UNLIKELY(span == NULL || span->size_class != size_class)) {
+      hz4_panic_pointer("free of a pointer that is not allocated", objects[i]);
+    }
+    i += put_into_span_locked(mid, span, size_class, objects + i, count - i);
+    if (span->free_count < span->object_count) continue;
+    close_span_locked(mid, span);
+    ++closed;
   }
-  if (before != 0) unlink_locked(mid, span);
-  close_span_locked(mid, span);
-  return true;
+  return closed;
 }
 
 // ---- depot ----
@@ -302,8 +321,7 @@ static uint32_t fits_depot_locked(struct mid_class *mid, uint32_t count, uint32_
 // Moves the depot's oldest objects home until at most `keep` are left. Returns the number of spans closed.
 static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, uint32_t keep) {
   if (mid->depot_count <= keep) return 0;
-  uint32_t closed = 0, n = mid->depot_count - keep;
-  for (uint32_t i = 0; i < n; ++i) closed += put_into_span_locked(mid, size_class, mid->depot[i]);
+  uint32_t n = mid->depot_count - keep, closed = put_locked(mid, size_class, mid->depot, n);
   memmove(mid->depot, mid->depot + n, keep * sizeof(void *));
   mid->depot_count = keep;
   return closed;
@@ -382,7 +400,7 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
   mid->depot_count += fit;
   if (fit != count) {
     if (!is_alone_locked(mid)) mid->spilled = true;
-    for (uint32_t i = fit; i < count; ++i) result.spans_closed += put_into_span_locked(mid, size_class, objects[i]);
+    result.spans_closed = put_locked(mid, size_class, objects + fit, count - fit);
     // The bound sinks as objects come home: as many again may have to follow.
     limit = depot_limit_locked(mid);
     uint32_t least = mid->depot_count > count ? mid->depot_count - count : 0;
