@@ -33,7 +33,7 @@ static void *take_object(uint32_t size_class) {
   struct hz4_tcache *cache = hz4_thread_attach();
   if (!hz4_tcache_is_real(cache)) return take_directly(size_class);
   hz4_count_fast(cache, size_class, HZ4_COUNT_malloc_calls);
-  void *object = hz4_tcache_pop(cache, size_class);  // aligned_alloc comes here without having tried
+  void *object = hz4_tcache_pop(cache, size_class);  // malloc(0) comes here without having tried
   if (object != NULL) return object;
   object = hz4_tcache_refill(cache, size_class, false);
   if (object != NULL) return object;
@@ -49,7 +49,7 @@ static uint32_t class_for(size_t size, size_t align) {
   // Spans are aligned to pages, so a class whose size is a multiple of align has aligned objects. A power of two that
   // is large enough is such a class.
   uint32_t c = hz4_class_of_size(size > align ? size : align);
-  while (hz4_class_bytes(c) % align != 0) ++c;
+  while ((hz4_class_bytes(c) & (align - 1)) != 0) ++c;
   return c;
 }
 
@@ -133,19 +133,27 @@ static bool stays(size_t usable, size_t size) {
   return size <= usable && size > usable / 2;
 }
 
+// Whether an object of this class would begin at this offset in a span.
+HZ4_INLINE bool begins_at(uint32_t size_class, size_t offset) {
+  const struct hz4_class_info *info = &hz4_class_table[size_class];
+  uint32_t index = hz4_class_object_index(size_class, offset);
+  return index < info->span_objects && index * (size_t)info->object_bytes == offset;
+}
+
+// Whether ptr is the address of an object, as far as can be told by arithmetic: a span of one page begins where its page
+// does. Programs that ask for the usable size of each block would feel more.
+HZ4_INLINE bool is_surely_object(uint32_t size_class, const void *ptr) {
+  return !HZ4_POISON && hz4_options.harden == 0 && hz4_class_table[size_class].span_pages == 1 &&
+         (uintptr_t)ptr >> HZ4_ADDRESS_BITS == 0 && begins_at(size_class, (uintptr_t)ptr % HZ4_PAGE_BYTES);
+}
+
 // Aborts, naming the pointer, when ptr is in a span of this class but is not the address of an object; hardened, also
 // when nobody has that object. (free leaves both to Mid, where the object comes sooner or later: the check would double
 // the fast path.)
 static void check_object(uint32_t size_class, const void *ptr, const char *complaint) {
-  const struct hz4_class_info *info = &hz4_class_table[size_class];
-  // A span of one page begins where its page does: programs that ask for the usable size of each block feel the lookup.
-  size_t offset = info->span_pages == 1 ? (uintptr_t)ptr % HZ4_PAGE_BYTES
-                                        : (size_t)((const char *)ptr - hz4_pagemap_span(ptr)->base);
-  uint32_t index = hz4_class_object_index(size_class, offset);
-  if (HZ4_UNLIKELY((uintptr_t)ptr >> HZ4_ADDRESS_BITS != 0 || index >= info->span_objects ||
-                   index * (size_t)info->object_bytes != offset)) {
-    hz4_panic_pointer(complaint, ptr);
-  }
+  if (HZ4_UNLIKELY((uintptr_t)ptr >> HZ4_ADDRESS_BITS != 0)) hz4_panic_pointer(complaint, ptr);
+  size_t offset = (size_t)((const char *)ptr - hz4_pagemap_span(ptr)->base);
+  if (HZ4_UNLIKELY(!begins_at(size_class, offset))) hz4_panic_pointer(complaint, ptr);
   if (hz4_options.harden != 0 && hz4_mid_is_home(size_class, ptr)) hz4_panic_pointer(complaint, ptr);
   hz4_poison_check(ptr);
 }
@@ -184,14 +192,19 @@ void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
 
 // ---- realloc and sizes ----
 
-size_t hz4_alloc_usable_size(const void *ptr) {
+HZ4_NOINLINE static size_t usable_size_slow(uint32_t size_class, const void *ptr) {
   if (ptr == NULL) return 0;
-  uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
   const char *complaint = "malloc_usable_size of a pointer that is not allocated";
   if (size_class == 0 && is_foreign(ptr)) return hz4_alloc_foreign->usable_size((void *)(uintptr_t)ptr);
   if (size_class == 0) return large_span(ptr, complaint)->bytes;
   check_object(size_class, ptr, complaint);
   return hz4_class_bytes(size_class);
+}
+
+size_t hz4_alloc_usable_size(const void *ptr) {
+  uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
+  if (HZ4_LIKELY(is_surely_object(size_class, ptr))) return hz4_class_bytes(size_class);
+  return usable_size_slow(size_class, ptr);
 }
 
 static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
@@ -219,7 +232,7 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
     void *resized = hz4_large_resize(span, size);
     return resized != NULL ? resized : realloc_by_copy(ptr, usable, size);
   }
-  check_object(size_class, ptr, complaint);
+  if (HZ4_UNLIKELY(!is_surely_object(size_class, ptr))) check_object(size_class, ptr, complaint);
   size_t usable = hz4_class_bytes(size_class);
   if (stays(usable, size)) return ptr;
   return realloc_by_copy(ptr, usable, size);
@@ -234,8 +247,16 @@ void *hz4_alloc_aligned(size_t align, size_t size) {
   }
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
   if (align <= 16) return hz4_alloc_malloc(size);
+  if (size == 0) size = 1;
+  uint32_t size_class = class_for(size, align);
+  void *object = hz4_tcache_pop(hz4_tcache_current, size_class);  // of class 0 there is none
+  if (HZ4_LIKELY(object != NULL)) {
+    hz4_count_fast(hz4_tcache_current, size_class, HZ4_COUNT_malloc_calls);
+    hz4_unpoison(object, hz4_class_bytes(size_class));
+    return object;
+  }
   bool zeroed = false;
-  return alloc_block(size != 0 ? size : 1, align, &zeroed);
+  return alloc_block(size, align, &zeroed);
 }
 
 void *hz4_alloc_memalign(size_t align, size_t size) {
