@@ -208,7 +208,8 @@ size_t hz4_alloc_usable_size(const void *ptr) {
 }
 
 static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
-  void *block = hz4_alloc_malloc(size);
+  void *block = hz4_large_reuse(size);
+  if (block == NULL) block = hz4_alloc_malloc(size);
   if (block == NULL) return NULL;
   // The whole usable size: programs write up to malloc_usable_size.
   memcpy(block, ptr, old_usable < size ? old_usable : size);

@@ -76,14 +76,14 @@ static bool alloc_run(struct hz4_span *span, size_t bytes, bool *zeroed) {
 
 // ---- mappings ----
 
-static bool fits(size_t have, size_t wanted) {
-  return have >= wanted && have - wanted <= wanted / 4;
+static bool fits(size_t have, size_t wanted, size_t spare) {
+  return have >= wanted && have - wanted <= spare;
 }
 
 // What a retained span has too much costs addresses only.
-static bool span_fits(const struct hz4_span *span, size_t wanted, size_t align) {
+static bool span_fits(const struct hz4_span *span, size_t wanted, size_t align, size_t spare) {
   if (!hz4_is_aligned(span->base, align)) return false;
-  return span->purged == 0 ? fits(span->bytes, wanted) : span->bytes >= wanted && span->bytes / 2 <= wanted;
+  return fits(span->bytes, wanted, span->purged == 0 ? spare : wanted);
 }
 
 // Whether `span` serves better than `other`: one that has its memory, then the tighter one. other may be NULL.
@@ -105,16 +105,17 @@ static struct hz4_span *remove_locked(int slot) {
   return span;
 }
 
-// The freed mapping that serves best, out of the cache; NULL when none fits. For zeros none that is retained: what the
-// system says that it purged is not trusted to be zero, and to clear it would bring all its memory back.
-static struct hz4_span *take_cached(size_t bytes, size_t align, bool zeros) {
+// The freed mapping that serves best, out of the cache, with at most `spare` bytes of memory too much; NULL when none
+// fits. resident: none that is retained.
+static struct hz4_span *take_cached(size_t bytes, size_t align, size_t spare, bool resident) {
   if (!hz4_lock_enter(&lock)) return NULL;
   asked = true;
   struct hz4_span *found = NULL;
   int slot = 0;
   for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
     struct hz4_span *span = cache[i];
-    if (span == NULL || !span_fits(span, bytes, align) || (zeros && span->purged != 0)) continue;
+    if (span == NULL || !span_fits(span, bytes, align, spare)) continue;
+    if (span->purged != 0 && resident) continue;
     if (!serves_better(span, found)) continue;
     found = span;
     slot = i;
@@ -123,7 +124,7 @@ static struct hz4_span *take_cached(size_t bytes, size_t align, bool zeros) {
     remove_locked(slot);
     hz4_fetch_add_relaxed(&cache_hits, 1);
   }
-  if ((found == NULL || found->purged != 0) && fits(last_refused_bytes, bytes) &&
+  if ((found == NULL || found->purged != 0) && fits(last_refused_bytes, bytes, spare) &&
       allowance_bytes < HZ4_LARGE_ALLOWANCE_MAX) {
     allowance_bytes += last_refused_bytes;
     if (allowance_bytes > HZ4_LARGE_ALLOWANCE_MAX) allowance_bytes = HZ4_LARGE_ALLOWANCE_MAX;
@@ -217,10 +218,17 @@ static bool map_fresh(struct hz4_span *span, size_t bytes, size_t align) {
   return true;
 }
 
+static void begin_mapped(struct hz4_span *span) {
+  hz4_fetch_add_relaxed(&live_mapped_bytes, span->bytes);
+  hz4_pagemap_set(span->base, 1, span, 0);  // only the block's own address is ever looked up
+}
+
 static struct hz4_span *alloc_mapped(size_t bytes, size_t align, bool *zeroed) {
   if (align < HZ4_PAGE_BYTES) align = HZ4_PAGE_BYTES;
   bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
-  struct hz4_span *span = take_cached(bytes, align, *zeroed);
+  // For zeros no retained one: what the system says that it purged is not trusted to be zero, and to clear it would
+  // bring all its memory back.
+  struct hz4_span *span = take_cached(bytes, align, bytes / 4, *zeroed);
   *zeroed = span == NULL;
   if (span == NULL) {
     span = new_span();
@@ -230,8 +238,7 @@ static struct hz4_span *alloc_mapped(size_t bytes, size_t align, bool *zeroed) {
       return NULL;
     }
   }
-  hz4_fetch_add_relaxed(&live_mapped_bytes, span->bytes);
-  hz4_pagemap_set(span->base, 1, span, 0);  // only the block's own address is ever looked up
+  begin_mapped(span);
   return span;
 }
 
@@ -247,6 +254,16 @@ void *hz4_large_alloc(size_t bytes, size_t align, bool *zeroed) {
   }
   if (span == NULL) span = alloc_mapped(bytes, align, zeroed);
   if (span == NULL) return NULL;
+  hz4_fetch_add_relaxed(&allocs, 1);
+  return span->base;
+}
+
+void *hz4_large_reuse(size_t bytes) {
+  if (bytes <= HZ4_RUN_MAX_BYTES || bytes > PTRDIFF_MAX / HZ4_LARGE_GROWTH) return NULL;
+  bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
+  struct hz4_span *span = take_cached(bytes, HZ4_PAGE_BYTES, bytes * (HZ4_LARGE_GROWTH - 1), true);
+  if (span == NULL) return NULL;
+  begin_mapped(span);
   hz4_fetch_add_relaxed(&allocs, 1);
   return span->base;
 }

@@ -23,6 +23,10 @@ struct hz4_span;
 // zeros, and then tells whether its bytes are zero. NULL: no memory. pre: 0 < bytes <= PTRDIFF_MAX, align <= PTRDIFF_MAX.
 void *hz4_large_alloc(size_t bytes, size_t align, bool *zeroed);
 
+// The same for a block that grows, by a copy, to `bytes`, and will most likely grow on: a cached mapping of up to
+// HZ4_LARGE_GROWTH times as many bytes, not zero, in which it can. NULL: there is none.
+void *hz4_large_reuse(size_t bytes);
+
 // pre: span is a RUN or MAPPED span of a live block.
 void hz4_large_free(struct hz4_span *span);
 

@@ -211,6 +211,36 @@ TEST_F(Large, ABufferAllocatedInALoopComesFromTheCache) {
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_MMAP], calls);
 }
 
+// A block that grows again and again has what the last one left: no more is mapped, moved or faulted in.
+TEST_F(Large, ABlockThatGrowsTakesWhatTheLastOneLeft) {
+  constexpr size_t kLeft = 4 * kMiB, kLeast = kLeft / HZ4_LARGE_GROWTH;
+  static_assert(kLeast >= HZ4_RUN_MAX_BYTES, "as large as a mapping");
+  EXPECT_EQ(hz4_large_reuse(kLeft), nullptr);
+  char *left = Alloc(kLeft);
+  Free(left);
+  const uint64_t hits = Now().cache_hits;
+  EXPECT_EQ(hz4_large_reuse(HZ4_RUN_MAX_BYTES), nullptr) << "a run";
+  EXPECT_EQ(hz4_large_reuse(kLeft + 1), nullptr) << "not as large";
+  EXPECT_EQ(hz4_large_reuse(SIZE_MAX / 2), nullptr);
+  auto *grown = static_cast<char *>(hz4_large_reuse(kLeast + 1));
+  ASSERT_EQ(grown, left);
+  EXPECT_EQ(SpanOf(grown)->bytes, kLeft);
+  EXPECT_EQ(Now().live_mapped_bytes, kLeft);
+  EXPECT_EQ(Now().cache_hits, hits + 1);
+  EXPECT_TRUE(hz4_large_may_hold(SpanOf(grown), kLeast + 1));
+  EXPECT_EQ(hz4_large_resize(SpanOf(grown), kLeft), grown);
+  Free(grown);
+  left = Alloc(kLeast + 1);
+  EXPECT_EQ(SpanOf(left)->bytes, kLeast + HZ4_PAGE_BYTES) << "it need not grow";
+  Free(left);
+  hz4_large_trim();
+  std::vector<char *> blocks;  // larger than what is cached, and so retained when freed
+  for (int i = 0; i < 8; ++i) blocks.push_back(Alloc(HZ4_LARGE_RETAIN_MAX_BYTES));
+  for (char *block : blocks) Free(block);
+  ASSERT_EQ(Now().retained_bytes, 8 * HZ4_LARGE_RETAIN_MAX_BYTES);
+  EXPECT_EQ(hz4_large_reuse(HZ4_LARGE_RETAIN_MAX_BYTES), nullptr) << "it has no memory";
+}
+
 TEST_F(Large, WhatTheCacheRefusesKeepsItsAddressesOnly) {
   std::vector<char *> blocks;
   for (int i = 0; i < 20; ++i) blocks.push_back(Alloc(3 * kMiB));

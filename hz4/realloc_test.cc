@@ -104,6 +104,19 @@ TEST(ReallocTest, SeveralLargeBlocksGrowInTurn) {
   hz4_check();
 }
 
+// What grows again and again, step by step, costs the system nothing after the first time.
+TEST(ReallocTest, WhatGrowsAgainFindsItsMemory) {
+  uint64_t calls = 0;
+  for (int round = 0; round < 3; ++round) {
+    calls = hz4_stats_get("os_mmap_calls") + hz4_stats_get("os_mremap_calls") + hz4_stats_get("os_purge_calls");
+    Block block = NewBlock(16, round);
+    for (size_t size = 16; size < 3 * kMiB; size += size / 2) block = Resize(block, size);
+    CheckAndFree(block);
+  }
+  EXPECT_EQ(hz4_stats_get("os_mmap_calls") + hz4_stats_get("os_mremap_calls") + hz4_stats_get("os_purge_calls"), calls);
+  hz4_check();
+}
+
 TEST(ReallocTest, KeepsTheContentOfAlignedBlocks) {
   for (size_t alignment = 32; alignment <= 2 * kMiB; alignment *= 2) {
     for (size_t size : {size_t{1}, alignment - 1, alignment + 1, 3 * alignment}) {
