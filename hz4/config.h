@@ -78,6 +78,8 @@
 #define HZ4_BIN_SLOTS_FEW 64
 #define HZ4_BIN_MAX_BYTES ((size_t)2 << 20)
 #define HZ4_BIN_MANY_BYTES ((size_t)64 << 10)
+// That of a thread which shares the class with nobody (HZ4_MID_ALONE_VISITS) has up to so many slots, in as many bytes.
+#define HZ4_BIN_SLOTS_ALONE 1024
 // A bin that is only ever found empty, or only ever found full, grows up to this; that of larger objects than these not
 // beyond its first bytes, for a thread may have a bin of each size. (docs/design.md has what was tried.)
 #define HZ4_BIN_ONE_WAY_BYTES ((size_t)512 << 10)

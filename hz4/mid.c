@@ -385,6 +385,7 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
     result.objects += take_from_span_locked(mid, span, out + result.objects, want - result.objects);
   }
   note_rise_locked(mid);
+  result.alone = is_alone_locked(mid);
   result.ebbs = hz4_load_relaxed(&mid->ebbs);
   hz4_lock_release(&mid->lock);
   return result;

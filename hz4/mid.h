@@ -27,6 +27,7 @@ struct hz4_mid_result {
   uint32_t from_depot;    // of the objects taken
   uint32_t spans_opened;  // fresh spans from segments
   uint32_t spans_closed;  // spans returned to segments
+  bool alone;             // the visitor shares the class with nobody
   uint32_t ebbs;          // times that the class has ebbed so far: a change asks caches to hold less
 };
 

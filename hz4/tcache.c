@@ -240,6 +240,14 @@ static uint32_t first_capacity(uint32_t size_class) {
   return objects < HZ4_BIN_SLOTS_MIN ? (uint32_t)objects : HZ4_BIN_SLOTS_MIN - 1;
 }
 
+// How many objects the bin may hold. Where nobody else waits for them, and both malloc and free need it, many.
+static uint32_t most_objects(const struct hz4_bin *bin, uint32_t size_class) {
+  uint32_t slots = hz4_class_table[size_class].bin_slots_max;
+  if (!bin->alone || !bin->missed || !bin->overflowed) return slots - 1;
+  while (slots < HZ4_BIN_SLOTS_ALONE && slots * 2 * hz4_class_bytes(size_class) <= HZ4_BIN_MAX_BYTES) slots *= 2;
+  return slots - 1;
+}
+
 static bool may_grow_one_way(struct hz4_bin *bin, uint32_t size_class, uint32_t wanted) {
   size_t object_bytes = hz4_class_bytes(size_class), bytes = wanted * object_bytes;
   if (bytes <= HZ4_BIN_FIRST_BYTES) return true;
@@ -266,8 +274,9 @@ static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
   note_direction(cache, missed);
   bin->ebbing = bin->ebbing && !missed && hz4_mid_is_ebbing(size_class);
   if (bin->ebbing) return;
+  if (!bin->alone && capacity(cache, size_class) >= hz4_class_table[size_class].bin_slots_max) halve(cache, size_class);
   uint32_t room = capacity(cache, size_class);
-  uint32_t most = hz4_class_table[size_class].bin_slots_max - 1;
+  uint32_t most = most_objects(bin, size_class);
   uint32_t wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
   if (wanted > most) wanted = most;
   if (wanted <= room) return;
@@ -329,6 +338,7 @@ static uint32_t refill_from_mid(struct hz4_tcache *cache, uint32_t size_class, b
   }
   cache->top[size_class] = slots + got.objects;
   bin->ebbs = (uint8_t)got.ebbs;  // a thread that allocates need not hold less
+  bin->alone = got.alone;
   if (!fresh) count(cache, size_class, HZ4_COUNT_refill_lock, 1);  // else the same malloc took it just before
   count(cache, size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, got.objects != 0);
   count(cache, size_class, HZ4_COUNT_span_opened, got.spans_opened);

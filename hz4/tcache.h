@@ -33,6 +33,7 @@ struct hz4_bin {
   bool missed : 1;      // found empty since it grew
   bool overflowed : 1;  // found full since it grew
   bool active : 1;      // found empty or full since the last look for a bin to shrink
+  bool alone : 1;       // nobody else came to the class lately, as Mid had it at the last refill
   bool ebbing : 1;      // halved by an ebb: an overflow does not make it larger while the class ebbs
 };
 
