@@ -4,11 +4,11 @@
 #include "hz4/stats.h"
 #include "hz4/thread.h"
 
-void *hz4_malloc(size_t size) {
+HZ4_HOT void *hz4_malloc(size_t size) {
   return hz4_alloc_malloc(size);
 }
 
-void hz4_free(void *ptr) {
+HZ4_HOT void hz4_free(void *ptr) {
   hz4_alloc_free(ptr);
 }
 

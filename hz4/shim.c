@@ -14,11 +14,11 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-EXPORT void *malloc(size_t size) {
+HZ4_HOT EXPORT void *malloc(size_t size) {
   return hz4_alloc_malloc(size);
 }
 
-EXPORT void free(void *ptr) {
+HZ4_HOT EXPORT void free(void *ptr) {
   hz4_alloc_free(ptr);
 }
 
