@@ -249,13 +249,8 @@ void *hz4_alloc_aligned(size_t align, size_t size) {
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
   if (align <= 16) return hz4_alloc_malloc(size);
   if (size == 0) size = 1;
-  uint32_t size_class = class_for(size, align);
-  void *object = hz4_tcache_pop(hz4_tcache_current, size_class);  // of class 0 there is none
-  if (HZ4_LIKELY(object != NULL)) {
-    hz4_count_fast(hz4_tcache_current, size_class, HZ4_COUNT_malloc_calls);
-    hz4_unpoison(object, hz4_class_bytes(size_class));
-    return object;
-  }
+  void *object = hz4_alloc_from_bin(class_for(size, align));
+  if (HZ4_LIKELY(object != NULL)) return object;
   bool zeroed = false;
   return alloc_block(size, align, &zeroed);
 }

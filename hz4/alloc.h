@@ -47,15 +47,20 @@ HZ4_INLINE void hz4_count_fast(struct hz4_tcache *cache, uint32_t size_class, en
   hz4_count(&cache->counters, hz4_range_of(hz4_class_bytes(size_class)), id, 1);
 }
 
-HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
-  if (HZ4_UNLIKELY(size - 1 >= HZ4_CLASS_MAX_BYTES)) return hz4_alloc_malloc_slow(size);  // size 0 too
-  uint32_t size_class = hz4_class_of_size(size);
+// An object out of this thread's bin; NULL: it is empty, as that of class 0 is always.
+HZ4_INLINE void *hz4_alloc_from_bin(uint32_t size_class) {
   struct hz4_tcache *cache = hz4_tcache_current;
   void *object = hz4_tcache_pop(cache, size_class);
-  if (HZ4_UNLIKELY(object == NULL)) return hz4_alloc_malloc_slow(size);
+  if (HZ4_UNLIKELY(object == NULL)) return NULL;
   hz4_count_fast(cache, size_class, HZ4_COUNT_malloc_calls);
   hz4_unpoison(object, hz4_class_bytes(size_class));
   return object;
+}
+
+HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
+  if (HZ4_UNLIKELY(size - 1 >= HZ4_CLASS_MAX_BYTES)) return hz4_alloc_malloc_slow(size);  // size 0 too
+  void *object = hz4_alloc_from_bin(hz4_class_of_size(size));
+  return HZ4_LIKELY(object != NULL) ? object : hz4_alloc_malloc_slow(size);
 }
 
 // False: the slow way.

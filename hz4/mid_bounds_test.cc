@@ -227,6 +227,7 @@ TEST_F(MidBounds, WavesThatCloseSpansArePurgedForAWhileOnly) {
       const std::vector<void *> more = Take(c, wave - static_cast<uint32_t>(objects.size()), kAll, &visitor);
       objects.insert(objects.end(), more.begin(), more.end());
     }
+    hz4_segment_check();
     for (size_t at = 0; at < wave; at += batch) {
       Give(c, {objects.begin() + at, objects.begin() + std::min<size_t>(at + batch, wave)}, &visitor);
     }
