@@ -153,7 +153,7 @@
 #define HZ4_LARGE_ALLOWANCE_MAX ((size_t)64 << 20)
 #define HZ4_LARGE_SHARE_SHIFT 3
 // A block that grows beyond a run may have a cached mapping of up to so many times its size: that of the last one that
-// grew. (docs/benchmarks.md has what it is worth.)
+// grew. (docs/benchmarks.md, "Waves, growth, single calls".)
 #define HZ4_LARGE_GROWTH 4
 
 // ---- meta ----
