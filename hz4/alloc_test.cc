@@ -213,14 +213,14 @@ TEST(AllocCheck, FindsWhatIsBroken) {
                "hz4: tcache: bin overflows\n");
   EXPECT_DEATH((hz4_tcache_current->top[c - 1] = hz4_tcache_current->top[c], hz4_check()),
                "hz4: tcache: no array, yet not empty\n");
-  EXPECT_DEATH((++span->free_count, hz4_check()), "hz4: mid: free_count differs from the bitmap\n");
+  EXPECT_DEATH((++span->free_count, hz4_check()), "hz4: span: free_count differs from the bitmap\n");
   for (size_t size : {size_t{1}, HZ4_CLASS_MAX_BYTES}) {  // the first and the last class
     struct hz4_span *other = hz4_pagemap_span(hz4_malloc(size));
-    EXPECT_DEATH((++other->free_count, hz4_check()), "hz4: mid: free_count differs from the bitmap\n") << size;
+    EXPECT_DEATH((++other->free_count, hz4_check()), "hz4: span: free_count differs from the bitmap\n") << size;
   }
   EXPECT_DEATH((++span->size_class, hz4_check()), "hz4: mid: a span of another class\n");
   EXPECT_DEATH((++span->bucket, hz4_check()), "hz4: mid: a span is in the wrong bucket\n");
-  EXPECT_DEATH((++span->first_word, hz4_check()), "hz4: mid: a free object lies before first_word\n");
+  EXPECT_DEATH((++span->first_word, hz4_check()), "hz4: span: a free object lies before first_word\n");
   EXPECT_DEATH((hz4_pagemap_set(span->base, 1, nullptr, c), hz4_check()), "hz4: mid: a span is not in the page map\n");
   EXPECT_DEATH(
       {

@@ -5,12 +5,11 @@
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/options.h"
-#include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/regret.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
-#include "hz4/span.h"
+#include "hz4/span_objects.h"
 
 struct mid_class {
   struct hz4_lock lock;
@@ -32,10 +31,6 @@ struct mid_class {
 static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_COUNT] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
 
 // ---- spans ----
-
-static uint32_t words_of(uint32_t objects) {
-  return (objects + 63) / 64;
-}
 
 static void unlink_locked(struct mid_class *mid, struct hz4_span *span) {
   if (span->prev != NULL) span->prev->next = span->next;
@@ -79,8 +74,7 @@ static void relink_locked(struct mid_class *mid, struct hz4_span *span, uint32_t
 static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_class) {
   hz4_lock_assert_held(&mid->lock);
   const struct hz4_class_info *info = &hz4_class_table[size_class];
-  uint32_t words = words_of(info->span_objects);
-  uint32_t meta_bytes = (uint32_t)(sizeof(struct hz4_span) + words * sizeof(uint64_t));
+  uint32_t meta_bytes = hz4_span_meta_bytes(size_class);
   struct hz4_span *span = hz4_meta_alloc(meta_bytes);
   if (span == NULL) return NULL;
   struct hz4_run run = hz4_segment_alloc(info->span_pages, true);
@@ -92,26 +86,14 @@ static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_cl
   span->bytes = (size_t)info->span_pages << HZ4_PAGE_SHIFT;
   span->segment = run.segment;
   span->meta_bytes = meta_bytes;
-  span->object_count = span->free_count = info->span_objects;
+  hz4_span_cut(span, size_class);
   span->bucket_shift = (uint8_t)bucket_shift_of(info->span_objects);
-  span->kind = HZ4_SPAN_OBJECTS;
-  span->size_class = (uint8_t)size_class;
-  for (uint32_t i = 0; i < words; ++i) span->free_bits[i] = ~(uint64_t)0;
-  if (info->span_objects % 64 != 0) span->free_bits[words - 1] = ((uint64_t)1 << info->span_objects % 64) - 1;
   hz4_pagemap_set(span->base, info->span_pages, span, size_class);
   link_locked(mid, span, bucket_of(span));
   ++mid->span_count;
   mid->object_count += span->object_count;
   mid->free_count += span->free_count;
   return span;
-}
-
-// What is purged at once: whole system pages, and a power of two of them: spans of 5 or 7 pages have no 64 equal parts
-// that are.
-static size_t granule_of(const struct hz4_span *span) {
-  size_t granule = hz4_os_page_bytes();
-  while (span->bytes / granule > 64) granule *= 2;
-  return granule;
 }
 
 // pre: every object is home, and the span is on no list.
@@ -122,120 +104,36 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   mid->free_count -= span->free_count;
   size_t pages = span->bytes >> HZ4_PAGE_SHIFT;
   hz4_pagemap_set(span->base, pages, NULL, 0);
-  hz4_segment_filled((size_t)__builtin_popcountll(span->purged) * granule_of(span));
+  hz4_segment_filled(hz4_span_hollow_bytes(span));
   // Cannot fail: fork has not come to the segment lock while a lock of Mid is held.
   hz4_segment_free(span->segment, span->base, pages, span->purged != 0);
   span->kind = HZ4_SPAN_FREE;
   hz4_meta_free(span, span->meta_bytes);
 }
 
-// ---- purging inside spans ----
-
-// The objects [first, last] are about to be handed out: the program will touch their granules.
-static void note_touched_locked(struct hz4_span *span, uint32_t first, uint32_t last) {
-  size_t object_bytes = hz4_class_bytes(span->size_class), granule = granule_of(span);
-  uint64_t before = span->purged;
-  for (size_t g = first * object_bytes / granule; g <= ((last + 1) * object_bytes - 1) / granule; ++g) {
-    span->purged &= ~((uint64_t)1 << g);
-  }
-  size_t wanted = (size_t)__builtin_popcountll(before & ~span->purged);
-  if (wanted == 0) return;
-  hz4_segment_filled(wanted * granule);
-  hz4_regret_wanted(wanted * granule);
-}
-
-static bool all_free(const struct hz4_span *span, uint32_t first, uint32_t last) {
-  for (uint32_t i = first; i <= last; ++i) {
-    if ((span->free_bits[i / 64] >> i % 64 & 1) == 0) return false;
-  }
-  return true;
-}
-
-// Gives back the memory of granules all of whose objects are home.
-static void purge_span_locked(struct hz4_span *span) {
-  size_t granule = granule_of(span), objects_end = span->object_count * hz4_class_bytes(span->size_class);
-  uint64_t found = 0;
-  for (size_t g = 0; g * granule < objects_end; ++g) {
-    if ((span->purged >> g & 1) != 0) continue;
-    size_t end = (g + 1) * granule < objects_end ? (g + 1) * granule : objects_end;
-    uint32_t first = hz4_class_object_index(span->size_class, g * granule);
-    uint32_t last = hz4_class_object_index(span->size_class, end - 1);
-    if (all_free(span, first, last)) found |= (uint64_t)1 << g;
-  }
-  span->purged |= found;
-  hz4_segment_hollowed((size_t)__builtin_popcountll(found) * granule);
-  while (found != 0) {
-    size_t first = (size_t)__builtin_ctzll(found);
-    uint64_t after = ~(found >> first);
-    size_t n = after == 0 ? 64 : (size_t)__builtin_ctzll(after);
-    hz4_os_purge(span->base + first * granule, n * granule);
-    found = n == 64 ? 0 : found & ~((((uint64_t)1 << n) - 1) << first);
-  }
-}
-
 // Purges inside the spans that have at least so many of 8 parts free.
 static void purge_partial_locked(struct mid_class *mid, uint32_t eighths) {
   for (uint32_t bucket = 0; bucket < HZ4_MID_BUCKETS; ++bucket) {
     for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) {
-      if (span->free_count * 8 >= span->object_count * eighths) purge_span_locked(span);
+      if (span->free_count * 8 >= span->object_count * eighths) hz4_segment_hollowed(hz4_span_purge(span));
     }
   }
 }
 
 // ---- objects ----
 
-// Takes up to `want` objects out of the span, lowest addresses first.
+// Takes up to `want` objects out of the span.
 static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *span, void **out, uint32_t want) {
   uint32_t before = span->free_count;
-  size_t object_bytes = hz4_class_bytes(span->size_class);
-  uint32_t taken = 0, word = span->first_word;
-  for (; taken < want && taken < before; ++word) {
-    uint64_t bits = span->free_bits[word], had = bits;
-    for (; bits != 0 && taken < want; bits &= bits - 1) {
-      out[taken++] = span->base + (word * 64 + (uint32_t)__builtin_ctzll(bits)) * object_bytes;
-    }
-    span->free_bits[word] = bits;
-    uint64_t gone = had & ~bits;
-    if (HZ4_UNLIKELY(span->purged != 0) && gone != 0) {
-      uint32_t first = (uint32_t)__builtin_ctzll(gone), last = 63 - (uint32_t)__builtin_clzll(gone);
-      note_touched_locked(span, word * 64 + first, word * 64 + last);
-    }
-    if (bits != 0) break;
+  size_t filled = 0;
+  uint32_t taken = hz4_span_take(span, out, want, &filled);
+  if (HZ4_UNLIKELY(filled != 0)) {
+    hz4_segment_filled(filled);
+    hz4_regret_wanted(filled);
   }
-  span->first_word = word;
-  span->free_count -= taken;
   mid->free_count -= taken;
   relink_locked(mid, span, before);
   return taken;
-}
-
-// Where the object is in its span. Aborts, naming the pointer, where none of this class begins.
-static uint32_t index_in(const struct hz4_span *span, uint32_t size_class, const char *object) {
-  size_t offset = (size_t)(object - span->base);
-  uint32_t index = hz4_class_object_index(size_class, offset);
-  if (HZ4_UNLIKELY(index >= span->object_count || index * hz4_class_bytes(size_class) != offset)) {
-    hz4_panic_pointer("free of a pointer into the middle of an object", object);
-  }
-  return index;
-}
-
-// Sets the bits of as many of the objects as are of the first one's span, one after the other. Returns their number.
-static uint32_t put_into_span_locked(struct mid_class *mid, struct hz4_span *span, uint32_t size_class,
-                                     void *const *objects, uint32_t count) {
-  uint32_t n = 0, before = span->free_count, first_word = span->first_word;
-  do {
-    uint32_t index = index_in(span, size_class, objects[n]);
-    uint64_t bit = (uint64_t)1 << index % 64;
-    if (HZ4_UNLIKELY((span->free_bits[index / 64] & bit) != 0)) hz4_panic_pointer("double free", objects[n]);
-    span->free_bits[index / 64] |= bit;
-    if (index / 64 < first_word) first_word = index / 64;
-  } while (++n < count && (size_t)((char *)objects[n] - span->base) < span->bytes);
-  span->first_word = first_word;
-  span->free_count += n;
-  mid->free_count += n;
-  if (span->free_count < span->object_count) relink_locked(mid, span, before);
-  else if (before != 0) unlink_locked(mid, span);
-  return n;
 }
 
 // Brings objects home. Returns the number of spans that this closed.
@@ -246,8 +144,14 @@ static uint32_t put_locked(struct mid_class *mid, uint32_t size_class, void *con
     if (HZ4_UNLIKELY(span == NULL || span->size_class != size_class)) {
       hz4_panic_pointer("free of a pointer that is not allocated", objects[i]);
     }
-    i += put_into_span_locked(mid, span, size_class, objects + i, count - i);
-    if (span->free_count < span->object_count) continue;
+    uint32_t before = span->free_count, n = hz4_span_put(span, objects + i, count - i);
+    mid->free_count += n;
+    i += n;
+    if (span->free_count < span->object_count) {
+      relink_locked(mid, span, before);
+      continue;
+    }
+    if (before != 0) unlink_locked(mid, span);
     close_span_locked(mid, span);
     ++closed;
   }
@@ -419,10 +323,7 @@ bool hz4_mid_is_home(uint32_t size_class, const void *object) {
   if (!hz4_lock_enter(&mid->lock)) return false;
   struct hz4_span *span = hz4_pagemap_span(object);
   bool home = span == NULL || span->size_class != size_class;
-  if (!home) {
-    uint32_t index = hz4_class_object_index(size_class, (size_t)((const char *)object - span->base));
-    home = (span->free_bits[index / 64] >> index % 64 & 1) != 0;
-  }
+  if (!home) home = hz4_span_has(span, object);
   hz4_lock_release(&mid->lock);
   return home;
 }
@@ -470,18 +371,14 @@ void hz4_mid_stats(struct hz4_mid_stats *out) {
 static uint64_t check_bucket_locked(struct mid_class *mid, uint32_t size_class, uint32_t bucket) {
   uint64_t free_count = 0;
   for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) {
-    uint32_t bits = 0, words = words_of(span->object_count);
-    for (uint32_t i = 0; i < words; ++i) {
-      bits += (uint32_t)__builtin_popcountll(span->free_bits[i]);
-      HZ4_CHECK(i >= span->first_word || span->free_bits[i] == 0, "mid: a free object lies before first_word");
-    }
-    HZ4_CHECK(bits == span->free_count, "mid: free_count differs from the bitmap");
-    HZ4_CHECK(bits > 0 && bits < span->object_count, "mid: a full or an empty span is listed as partial");
+    hz4_span_check(span);
+    bool partial = span->free_count > 0 && span->free_count < span->object_count;
+    HZ4_CHECK(partial, "mid: a full or an empty span is listed as partial");
     HZ4_CHECK(span->kind == HZ4_SPAN_OBJECTS && span->size_class == size_class, "mid: a span of another class");
     HZ4_CHECK(bucket_of(span) == bucket && span->bucket == bucket, "mid: a span is in the wrong bucket");
     HZ4_CHECK(hz4_pagemap_span(span->base) == span, "mid: a span is not in the page map");
     HZ4_CHECK(span->next == NULL || span->next->prev == span, "mid: broken list");
-    free_count += bits;
+    free_count += span->free_count;
   }
   return free_count;
 }

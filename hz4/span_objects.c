@@ -1,0 +1,136 @@
+#include "hz4/span_objects.h"
+
+#include "hz4/os.h"
+#include "hz4/sizeclass.h"
+
+static uint32_t words_of(uint32_t objects) {
+  return (objects + 63) / 64;
+}
+
+uint32_t hz4_span_meta_bytes(uint32_t size_class) {
+  return (uint32_t)(sizeof(struct hz4_span) + words_of(hz4_class_table[size_class].span_objects) * sizeof(uint64_t));
+}
+
+void hz4_span_cut(struct hz4_span *span, uint32_t size_class) {
+  uint32_t objects = hz4_class_table[size_class].span_objects, words = words_of(objects);
+  span->kind = HZ4_SPAN_OBJECTS;
+  span->size_class = (uint8_t)size_class;
+  span->object_count = span->free_count = objects;
+  for (uint32_t i = 0; i < words; ++i) span->free_bits[i] = ~(uint64_t)0;
+  if (objects % 64 != 0) span->free_bits[words - 1] = ((uint64_t)1 << objects % 64) - 1;
+}
+
+// ---- memory that went back ----
+
+// What is purged at once: whole system pages, and a power of two of them: spans of 5 or 7 pages have no 64 equal parts
+// that are.
+static size_t granule_of(const struct hz4_span *span) {
+  size_t granule = hz4_os_page_bytes();
+  while (span->bytes / granule > 64) granule *= 2;
+  return granule;
+}
+
+size_t hz4_span_hollow_bytes(const struct hz4_span *span) {
+  return span->purged == 0 ? 0 : (size_t)__builtin_popcountll(span->purged) * granule_of(span);
+}
+
+// The objects [first, last] are about to be handed out: the program will touch their granules. Returns the bytes of
+// those that held nothing.
+static size_t note_touched(struct hz4_span *span, uint32_t first, uint32_t last) {
+  size_t object_bytes = hz4_class_bytes(span->size_class), granule = granule_of(span);
+  uint64_t before = span->purged;
+  for (size_t g = first * object_bytes / granule; g <= ((last + 1) * object_bytes - 1) / granule; ++g) {
+    span->purged &= ~((uint64_t)1 << g);
+  }
+  return (size_t)__builtin_popcountll(before & ~span->purged) * granule;
+}
+
+static bool all_free(const struct hz4_span *span, uint32_t first, uint32_t last) {
+  for (uint32_t i = first; i <= last; ++i) {
+    if ((span->free_bits[i / 64] >> i % 64 & 1) == 0) return false;
+  }
+  return true;
+}
+
+size_t hz4_span_purge(struct hz4_span *span) {
+  size_t granule = granule_of(span), objects_end = span->object_count * hz4_class_bytes(span->size_class);
+  uint64_t found = 0;
+  for (size_t g = 0; g * granule < objects_end; ++g) {
+    if ((span->purged >> g & 1) != 0) continue;
+    size_t end = (g + 1) * granule < objects_end ? (g + 1) * granule : objects_end;
+    uint32_t first = hz4_class_object_index(span->size_class, g * granule);
+    uint32_t last = hz4_class_object_index(span->size_class, end - 1);
+    if (all_free(span, first, last)) found |= (uint64_t)1 << g;
+  }
+  span->purged |= found;
+  size_t bytes = (size_t)__builtin_popcountll(found) * granule;
+  while (found != 0) {
+    size_t first = (size_t)__builtin_ctzll(found);
+    uint64_t after = ~(found >> first);
+    size_t n = after == 0 ? 64 : (size_t)__builtin_ctzll(after);
+    hz4_os_purge(span->base + first * granule, n * granule);
+    found = n == 64 ? 0 : found & ~((((uint64_t)1 << n) - 1) << first);
+  }
+  return bytes;
+}
+
+// ---- objects ----
+
+uint32_t hz4_span_take(struct hz4_span *span, void **out, uint32_t want, size_t *filled) {
+  size_t object_bytes = hz4_class_bytes(span->size_class);
+  uint32_t before = span->free_count, taken = 0, word = span->first_word;
+  for (; taken < want && taken < before; ++word) {
+    uint64_t bits = span->free_bits[word], had = bits;
+    for (; bits != 0 && taken < want; bits &= bits - 1) {
+      out[taken++] = span->base + (word * 64 + (uint32_t)__builtin_ctzll(bits)) * object_bytes;
+    }
+    span->free_bits[word] = bits;
+    uint64_t gone = had & ~bits;
+    if (HZ4_UNLIKELY(span->purged != 0) && gone != 0) {
+      uint32_t first = (uint32_t)__builtin_ctzll(gone), last = 63 - (uint32_t)__builtin_clzll(gone);
+      *filled += note_touched(span, word * 64 + first, word * 64 + last);
+    }
+    if (bits != 0) break;
+  }
+  span->first_word = word;
+  span->free_count -= taken;
+  return taken;
+}
+
+// Where the object is in its span. Aborts, naming the pointer, where none begins.
+static uint32_t index_in(const struct hz4_span *span, uint32_t size_class, const char *object) {
+  size_t offset = (size_t)(object - span->base);
+  uint32_t index = hz4_class_object_index(size_class, offset);
+  if (HZ4_UNLIKELY(index >= span->object_count || index * hz4_class_bytes(size_class) != offset)) {
+    hz4_panic_pointer("free of a pointer into the middle of an object", object);
+  }
+  return index;
+}
+
+uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t count) {
+  uint32_t n = 0, size_class = span->size_class, first_word = span->first_word;
+  do {
+    uint32_t index = index_in(span, size_class, objects[n]);
+    uint64_t bit = (uint64_t)1 << index % 64;
+    if (HZ4_UNLIKELY((span->free_bits[index / 64] & bit) != 0)) hz4_panic_pointer("double free", objects[n]);
+    span->free_bits[index / 64] |= bit;
+    if (index / 64 < first_word) first_word = index / 64;
+  } while (++n < count && (size_t)((char *)objects[n] - span->base) < span->bytes);
+  span->first_word = first_word;
+  span->free_count += n;
+  return n;
+}
+
+bool hz4_span_has(const struct hz4_span *span, const void *object) {
+  uint32_t index = hz4_class_object_index(span->size_class, (size_t)((const char *)object - span->base));
+  return (span->free_bits[index / 64] >> index % 64 & 1) != 0;
+}
+
+void hz4_span_check(const struct hz4_span *span) {
+  uint32_t bits = 0, words = words_of(span->object_count);
+  for (uint32_t i = 0; i < words; ++i) {
+    bits += (uint32_t)__builtin_popcountll(span->free_bits[i]);
+    HZ4_CHECK(i >= span->first_word || span->free_bits[i] == 0, "span: a free object lies before first_word");
+  }
+  HZ4_CHECK(bits == span->free_count, "span: free_count differs from the bitmap");
+}

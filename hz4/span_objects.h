@@ -1,0 +1,45 @@
+// Rank 5. The objects of one span: which are in it, as a bitmap, and where its memory went back to the system.
+//
+// pre, of every function: the span's kind is OBJECTS, and the caller holds the lock of its class. None takes a lock or
+// touches the objects; the lists that spans are on, and the sums over them, are Mid's.
+#ifndef HZ4_SPAN_OBJECTS_H_
+#define HZ4_SPAN_OBJECTS_H_
+
+#include "hz4/base.h"
+#include "hz4/span.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Bytes of a descriptor for a span of the class.
+uint32_t hz4_span_meta_bytes(uint32_t size_class);
+
+// Cuts the span into objects of the class, all of them in it. pre: base and bytes are set, the rest is zero.
+void hz4_span_cut(struct hz4_span *span, uint32_t size_class);
+
+// Takes up to `want` objects out, lowest addresses first. Returns their number; adds to *filled the bytes that they lie in
+// and that held no memory, and will when the program touches them.
+uint32_t hz4_span_take(struct hz4_span *span, void **out, uint32_t want, size_t *filled);
+
+// Puts the objects back in, up to the first that is not this span's. Returns their number, at least one. Aborts, naming
+// the pointer, where no object begins or one is in the span already. pre: the first is of this span.
+uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t count);
+
+// Whether the object is in the span. pre: it is one of this span's.
+bool hz4_span_has(const struct hz4_span *span, const void *object);
+
+// Gives back the memory of the parts all of whose objects are in the span. Returns the bytes.
+size_t hz4_span_purge(struct hz4_span *span);
+
+// Bytes that hold no memory.
+size_t hz4_span_hollow_bytes(const struct hz4_span *span);
+
+// Aborts where the bitmap and its counts do not agree.
+void hz4_span_check(const struct hz4_span *span);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_SPAN_OBJECTS_H_
