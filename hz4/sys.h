@@ -1,5 +1,5 @@
-// Rank 1. The system calls that hz4 cannot do without, each in one function, so that tests can put a hostile kernel
-// beneath (sys_fake.c). All platform glue of the memory side is sys_linux.c. Results and errno as the kernel gives them.
+// Rank 1. What hz4 asks of the system, each in one function, so that tests can put a hostile kernel beneath (sys_fake.c).
+// All platform glue of the memory side is sys_linux.c. Results and errno as the kernel gives them.
 #ifndef HZ4_SYS_H_
 #define HZ4_SYS_H_
 
@@ -20,6 +20,8 @@ bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
 size_t hz4_sys_page_bytes(void);
 // A clock that never goes back, in ns, good to some milliseconds. 0: the system has none.
 uint64_t hz4_sys_now_ns(void);
+// Whether the calling thread is the only one that libc knows of. False also when libc does not say.
+bool hz4_sys_single_threaded(void);
 
 #ifdef __cplusplus
 }

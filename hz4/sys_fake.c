@@ -225,3 +225,7 @@ size_t hz4_sys_page_bytes(void) {
 uint64_t hz4_sys_now_ns(void) {
   return hz4_load_relaxed(&hz4_sys_fake.now_ns);
 }
+
+bool hz4_sys_single_threaded(void) {
+  return hz4_load_relaxed(&hz4_sys_fake.single_threaded);
+}

@@ -6,6 +6,12 @@
 
 #include "hz4/sys.h"
 
+#if __has_include(<sys/single_threaded.h>)  // glibc 2.32
+#include <sys/single_threaded.h>
+#else
+enum { __libc_single_threaded = 0 };
+#endif
+
 // Linux 6.7 and later begin a mapping of whole huge pages at a huge page, and so leave holes between our mappings, unless
 // there is a hint. One that is taken already is as good as none otherwise. (valgrind wants it at a page's beginning.)
 static void *taken_hint(void) {
@@ -46,4 +52,8 @@ uint64_t hz4_sys_now_ns(void) {
     return 0;
   }
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+bool hz4_sys_single_threaded(void) {
+  return __libc_single_threaded != 0;
 }

@@ -11,6 +11,7 @@
 #include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/segment.h"
+#include "hz4/sys.h"
 
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_THREADS);
 static struct hz4_lock fork_lock = HZ4_LOCK_INIT(HZ4_RANK_FORK);
@@ -57,10 +58,19 @@ static void detach(void *cache_ptr) {
 
 // ---- fork ----
 
+// Nobody else is in mid-air, or can be before fork is over: the heap is whole without a lock. If this thread is itself in
+// malloc, and forks in a signal's handler, both sides finish it. Written under fork_lock, or by the only thread.
+static bool fork_is_alone;
+
 // prepare runs after the handlers that the program registered later, and so just before the system call, but for what
 // libc locks for itself in between: see lock.h.
 static void fork_prepare(void) {
+  if (hz4_sys_single_threaded()) {
+    fork_is_alone = true;
+    return;
+  }
   hz4_lock_acquire(&fork_lock);
+  fork_is_alone = false;
   hz4_lock_fork_begin();
   hz4_lock_fork_acquire(&lock);
   hz4_mid_fork_prepare();
@@ -70,6 +80,7 @@ static void fork_prepare(void) {
 }
 
 static void fork_parent(void) {
+  if (fork_is_alone) return;
   hz4_meta_fork_parent();
   hz4_segment_fork_parent();
   hz4_large_fork_parent();
@@ -81,6 +92,7 @@ static void fork_parent(void) {
 }
 
 static void fork_child(void) {
+  if (fork_is_alone) return;
   hz4_meta_fork_child();
   hz4_segment_fork_child();
   hz4_large_fork_child();

@@ -431,6 +431,24 @@ TEST_F(Thread, AfterAForkBothSidesGoOn) {
   }
 }
 
+// As when the handler of a signal forks, and the signal came in the midst of malloc: glibc's fork may be called there.
+TEST_F(Thread, WhoForksAloneTakesNoLock) {
+  Worker forker;
+  forker.Do([] {
+    hz4_sys_fake.single_threaded = true;
+    hz4_meta_fork_prepare();  // somebody has the lock: this thread, there is no other
+    const pid_t child = fork();
+    hz4_meta_fork_parent();
+    if (child == 0) {
+      const bool serves = EveryClassServes();
+      hz4_mid_check();
+      _exit(ChildStatus({serves}));
+    }
+    EXPECT_EQ(StatusOf(child), 0);
+    EXPECT_TRUE(EveryClassServes());
+  });
+}
+
 // ---- begin ----
 
 // Nothing on stderr: no warning.

@@ -55,6 +55,9 @@ void hz4_options_parse(char *const *environment, void (*warn)(const char *, cons
 void hz4_segment_configure(size_t floor_bytes, unsigned share_shift) {
   weave_check(floor_bytes == 0 && share_shift == 0);
 }
+bool hz4_sys_single_threaded(void) {
+  return false;
+}
 void *hz4_meta_alloc(size_t bytes) {
   return hz4_os_map((bytes + 4095) / 4096 * 4096, 4096);
 }
