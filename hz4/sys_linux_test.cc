@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <thread>
+
 #include "hz4/sys.h"
 
 namespace {
@@ -95,6 +97,19 @@ TEST_F(SysLinux, ClockIsTheKernelsCoarseOneInNanoseconds) {
   const uint64_t before = CoarseClock(), now = hz4_sys_now_ns(), after = CoarseClock();
   EXPECT_GE(now, before);
   EXPECT_LE(now, after);
+}
+
+// First while there is no other: libc need not notice when the last of them has ended.
+TEST(SysLinuxAlone, SingleThreadedUntilThereIsAnother) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";  // in a process of its own, in which no test ran before
+  EXPECT_EXIT(
+      {
+        const bool alone = hz4_sys_single_threaded();
+        bool beside = true;
+        std::thread([&] { beside = hz4_sys_single_threaded(); }).join();
+        _exit(alone && !beside ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 }  // namespace
