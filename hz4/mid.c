@@ -36,7 +36,6 @@ static void unlink_locked(struct mid_class *mid, struct hz4_span *span) {
   if (span->prev != NULL) span->prev->next = span->next;
   else mid->partial[span->bucket] = span->next;
   if (span->next != NULL) span->next->prev = span->prev;
-  span->next = span->prev = NULL;
 }
 
 static void link_locked(struct mid_class *mid, struct hz4_span *span, uint32_t bucket) {

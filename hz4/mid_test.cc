@@ -73,6 +73,25 @@ TEST_F(Mid, FreshBoundsWhatAFreshSpanGives) {
   Give(c, objects);
 }
 
+// The array doubles; what it was goes back.
+TEST_F(Mid, ADepotHasOneArray) {
+  const uint32_t c = ClassOf(80);  // no other test's
+  std::vector<void *> objects = Take(c, 4000);
+  while (objects.size() < 4000) {
+    for (void *object : Take(c, 4000 - static_cast<uint32_t>(objects.size()))) objects.push_back(object);
+  }
+  struct hz4_meta_stats before, after;
+  hz4_meta_stats(&before);
+  for (int i = 0; i < 15; ++i) {
+    Give(c, {objects.end() - 60, objects.end()});
+    objects.resize(objects.size() - 60);
+  }
+  EXPECT_EQ(Now().depot_objects, 900u);
+  hz4_meta_stats(&after);
+  EXPECT_LE(after.used_bytes, before.used_bytes + 1024 * sizeof(void *));
+  Give(c, objects);
+}
+
 TEST_F(Mid, DepotServesFirstAndNewestFirst) {
   const uint32_t c = ClassOf(256);
   const std::vector<void *> objects = Take(c, 200);
