@@ -76,7 +76,7 @@ TEST_F(Mid, FreshBoundsWhatAFreshSpanGives) {
 // The array doubles; what it was goes back.
 TEST_F(Mid, ADepotHasOneArray) {
   const uint32_t c = ClassOf(80);  // no other test's
-  std::vector<void *> objects = Take(c, 4000);
+  std::vector<void *> objects;
   while (objects.size() < 4000) {
     for (void *object : Take(c, 4000 - static_cast<uint32_t>(objects.size()))) objects.push_back(object);
   }

@@ -2,11 +2,9 @@
 #include "hz4/span_objects.h"
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #include "hz4/os.h"

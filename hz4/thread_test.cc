@@ -436,16 +436,15 @@ TEST_F(Thread, WhoForksAloneTakesNoLock) {
   Worker forker;
   forker.Do([] {
     hz4_sys_fake.single_threaded = true;
-    hz4_meta_fork_prepare();  // somebody has the lock: this thread, there is no other
+    hz4_mid_fork_prepare();  // somebody has the locks: this thread, there is no other
     const pid_t child = fork();
-    hz4_meta_fork_parent();
-    if (child == 0) {
-      const bool serves = EveryClassServes();
-      hz4_mid_check();
-      _exit(ChildStatus({serves}));
-    }
+    const bool held = !EveryClassServes();  // and has them still, on both sides
+    hz4_mid_fork_parent();
+    const bool serves = EveryClassServes();
+    if (child == 0) _exit(ChildStatus({held, serves}));
     EXPECT_EQ(StatusOf(child), 0);
-    EXPECT_TRUE(EveryClassServes());
+    EXPECT_TRUE(held);
+    EXPECT_TRUE(serves);
   });
 }
 
