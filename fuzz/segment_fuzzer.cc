@@ -81,8 +81,6 @@ class Runs {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const bool initialised = (hz4_pagemap_init(), true);
-  FUZZ_CHECK(initialised);
   hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   Runs runs;

@@ -80,8 +80,6 @@ void Step(FuzzedDataProvider *input, hz4_fuzz::Objects *objects, size_t i, uint3
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const bool initialised = (hz4_pagemap_init(), true);
-  FUZZ_CHECK(initialised);
   hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   hz4_fuzz::Objects objects;

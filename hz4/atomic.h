@@ -34,6 +34,13 @@ using std::memory_order_release;
 #define hz4_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define hz4_fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
 
+// value += what is at p, loaded acquire. (GCC adds what an atomic load has loaded by a second instruction.)
+#if defined(__x86_64__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
+#define hz4_add_acquire(value, p) __asm__("addq %1, %0" : "+r"(value) : "m"(*(const uintptr_t *)(p)))
+#else
+#define hz4_add_acquire(value, p) ((value) += hz4_load_acquire(p))
+#endif
+
 // On failure *expected is what was seen, loaded relaxed.
 #define hz4_cas_weak_relaxed(p, expected, v) \
   atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed, memory_order_relaxed)

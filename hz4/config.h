@@ -28,10 +28,6 @@
 
 // User addresses: 47 bits on x86-64 and 48 on aarch64, unless a program asks for more by a hint, which hz4 never does.
 #define HZ4_ADDRESS_BITS 48
-// One leaf of the page map covers 64 GiB: 1 MiB of address space, of which 4 KiB are touched per 256 MiB in use.
-#define HZ4_PAGEMAP_REGION_SHIFT 36
-// Span pointers come in chunks of 256 MiB of addresses (32 KiB each).
-#define HZ4_PAGEMAP_CHUNK_SHIFT 28
 
 // A segment has at most as many pages as a word has bits: 4 MiB.
 #define HZ4_SEGMENT_PAGES_MAX 64

@@ -57,8 +57,6 @@ void Free(char *block) { hz4_large_free(SpanOf(block)); }
 class Large : public testing::Test {
  protected:
   void SetUp() override {
-    static const bool initialised = (hz4_pagemap_init(), true);
-    ASSERT_TRUE(initialised);
     hz4_sys_fake_reset();
     hz4_large_trim();
     errno = kErrno;

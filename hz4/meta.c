@@ -15,14 +15,14 @@ struct free_block {
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_META);
 
 // Under lock.
-static struct free_block *free_lists[HZ4_META_MAX_BYTES / HZ4_META_UNIT + 1];
-static char *bump, *bump_end;
+HZ4_IN_DATA static struct free_block *free_lists[HZ4_META_MAX_BYTES / HZ4_META_UNIT + 1];
+HZ4_IN_DATA static char *bump, *bump_end;
 static size_t next_chunk_bytes = HZ4_META_CHUNK_MIN;
 
-static _Atomic(uint64_t) mapped_bytes, used_bytes;
+HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, used_bytes;
 
 // Blocks freed while fork held the lock. Pushed by anybody, taken as a whole by whoever holds the lock: so no ABA.
-static _Atomic(struct free_block *) deferred;
+HZ4_IN_DATA static _Atomic(struct free_block *) deferred;
 
 static size_t units_of(size_t bytes) {
   return (bytes + HZ4_META_UNIT - 1) / HZ4_META_UNIT;

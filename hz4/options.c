@@ -42,7 +42,7 @@ static const struct option *find(const char *name, size_t length) {
 void hz4_options_parse(char *const *environment, void (*warn)(const char *what, const char *detail)) {
   for (; environment != NULL && *environment != NULL; ++environment) {
     const char *entry = *environment;
-    if (strncmp(entry, PREFIX, strlen(PREFIX)) != 0) continue;
+    if (*entry != *PREFIX || strncmp(entry, PREFIX, strlen(PREFIX)) != 0) continue;
     const char *equals = strchr(entry, '=');
     const struct option *option = equals == NULL ? NULL : find(entry, (size_t)(equals - entry));
     uint64_t value;

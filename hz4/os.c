@@ -6,8 +6,8 @@
 #include "hz4/atomic.h"
 #include "hz4/sys.h"
 
-static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls, purged_bytes,
-    failed_calls;
+HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls,
+    purged_bytes, failed_calls;
 
 static void note_mapped(size_t bytes) {
   uint64_t now = hz4_fetch_add_relaxed(&mapped_bytes, bytes) + bytes;

@@ -1,15 +1,15 @@
 // Rank 4. Address -> size class, and address -> span, on 64 KiB pages.
 //
-// Shape: a root of regions (64 GiB each). A region's leaf has one byte per page, the size class: the fast path reads the
-// root and that byte, and nothing else. The root holds leaf addresses biased by the region's first page number, so that
-// the page number of the whole address is the index. Regions without memory of ours share a leaf of zeros. The span
-// pointers stand apart, in chunks of 256 MiB, since only slow paths ask for them.
+// Shape: a root of regions (4 GiB each). A region's leaf has one byte per page, the size class: the fast path reads the
+// root and that byte, and nothing else. The root holds how far a leaf is from the leaf of zeros that regions without
+// memory of ours share; so the whole is zero at first, and no process touches more of it than it uses. The pointers to
+// the spans stand behind the leaf, since only slow paths ask for them.
 //
-// Threads: leaves and chunks appear once (compare-and-swap from empty) and never go. An entry is written by the owner of
+// Threads: regions appear once (compare-and-swap from empty) and never go. An entry is written by the owner of
 // its page before any pointer into that page is handed out, and cleared after the last one came back; whoever holds such
 // a pointer got it by a synchronisation of the program's own, which orders the entry too. So entries are relaxed.
 // Only a pointer that is not ours can be looked up beside a change: it reads a class that was true at some time, and so
-// is reported, or at worst taken for ours. Leaves and chunks are published by a release, for its sake too.
+// is reported, or at worst taken for ours. Regions are published by a release, for its sake too.
 #ifndef HZ4_PAGEMAP_H_
 #define HZ4_PAGEMAP_H_
 
@@ -22,10 +22,15 @@ extern "C" {
 
 struct hz4_span;
 
-#define HZ4_PAGEMAP_REGIONS ((size_t)1 << (HZ4_ADDRESS_BITS - HZ4_PAGEMAP_REGION_SHIFT))
+#define HZ4_PAGEMAP_REGION_PAGES ((size_t)1 << 16)  // a page's number in its region is the low half of its number
+#define HZ4_PAGEMAP_REGIONS (((size_t)1 << (HZ4_ADDRESS_BITS - HZ4_PAGE_SHIFT)) / HZ4_PAGEMAP_REGION_PAGES)
 
-// Biased leaf addresses. Before hz4_pagemap_init only region 0, that of NULL, has one.
-extern _Atomic(uintptr_t) hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS];
+// All zero at first: nothing has to be called before the functions below.
+struct hz4_pagemap {
+  _Atomic(uintptr_t) leaf[HZ4_PAGEMAP_REGIONS];     // by how many bytes the region's leaf is beyond none
+  _Atomic(uint8_t) none[HZ4_PAGEMAP_REGION_PAGES];  // what regions without memory of ours share: never written
+};
+extern struct hz4_pagemap hz4_pagemap;
 
 #ifndef __cplusplus
 _Static_assert(HZ4_ADDRESS_BITS - HZ4_PAGE_SHIFT <= 32, "a page number has 32 bits");  // weave's maps are smaller
@@ -36,16 +41,13 @@ _Static_assert(HZ4_ADDRESS_BITS - HZ4_PAGE_SHIFT <= 32, "a page number has 32 bi
 // that differs from one of ours in them only is found when it comes home, for hz4_pagemap_span knows better.
 HZ4_INLINE size_t hz4_pagemap_class(const void *ptr) {
   uintptr_t high = (uintptr_t)ptr >> HZ4_PAGE_SHIFT;
-  uintptr_t page = (uint32_t)high;
-  HZ4_REGISTER(page);
-  size_t region = (uint32_t)high >> (HZ4_PAGEMAP_REGION_SHIFT - HZ4_PAGE_SHIFT);
+  uintptr_t entry = (uint16_t)high;
+  HZ4_REGISTER(entry);
+  size_t region = (uint32_t)high / HZ4_PAGEMAP_REGION_PAGES;
   // Acquire: pairs with hz4_pagemap_reserve, for a foreign pointer's sake. On x86-64 the instruction is the same.
-  uintptr_t leaf = hz4_load_acquire(&hz4_pagemap_leaf[region]);
-  return hz4_load_relaxed((_Atomic(uint8_t) *)(leaf + page));
+  hz4_add_acquire(entry, &hz4_pagemap.leaf[region]);
+  return hz4_load_relaxed((_Atomic(uint8_t) *)((uintptr_t)hz4_pagemap.none + entry));
 }
-
-// Once, before any other function of this module (but hz4_pagemap_class of NULL). Cannot fail.
-void hz4_pagemap_init(void);
 
 // The span whose registered pages hold ptr; NULL when there is none. Takes no lock.
 struct hz4_span *hz4_pagemap_span(const void *ptr);

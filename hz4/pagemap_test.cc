@@ -16,8 +16,7 @@
 namespace {
 
 constexpr size_t kPage = HZ4_PAGE_BYTES;
-constexpr uintptr_t kRegion = static_cast<uintptr_t>(1) << HZ4_PAGEMAP_REGION_SHIFT;
-constexpr uintptr_t kChunk = static_cast<uintptr_t>(1) << HZ4_PAGEMAP_CHUNK_SHIFT;
+constexpr uintptr_t kRegion = HZ4_PAGEMAP_REGION_PAGES * kPage;
 constexpr uintptr_t kEnd = static_cast<uintptr_t>(1) << HZ4_ADDRESS_BITS;
 
 const void *At(uintptr_t address) { return reinterpret_cast<const void *>(address); }
@@ -25,11 +24,6 @@ hz4_span *Span(size_t number) { return reinterpret_cast<hz4_span *>(number * siz
 
 class Pagemap : public testing::Test {
  protected:
-  static void SetUpTestSuite() {
-    // Before init: the fast path of free(NULL).
-    EXPECT_EQ(hz4_pagemap_class(nullptr), 0u);
-    hz4_pagemap_init();
-  }
   void SetUp() override { hz4_sys_fake_reset(); }
   void TearDown() override { hz4_sys_fake_reset(); }
   // Regions that no other test uses.
@@ -47,7 +41,7 @@ class Pagemap : public testing::Test {
 
 TEST_F(Pagemap, AddressesThatAreNotOursHaveNoClassAndNoSpan) {
   const uintptr_t region = FreshRegions(1);
-  for (uintptr_t address : {uintptr_t{0}, uintptr_t{1}, kPage, region, region + kChunk, kEnd - 1, kEnd, kEnd + kPage,
+  for (uintptr_t address : {uintptr_t{0}, uintptr_t{1}, kPage, region, region + kRegion - 1, kEnd - 1, kEnd, kEnd + kPage,
                             uintptr_t{1} << 56, UINTPTR_MAX - kPage, UINTPTR_MAX}) {
     ExpectNothing(address);
   }
@@ -82,9 +76,9 @@ TEST_F(Pagemap, EveryByteOfASetPageIsFound) {
   EXPECT_EQ(hz4_pagemap_span(At(base + 2 * kPage)), Span(5));
 }
 
-TEST_F(Pagemap, RunsCrossChunksAndRegions) {
+TEST_F(Pagemap, RunsCrossRegions) {
   const uintptr_t first = FreshRegions(3);
-  for (uintptr_t border : {first + kChunk, first + 3 * kChunk, first + kRegion, first + 2 * kRegion}) {
+  for (uintptr_t border : {first + kRegion, first + 2 * kRegion}) {
     const uintptr_t base = border - 2 * kPage;
     ASSERT_TRUE(hz4_pagemap_reserve(At(base), 5));
     hz4_pagemap_set(At(base), 5, Span(9), 17);
@@ -97,9 +91,9 @@ TEST_F(Pagemap, RunsCrossChunksAndRegions) {
   }
 }
 
-TEST_F(Pagemap, ReservesEveryChunkOfALongRun) {
-  const uintptr_t base = FreshRegions(2) + kRegion - kChunk - kPage;
-  const size_t pages = 3 * kChunk / kPage;
+TEST_F(Pagemap, ReservesEveryRegionOfALongRun) {
+  const uintptr_t base = FreshRegions(4) + kRegion - kPage;
+  const size_t pages = 2 * kRegion / kPage + 64;
   ASSERT_TRUE(hz4_pagemap_reserve(At(base), pages));
   hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;
   for (size_t i = 0; i < pages; i += 64) hz4_pagemap_set(At(base + i * kPage), 1, Span(1), 1);
@@ -121,12 +115,9 @@ TEST_F(Pagemap, RefusesAddressesBeyondTheMap) {
 
 TEST_F(Pagemap, ReserveFailsWithoutMemoryAndWorksAfter) {
   const uintptr_t base = FreshRegions(1);
-  for (uint64_t n : {1, 2}) {  // without the region; with the region, but without the chunk
-    hz4_sys_fake_reset();
-    hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = n;
-    EXPECT_FALSE(hz4_pagemap_reserve(At(base), 1)) << n;
-    ExpectNothing(base);
-  }
+  hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;
+  EXPECT_FALSE(hz4_pagemap_reserve(At(base), 1));
+  ExpectNothing(base);
   hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 0;
   ASSERT_TRUE(hz4_pagemap_reserve(At(base), 1));
   hz4_pagemap_set(At(base), 1, Span(2), 3);
@@ -137,7 +128,7 @@ TEST_F(Pagemap, ReservingAgainCostsNothing) {
   const uintptr_t base = FreshRegions(1);
   ASSERT_TRUE(hz4_pagemap_reserve(At(base), 1));
   hz4_sys_fake_reset();
-  for (uintptr_t offset = 0; offset < kChunk; offset += 997 * kPage) {
+  for (uintptr_t offset = 0; offset < kRegion; offset += 997 * kPage) {
     EXPECT_TRUE(hz4_pagemap_reserve(At(base + offset), 1));
   }
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_MMAP], 0u);
@@ -149,7 +140,7 @@ TEST_F(Pagemap, MatchesAShadow) {
   std::map<uintptr_t, std::pair<hz4_span *, uint32_t>> shadow;
   auto draw = [&] {
     // Close together, and close to the borders.
-    const uintptr_t border = first + random() % 4 * kRegion + random() % 3 * kChunk;
+    const uintptr_t border = first + random() % 4 * kRegion;
     const uintptr_t address = border + (random() % 64 - 32) * kPage;
     return address < first ? first : address;
   };
@@ -173,7 +164,7 @@ TEST_F(Pagemap, MatchesAShadow) {
   }
 }
 
-// Threads that reserve the same addresses agree on one region and one chunk; what a loser mapped goes back.
+// Threads that reserve the same addresses agree on one region; what a loser mapped goes back.
 TEST_F(Pagemap, ThreadsReserveTogether) {
   const uintptr_t one = FreshRegions(1);
   uint64_t before = hz4_sys_fake.mapped_bytes;

@@ -5,11 +5,11 @@
 #include "hz4/sys.h"
 
 // By hz4_sys_now_ns(), 0: never yet. When memory was purged last, and when purged memory was last wanted too soon.
-static _Atomic(uint64_t) purged_ns, wanted_ns;
+HZ4_IN_DATA static _Atomic(uint64_t) purged_ns, wanted_ns;
 // Wanted too soon, without a pause in which regret would have ended, and in how many swings; the most that was ever in
 // use.
-static _Atomic(size_t) wanted_bytes, swings, peak_bytes;
-static _Atomic(bool) purged_since;  // since something was wanted
+HZ4_IN_DATA static _Atomic(size_t) wanted_bytes, swings, peak_bytes;
+HZ4_IN_DATA static _Atomic(bool) purged_since;  // since something was wanted
 
 static uint64_t soon_ns(void) {
   return hz4_options.regret_ms * 1000000;

@@ -32,17 +32,17 @@ struct hz4_segment {
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_SEGMENT);
 
 // Under lock. Lists are circular through their head when not empty; head is the oldest member.
-static struct hz4_segment *by_length[HZ4_SEGMENT_PAGES_MAX + 1];
-static uint64_t lengths;  // bit n-1: by_length[n] is not empty
-static struct hz4_segment *dirty_segments;
-static size_t segment_count, all_pages, used_pages, dirty_pages, free_segments;
-static uint64_t acquired, released, purged_runs, peak_used_pages;
+HZ4_IN_DATA static struct hz4_segment *by_length[HZ4_SEGMENT_PAGES_MAX + 1];
+HZ4_IN_DATA static uint64_t lengths;  // bit n-1: by_length[n] is not empty
+HZ4_IN_DATA static struct hz4_segment *dirty_segments;
+HZ4_IN_DATA static size_t segment_count, all_pages, used_pages, dirty_pages, free_segments;
+HZ4_IN_DATA static uint64_t acquired, released, purged_runs, peak_used_pages;
 
 // Pages that were purged, and wanted again too soon: so many more may be dirty while regret lasts.
-static size_t regretted_pages;
+HZ4_IN_DATA static size_t regretted_pages;
 
 // Bytes of used pages that hold no memory.
-static _Atomic(size_t) hollow_bytes;
+HZ4_IN_DATA static _Atomic(size_t) hollow_bytes;
 
 // Set once.
 static size_t floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;

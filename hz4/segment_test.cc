@@ -28,7 +28,6 @@ struct Taken {
 
 class Segment : public testing::Test {
  protected:
-  static void SetUpTestSuite() { hz4_pagemap_init(); }
   void SetUp() override {
     hz4_sys_fake_reset();
     hz4_segment_configure(4 * kMiB, 3);

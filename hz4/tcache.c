@@ -12,9 +12,10 @@
 _Static_assert(sizeof(struct hz4_batch) == 512, "eight cache lines");
 _Static_assert(HZ4_BATCH_OBJECTS * HZ4_INBOX_OBJECT_MAX <= HZ4_INBOX_BYTES_MAX, "a batch fits");
 
-static void *no_slots[1];  // the shared NULL: never written
+static void *const null_slot;  // the shared NULL
+#define NO_SLOTS ((void **)&null_slot)  // never written
 
-#define NO_BINS {.top = {[0 ... HZ4_CLASS_COUNT] = no_slots}, .limit = {[0 ... HZ4_CLASS_COUNT] = no_slots}}
+#define NO_BINS {.top = {[0 ... HZ4_CLASS_COUNT] = NO_SLOTS}, .limit = {[0 ... HZ4_CLASS_COUNT] = NO_SLOTS}}
 struct hz4_tcache hz4_tcache_none = NO_BINS, hz4_tcache_ended = NO_BINS;
 
 __thread struct hz4_tcache *hz4_tcache_current __attribute__((tls_model("initial-exec"))) = &hz4_tcache_none;
@@ -399,7 +400,7 @@ void hz4_tcache_overflow(struct hz4_tcache *cache, uint32_t size_class, void *ob
 
 void hz4_tcache_open(struct hz4_tcache *cache) {
   for (uint32_t c = 0; c < HZ4_CLASS_SLOTS; ++c) {
-    cache->top[c] = cache->limit[c] = no_slots;
+    cache->top[c] = cache->limit[c] = NO_SLOTS;
     cache->bins[c] = (struct hz4_bin){0};
     hz4_inbox_open(&cache->inbox[c]);
   }
@@ -427,7 +428,7 @@ void hz4_tcache_close(struct hz4_tcache *cache) {
     struct hz4_bin *bin = &cache->bins[c];
     if (bin->slots != NULL) hz4_meta_free(bin->slots, bin->length * sizeof(void *));
     bin->slots = NULL;
-    cache->top[c] = cache->limit[c] = no_slots;
+    cache->top[c] = cache->limit[c] = NO_SLOTS;
     give_chain(cache, c, hz4_inbox_close(&cache->inbox[c]));
   }
   while (cache->node_count != 0) hz4_meta_free(new_batch(cache), sizeof(struct hz4_batch));
@@ -438,7 +439,7 @@ void hz4_tcache_abandon(struct hz4_tcache *cache) {
   cache->node_count = 0;
   for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
     cache->bins[c].slots = NULL;
-    cache->top[c] = cache->limit[c] = no_slots;
+    cache->top[c] = cache->limit[c] = NO_SLOTS;
     give_chain(cache, c, hz4_inbox_close(&cache->inbox[c]));
   }
   while (cache->node_count != 0) hz4_meta_free(new_batch(cache), sizeof(struct hz4_batch));
@@ -449,7 +450,7 @@ void hz4_tcache_check(const struct hz4_tcache *cache) {
   for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
     const struct hz4_bin *bin = &cache->bins[c];
     if (bin->slots == NULL) {
-      HZ4_CHECK(cache->top[c] == no_slots && cache->limit[c] == no_slots, "tcache: no array, yet not empty");
+      HZ4_CHECK(cache->top[c] == NO_SLOTS && cache->limit[c] == NO_SLOTS, "tcache: no array, yet not empty");
       continue;
     }
     HZ4_CHECK(bin->slots[0] == NULL, "tcache: slot 0 is not NULL");

@@ -58,8 +58,6 @@ inline hz4_mid_result Give(uint32_t c, const std::vector<void *> &objects, const
 class Mid : public testing::Test {
  protected:
   void SetUp() override {
-    static bool initialised = (hz4_pagemap_init(), true);
-    ASSERT_TRUE(initialised);
     hz4_sys_fake_reset();
   }
   void TearDown() override {

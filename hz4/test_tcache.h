@@ -91,8 +91,6 @@ class Cache {
 class Tcache : public testing::Test {
  protected:
   void SetUp() override {
-    static const bool initialised = (hz4_pagemap_init(), true);
-    ASSERT_TRUE(initialised);
     hz4_sys_fake_reset();
     hz4_tcache_set_budget(HZ4_TCACHE_BYTES_MAX);
     hz4_options.inbox = 1;

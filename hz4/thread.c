@@ -9,7 +9,6 @@
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/options.h"
-#include "hz4/pagemap.h"
 #include "hz4/segment.h"
 #include "hz4/sys.h"
 
@@ -125,7 +124,6 @@ static void read_options(void) {
 }
 
 static void init(void) {
-  hz4_pagemap_init();
   read_options();
   share_budget();
   have_exit_key = pthread_key_create(&exit_key, detach) == 0;

@@ -7,8 +7,8 @@ import unittest
 
 LIBRARY, PROGRAM = (os.path.abspath(path) for path in sys.argv[1:3])
 
-# hz4's own tables: 1 MiB for a region of the page map, 1 MiB for the leaf that unused regions share, a segment and
-# metadata. libstdc++, if the library asks for it, is 2.3 MiB.
+# hz4's own tables: half a MiB for the root of the page map, as much for a region of it, a segment and metadata. libstdc++,
+# if the library asks for it, is 2.3 MiB.
 AFTER_MLOCKALL_KIB = 6 << 10
 # And at the end, after all was freed: free pages up to the bound that HZ4_DIRTY_KIB sets, and page map.
 AT_END_KIB = 8 << 10

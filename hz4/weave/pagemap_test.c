@@ -1,4 +1,4 @@
-// page map: threads that reserve together agree on one leaf and one chunk and lose nothing that was set in them; a
+// page map: threads that reserve together agree on one region and lose nothing that was set in them; a
 // lookup, of an address that was handed over or of a foreign one, reads only what is there.
 #include "hz4/pagemap.h"
 
@@ -7,9 +7,9 @@
 
 #define ALL WEAVE_UNBOUND, WEAVE_UNBOUND
 
-// In one region and chunk, but for the last.
-#define PAGE(n) ((char *)((uintptr_t)3 << HZ4_PAGEMAP_REGION_SHIFT) + (n) * HZ4_PAGE_BYTES)
-#define FAR_PAGE PAGE((size_t)1 << (HZ4_PAGEMAP_CHUNK_SHIFT - HZ4_PAGE_SHIFT))
+// In one region, but for the last.
+#define PAGE(n) ((char *)((3 * HZ4_PAGEMAP_REGION_PAGES + (n)) * HZ4_PAGE_BYTES))
+#define FAR_PAGE PAGE(HZ4_PAGEMAP_REGION_PAGES)
 
 static struct hz4_span spans[3];
 static _Atomic(char *) announced;
@@ -57,10 +57,6 @@ static void look_up_neighbour(void) {
 static void clear_page_0(void) {
   hz4_pagemap_set(PAGE(0), 1, NULL, 0);
 }
-static void init_and_set(void) {
-  hz4_pagemap_init();
-  set(PAGE(0), 0);
-}
 static void both_are_set(void) {
   is_set(PAGE(0), 0);
   is_set(PAGE(1), 1);
@@ -74,13 +70,13 @@ static void page_0_is_clear(void) {
 }
 
 const struct weave_scenario weave_scenarios[] = {
-    {"handed over", hz4_pagemap_init, {set_and_announce, look_up_announced}, NULL, ALL, false},
-    {"class of a foreign pointer", hz4_pagemap_init, {set_page_0, look_up_class}, NULL, ALL, false},
-    {"foreign pointer", hz4_pagemap_init, {set_page_0, look_up_foreign}, NULL, ALL, false},
-    {"foreign pointer beside one that is set", hz4_pagemap_init, {set_page_0, look_up_neighbour}, NULL, ALL, false},
-    {"two reserve one chunk", hz4_pagemap_init, {set_page_0, set_page_1}, both_are_set, ALL, false},
-    {"two reserve two chunks", hz4_pagemap_init, {set_page_0, set_far_page}, both_far_are_set, ALL, false},
-    {"one clears, one sets", init_and_set, {clear_page_0, set_page_1, look_up_foreign}, page_0_is_clear, ALL, false},
-    {"two set, one looks up", hz4_pagemap_init, {set_page_0, set_page_1, look_up_foreign}, both_are_set, 1, 1, false},
+    {"handed over", NULL, {set_and_announce, look_up_announced}, NULL, ALL, false},
+    {"class of a foreign pointer", NULL, {set_page_0, look_up_class}, NULL, ALL, false},
+    {"foreign pointer", NULL, {set_page_0, look_up_foreign}, NULL, ALL, false},
+    {"foreign pointer beside one that is set", NULL, {set_page_0, look_up_neighbour}, NULL, ALL, false},
+    {"two reserve one region", NULL, {set_page_0, set_page_1}, both_are_set, ALL, false},
+    {"two reserve two regions", NULL, {set_page_0, set_far_page}, both_far_are_set, ALL, false},
+    {"one clears, one sets", set_page_0, {clear_page_0, set_page_1, look_up_foreign}, page_0_is_clear, ALL, false},
+    {"two set, one looks up", NULL, {set_page_0, set_page_1, look_up_foreign}, both_are_set, 1, 1, false},
     {0},
 };

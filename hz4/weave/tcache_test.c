@@ -64,7 +64,7 @@ bool hz4_mid_is_ebbing(uint32_t size_class) {
 bool hz4_segment_purge(size_t keep_bytes) {
   return keep_bytes == 0;
 }
-_Atomic(uintptr_t) hz4_pagemap_leaf[HZ4_PAGEMAP_REGIONS];
+struct hz4_pagemap hz4_pagemap;
 
 // Never the same address twice: a late touch of a batch or a bin is seen.
 void *hz4_meta_alloc(size_t bytes) {

@@ -10,7 +10,6 @@
 #include "hz4/mid.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
-#include "hz4/pagemap.h"
 #include "hz4/segment.h"
 #include "hz4/weave/weave.h"
 
@@ -21,7 +20,7 @@ enum { FOUND = 1, NOT_FOUND = 2 };
 
 // ---- stand-ins ----
 
-static unsigned inits;  // of the page map: the first thing that init writes
+static unsigned inits;
 static void (*end_of_thread)(void *);
 static void (*fork_handlers[3])(void);
 static unsigned opened;  // under the lock of the list of threads
@@ -30,10 +29,8 @@ struct hz4_tcache hz4_tcache_none, hz4_tcache_ended;
 __thread struct hz4_tcache *hz4_tcache_current __attribute__((tls_model("initial-exec"))) = &hz4_tcache_none;
 struct hz4_options hz4_options;
 
-void hz4_pagemap_init(void) {
-  ++inits;
-}
 int pthread_key_create(pthread_key_t *key, void (*destructor)(void *)) {
+  ++inits;
   *key = 0;
   end_of_thread = destructor;
   return 0;
