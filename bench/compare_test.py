@@ -87,6 +87,16 @@ class SummaryTest(unittest.TestCase):
         rows = self.rows({"hz4": samples(20, 40, 80), "peer": peer})
         self.assertEqual(rows[0]["paired"], 2.0)
 
+    def test_held_out_ratio_is_free_of_luck(self):
+        def held_out(**others):
+            return stats.held_out_ratio(samples(100, 100, 100, 100), {n: samples(*mops) for n, mops in others.items()})
+
+        # Each is ahead in its half of the rounds by chance, and behind in the other.
+        self.assertAlmostEqual(held_out(odd=(125, 80, 125, 80), even=(80, 125, 80, 125)), 1.25)
+        self.assertAlmostEqual(held_out(fast=(200, 160, 200, 160), slow=(50, 50, 50, 50)), 0.5 * 1.25 ** 0.5)
+        self.assertIsNone(stats.held_out_ratio(samples(100), {"only": samples(100)}))
+        self.assertIsNone(held_out())
+
     def test_invalid_runs_do_not_count(self):
         runs = [sample(10, 1), sample(500, 2, fallback_pct=3), sample(12, 3)]
         row = self.rows({"a": runs})[0]

@@ -1,4 +1,4 @@
-"""The loads of //bench:programs: what each program is given to do, for about a second.
+"""The loads of //bench:programs: what each program is given to do, for a third of a second.
 
 Commands are run by a shell in a directory of the load's own, with $LOADS, the directory of the workloads, and $SOURCES,
 that of hz4's sources; but for `command`, which is run without one, is what is timed, and has the allocator preloaded.
@@ -29,22 +29,21 @@ REDIS = "redis-cli -s redis.sock"
 _LOADS = (
     Load("redis", "redis-server --port 0 --unixsocket redis.sock --save '' --appendonly no", before="rm -f redis.sock",
          needs=("redis-server", "redis-benchmark", "redis-cli"), ready=REDIS + " ping",
-         load="redis-benchmark -s redis.sock --csv -n 40000 -c 20 -P 16 -r 20000 -d 300 "
+         load="redis-benchmark -s redis.sock --csv -n 16000 -c 50 -P 16 -r 20000 -d 300 "
               "-t set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,zadd,lrange_100",
          after="cut -d, -f1 out; %s llen mylist; %s shutdown nosave" % (REDIS, REDIS)),
     Load("sqlite3", "sqlite3 -bail :memory:", stdin="$LOADS/rows.sql", needs=("sqlite3",)),
     Load("python3", "python3 $LOADS/churn.py", needs=("python3",)),
     Load("python3-malloc", "env PYTHONMALLOC=malloc python3 $LOADS/churn.py", needs=("python3",)),
-    Load("gcc", "gcc -std=c11 -D_GNU_SOURCE -O2 -w -I$SOURCES/.. -c $SOURCES/alloc.c $SOURCES/tcache.c $SOURCES/mid.c "
-         "$SOURCES/large.c $SOURCES/segment.c $SOURCES/meta.c $SOURCES/stats.c $SOURCES/thread.c", needs=("gcc",),
-         after="sha256sum *.o"),
-    Load("g++", "g++ -std=c++17 -O1 -DINSTANCES=2 -c $LOADS/containers.cc", needs=("g++",), after="sha256sum *.o"),
-    Load("clang++", "clang++-19 -std=c++17 -O1 -DINSTANCES=2 -c $LOADS/containers.cc", needs=("clang++-19", "g++"),
+    Load("gcc", "gcc -std=c11 -D_GNU_SOURCE -O2 -w -I$SOURCES/.. -c $SOURCES/alloc.c $SOURCES/tcache.c",
+         needs=("gcc",), after="sha256sum *.o"),
+    Load("g++", "g++ -std=c++17 -O1 -DINSTANCES=1 -c $LOADS/containers.cc", needs=("g++",), after="sha256sum *.o"),
+    Load("clang++", "clang++-19 -std=c++17 -O1 -DINSTANCES=1 -c $LOADS/containers.cc", needs=("clang++-19", "g++"),
          after="sha256sum *.o"),
     Load("git", "git -C work -c gc.autoDetach=false -c pack.threads=2 gc -q --aggressive --prune=now", needs=("git",),
          setup="""git -c init.defaultBranch=main init -q --bare origin
 awk 'BEGIN {
-  for (commit = 1; commit <= 300; commit++) {
+  for (commit = 1; commit <= 120; commit++) {
     printf "commit refs/heads/main\\ncommitter C <c@example.com> %d +0000\\ndata <<END\\n%d\\nEND\\n", commit, commit
     for (file = commit % 7; file < 40; file += 7) {
       printf "M 644 inline dir%d/file%d.txt\\ndata <<END\\n", file % 4, file
@@ -56,25 +55,25 @@ awk 'BEGIN {
          before="rm -rf work; cp -r origin work",
          after="git -C work count-objects -v | grep -E '^(count|in-pack|packs|garbage)'; "
                "git -C work rev-list --objects --all | sha256sum"),
-    Load("perl", "perl $SOURCES/programs/perl_workload.pl", needs=("perl",)),
+    Load("perl", "perl $SOURCES/programs/perl_workload.pl 0.15", needs=("perl",)),
     Load("jq", "jq -c -f $LOADS/rows.jq rows.json", needs=("jq",),
-         setup="jq -nc '[range(16000) | {id: ., number: (. * 7919 % 100003), word: \"word-\\(. * 31 % 1009)\", "
+         setup="jq -nc '[range(4000) | {id: ., number: (. * 7919 % 100003), word: \"word-\\(. * 31 % 1009)\", "
                "list: [range(. % 9)]}]' >rows.json"),
     Load("lua", "lua5.4 $LOADS/tables.lua", needs=("lua5.4",)),
     Load("ruby", "ruby $LOADS/objects.rb", needs=("ruby",)),
     Load("php", "env USE_ZEND_ALLOC=0 php -n -d memory_limit=1G $LOADS/objects.php", needs=("php",)),
     Load("node", "node $LOADS/buffers.js", needs=("node",)),
-    Load("gawk", "gawk -f $LOADS/words.awk numbers", needs=("gawk",), setup="seq 1 650000 >numbers"),
+    Load("gawk", "gawk -f $LOADS/words.awk numbers", needs=("gawk",), setup="seq 1 150000 >numbers"),
     Load("qpdf", "qpdf --deterministic-id --warning-exit-0 --no-warn raw.pdf --object-streams=generate --linearize -",
          needs=("qpdf",), setup="awk -f $LOADS/pages.awk >raw.pdf", after="test -s out && sha256sum out"),
     Load("sort", "sort --parallel=2 -k2,2 -k1,1nr rows", needs=("sort",), after="test -s out && sha256sum out",
-         setup="awk 'BEGIN { for (i = 0; i < 3000000; i++) print i * 7919 % 1000003, \"word-\" i * 31 % 10007 }' "
+         setup="awk 'BEGIN { for (i = 0; i < 700000; i++) print i * 7919 % 1000003, \"word-\" i * 31 % 10007 }' "
                ">rows"),
     Load("xz", "xz -T2 -2 --block-size=1MiB -c numbers", needs=("xz",), setup=NUMBERS,
          after="test -s out && sha256sum out"),
     Load("zstd", "zstd -q -T2 -9 -B1MiB -c numbers", needs=("zstd",), setup=NUMBERS,
          after="test -s out && sha256sum out"),
-    Load("ffmpeg", "ffmpeg -v error -f lavfi -i testsrc=duration=22:size=640x360 -c:v libx264 -threads 2 "
+    Load("ffmpeg", "ffmpeg -v error -f lavfi -i testsrc=duration=5:size=640x360 -c:v libx264 -threads 2 "
          "-preset veryfast -bitexact -f h264 pipe:1", needs=("ffmpeg",), after="test -s out && sha256sum out"),
     Load("make", "make -s -j2 -f $LOADS/processes.mk", needs=("make", "sed"), after="sort out | uniq -c"),
 )

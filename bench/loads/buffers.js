@@ -6,7 +6,7 @@ function churn(seed) {
   const live = [];
   let state = seed;
   let sum = 0;
-  for (let i = 0; i < 300000; i++) {
+  for (let i = 0; i < 70000; i++) {
     state = (state * 1103515245 + 12345) % 2147483648;
     const at = state % 500;
     if (live[at]) sum = (sum + live[at][0] + live[at].length) % 1000007;

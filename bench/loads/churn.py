@@ -2,7 +2,7 @@
 
 live = [None] * 30000
 state = total = 0
-for i in range(900000):
+for i in range(200000):
     state = (state * 1103515245 + 12345) & 0x7FFFFFFF
     kind, size = i % 6, (state >> 16) % 200
     if kind == 0:

@@ -2,7 +2,7 @@
 // Strings, arrays and objects that live for a while; prints what does not vary from run to run.
 $live = [];
 $state = $total = 0;
-for ($i = 0; $i < 3500000; $i++) {
+for ($i = 0; $i < 800000; $i++) {
     $state = ($state * 1103515245 + 12345) & 0x7fffffff;
     $size = ($state >> 16) % 200;
     switch ($i % 4) {

@@ -1,7 +1,7 @@
 # Strings, arrays and hashes that live for a while; prints what does not vary from run to run.
 live = Array.new(20_000)
 state = total = 0
-1_000_000.times do |i|
+200_000.times do |i|
   state = (state * 1_103_515_245 + 12_345) & 0x7fffffff
   size = (state >> 16) % 200
   value =

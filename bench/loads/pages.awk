@@ -1,6 +1,6 @@
-# A PDF of 7,000 pages, without a cross-reference table: qpdf makes one.
+# A PDF of 1,700 pages, without a cross-reference table: qpdf makes one.
 BEGIN {
-  pages = 7000
+  pages = 1700
   print "%PDF-1.5\n1 0 obj << /Type /Catalog /Pages 2 0 R >> endobj"
   printf "2 0 obj << /Type /Pages /Count %d /Kids [", pages
   for (i = 0; i < pages; i++) printf "%d 0 R ", 10 + 2 * i

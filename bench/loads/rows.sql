@@ -1,7 +1,7 @@
 -- Rows, an index, joins, texts that are built up, updates and deletes, in memory.
 CREATE TABLE words(id INTEGER PRIMARY KEY, number INTEGER, word TEXT, data BLOB);
 BEGIN;
-WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)
 INSERT INTO words SELECT i, (i * 7919) % 200003, printf('word-%d-%s', (i * 31) % 1009, hex(i * 2654435761)),
                          zeroblob(i % 197) FROM n;
 COMMIT;

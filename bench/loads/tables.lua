@@ -1,6 +1,6 @@
 -- Tables, strings and closures, all of which come from realloc; prints what does not vary from run to run.
 local live, state, total = {}, 0, 0
-for i = 1, 900000 do
+for i = 1, 220000 do
   state = (state * 1103515245 + 12345) % 2147483648
   local at, size, value = (state >> 8) % 50000, (state >> 16) % 200, nil
   if i % 4 == 0 then

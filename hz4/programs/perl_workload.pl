@@ -1,6 +1,8 @@
-# Prints what does not vary from run to run.
+# Prints what does not vary from run to run. Argument: how much there is to do, 1 if left out.
 use strict;
 use warnings;
+
+my $scale = shift // 1;
 
 if (my $library = $ENV{LD_PRELOAD}) {
     open(my $maps, '<', '/proc/self/maps') or die;
@@ -22,7 +24,7 @@ sub checksum {
 }
 
 my %words;
-for my $i (1 .. 300000) {
+for my $i (1 .. 300000 * $scale) {
     my $word = join '', map { chr(97 + draw(26)) } 1 .. 1 + draw(4);
     $words{$word} .= $i % 10;
     delete $words{$word} if length $words{$word} > 12;
@@ -31,7 +33,7 @@ my @sorted = sort { length($words{$b}) <=> length($words{$a}) || $a cmp $b } key
 print "hash ", scalar(@sorted), " ", checksum(map { "$_=$words{$_}" } @sorted), "\n";
 
 my @strings = ('') x 500;
-for my $i (1 .. 200000) {
+for my $i (1 .. 200000 * $scale) {
     my $at = draw(500);
     if (draw(50) == 0) { $strings[$at] = substr($strings[$at], 0, draw(100)) }
     else               { $strings[$at] .= chr(65 + $i % 26) x draw(200) }
@@ -42,7 +44,7 @@ my $text = join ' ', @strings[0 .. 99];
 (my $changed = $text) =~ s/([A-M]+)/lc($1) . length($1)/ge;
 print "regex ", length($changed), " ", scalar(my @m = $changed =~ /[a-m]+\d+/g), "\n";
 
-my @tree = map { { id => $_, list => [ map { $_ * 2 } 1 .. $_ % 20 ] } } 1 .. 50000;
+my @tree = map { { id => $_, list => [ map { $_ * 2 } 1 .. $_ % 20 ] } } 1 .. 50000 * $scale;
 @tree = grep { $_->{id} % 3 } reverse @tree;
 print "tree ", scalar(@tree), " ", checksum(map { "@{$_->{list}}" } @tree), "\n";
 
