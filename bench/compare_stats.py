@@ -59,10 +59,10 @@ def paired_ratio(samples, others):
 
 
 def held_out_ratio(samples, others):
-    """The least paired ratio over {allocator: its samples}, without the luck of who is chosen out of many: chosen by one
-    half of the rounds, measured by the other half, and the reverse; their geometric mean. None: too few rounds."""
-    halves = [{name: paired_ratio(samples, [s for s in runs if s["round"] % 2 == half]) for name, runs in others.items()}
-              for half in (0, 1)]
+    """The least paired ratio over {allocator: its samples}, without the luck of the one that is chosen out of many: chosen
+    by one half of the rounds, measured by the other, and the reverse; the geometric mean of both. None: too few rounds."""
+    halves = [{name: paired_ratio(samples, [s for s in runs if s["round"] % 2 == half])
+               for name, runs in others.items()} for half in (0, 1)]
     names = [name for name in others if halves[0][name] and halves[1][name]]
     if not names:
         return None

@@ -5,9 +5,9 @@
 // memory of ours share; so the whole is zero at first, and no process touches more of it than it uses. The pointers to
 // the spans stand behind the leaf, since only slow paths ask for them.
 //
-// Threads: regions appear once (compare-and-swap from empty) and never go. An entry is written by the owner of
-// its page before any pointer into that page is handed out, and cleared after the last one came back; whoever holds such
-// a pointer got it by a synchronisation of the program's own, which orders the entry too. So entries are relaxed.
+// Threads: regions appear once (compare-and-swap from empty) and never go. An entry is written by the owner of its page
+// before any pointer into that page is handed out, and cleared after the last one came back; whoever holds such a pointer
+// got it by a synchronisation of the program's own, which orders the entry too. So entries are relaxed.
 // Only a pointer that is not ours can be looked up beside a change: it reads a class that was true at some time, and so
 // is reported, or at worst taken for ours. Regions are published by a release, for its sake too.
 #ifndef HZ4_PAGEMAP_H_
