@@ -1,4 +1,4 @@
-"""The loads of //bench:programs: what each program is given to do, for a third of a second.
+"""The loads of //bench:programs: what each program is given to do, for a third of a second to two.
 
 Commands are run by a shell in a directory of the load's own, with $LOADS, the directory of the workloads, and $SOURCES,
 that of hz4's sources; but for `command`, which is run without one, is what is timed, and has the allocator preloaded.
