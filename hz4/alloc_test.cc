@@ -172,6 +172,19 @@ TEST_F(Alloc, TheEndOfASpanIsNoObject) {
   hz4_free(block);
 }
 
+// In a span of more pages than one, objects are counted from the span's beginning and not from the page's.
+TEST_F(Alloc, AMultipleOfTheSizeFromAPagesBeginningIsNoObject) {
+  for (uint32_t c = 1, pages = 1; c <= HZ4_CLASS_COUNT; ++c) {
+    const size_t bytes = hz4_class_bytes(c);
+    if (hz4_class_table[c].span_pages <= pages || HZ4_PAGE_BYTES % bytes == 0) continue;
+    pages = hz4_class_table[c].span_pages;
+    void *block = hz4_malloc(bytes);
+    char *second = hz4_pagemap_span(block)->base + HZ4_PAGE_BYTES;
+    EXPECT_DEATH(hz4_malloc_usable_size(second), "hz4: malloc_usable_size of a pointer that is not allocated") << bytes;
+    hz4_free(block);
+  }
+}
+
 // The page map's class does not tell them apart.
 TEST_F(Alloc, BitsBeyondAddressesAreNoneOfAnObject) {
   char *block = static_cast<char *>(hz4_malloc(100));

@@ -202,6 +202,19 @@ TEST_F(Large, CacheIsBounded) {
   EXPECT_LE(Now().cached_bytes, HZ4_LARGE_ALLOWANCE_MIN);
 }
 
+// Only refusals in a row are a program that frees for good.
+TEST_F(Large, RefusalsWithDemandInBetweenLeaveTheAllowance) {
+  std::vector<char *> refused;
+  for (int i = 0; i < 3; ++i) refused.push_back(Alloc(40 * kMiB));
+  for (int i = 0; i < 2; ++i) Free(Alloc(20 * kMiB));
+  ASSERT_EQ(Now().cached_bytes, 20 * kMiB) << "the allowance has risen";
+  for (char *block : refused) {
+    Free(Alloc(2 * kMiB));
+    Free(block);
+    EXPECT_EQ(Now().cached_bytes, 22 * kMiB);
+  }
+}
+
 TEST_F(Large, ABufferAllocatedInALoopComesFromTheCache) {
   for (int i = 0; i < 20; ++i) Free(Alloc(20 * kMiB));
   const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_MMAP];

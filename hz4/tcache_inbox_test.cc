@@ -45,6 +45,19 @@ TEST_F(TcacheInbox, BatchesOfOneOwnerGoToItsInbox) {
   }
 }
 
+// As many batches as may wait of small objects would be more bytes than may, of large ones.
+TEST_F(TcacheInbox, WholeBatchesOfLargeObjectsAreBoundedInBytes) {
+  Cache owner, other;
+  const uint32_t c = ClassOf(HZ4_INBOX_OBJECT_MAX);
+  std::vector<void *> objects = owner.MallocMany(c, 2000);  // so many that nothing below is an ebb
+  for (int i = 0; i < 8; ++i) other.FreeAll(c, other.MallocMany(c, 200));
+  ASSERT_GE(other.Capacity(c), size_t{HZ4_BATCH_OBJECTS}) << "so that what leaves it is a whole batch";
+  other.FreeAll(c, {objects.begin(), objects.begin() + 900});
+  EXPECT_GT(owner.Waiting(c), 0u);
+  EXPECT_LE(owner.Waiting(c) * HZ4_INBOX_OBJECT_MAX, HZ4_INBOX_BYTES_MAX);
+  owner.FreeAll(c, {objects.begin() + 900, objects.end()});
+}
+
 // A sample of the objects that leave must agree on the owner.
 TEST_F(TcacheInbox, MixedBatchesGoToMid) {
   Cache a, b, other;
