@@ -9,6 +9,9 @@
 HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls,
     purged_bytes, failed_calls;
 
+// Set once.
+static bool huge_pages;
+
 static void note_mapped(size_t bytes) {
   uint64_t now = hz4_fetch_add_relaxed(&mapped_bytes, bytes) + bytes;
   uint64_t peak = hz4_load_relaxed(&peak_bytes);
@@ -63,9 +66,14 @@ static void *map_aligned(size_t bytes, size_t align) {
   return map_and_trim(bytes, align);
 }
 
+void hz4_os_configure(bool wanted) {
+  huge_pages = wanted;
+}
+
 void *hz4_os_map(size_t bytes, size_t align) {
   int saved = errno;
   void *base = map_aligned(bytes, align);
+  if (huge_pages && base != NULL && bytes >= HZ4_HUGE_BYTES) hz4_sys_wish_huge(base, bytes);
   errno = saved;
   return base;
 }

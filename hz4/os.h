@@ -13,6 +13,9 @@ extern "C" {
 
 size_t hz4_os_page_bytes(void);
 
+// Whether mappings that can hold a huge page are to be of such (HZ4_HUGE_PAGES). Set once, before threads.
+void hz4_os_configure(bool huge_pages);
+
 // Zeroed memory aligned to `align` (a power of two, at least a page). NULL when the system has none.
 void *hz4_os_map(size_t bytes, size_t align);
 

@@ -134,6 +134,25 @@ TEST_F(Os, SizesNearTheEndOfTheAddressSpaceFail) {
   EXPECT_EQ(MappedHere(), 0u);
 }
 
+// Nothing is asked for where no huge page fits, and an answer in errno is nobody's.
+TEST_F(Os, HugePagesAreAskedForWhereTheyAreWanted) {
+  const auto wished = [](size_t bytes, size_t align) {
+    const uint64_t before = hz4_sys_fake.huge_bytes;
+    void *base = hz4_os_map(bytes, align);
+    EXPECT_EQ(errno, kErrno);
+    EXPECT_TRUE(hz4_os_unmap(base, bytes));
+    return hz4_sys_fake.huge_bytes - before;
+  };
+  EXPECT_EQ(wished(16 * kMiB, 64 * kKiB), 0u) << "not wanted";
+  hz4_os_configure(true);
+  EXPECT_EQ(wished(HZ4_HUGE_BYTES, 64 * kKiB), HZ4_HUGE_BYTES);
+  EXPECT_EQ(wished(5 * kMiB, 32 * kMiB), 5 * kMiB);
+  EXPECT_EQ(wished(HZ4_HUGE_BYTES - hz4_os_page_bytes(), 64 * kKiB), 0u);
+  hz4_sys_fake.limit_bytes = 1;
+  EXPECT_EQ(hz4_os_map(4 * kMiB, 64 * kKiB), nullptr);
+  hz4_os_configure(false);
+}
+
 TEST_F(Os, UnmapThatFailsKeepsTheMemory) {
   auto *base = static_cast<char *>(hz4_os_map(kMiB, 64 * kKiB));
   ASSERT_NE(base, nullptr);

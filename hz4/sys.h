@@ -14,6 +14,8 @@ void *hz4_sys_mmap(void *hint, size_t bytes);
 bool hz4_sys_munmap(void *base, size_t bytes);
 // MADV_DONTNEED: true when the pages are gone and read as zero.
 bool hz4_sys_purge(void *base, size_t bytes);
+// MADV_HUGEPAGE: the memory may come in huge pages. A wish: nothing depends on the answer.
+void hz4_sys_wish_huge(void *base, size_t bytes);
 // Resizes the mapping where it lies (to == NULL), or moves it over the mapping at `to`. False: nothing changed.
 bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
 // The system's page size in bytes, from the auxiliary vector: no system call.

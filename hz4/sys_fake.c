@@ -38,6 +38,7 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.low_places, false);
   hz4_store_relaxed(&hz4_sys_fake.high_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.high_maps, 0);
+  hz4_store_relaxed(&hz4_sys_fake.huge_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.now_ns, 0);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
   hz4_store_relaxed(&hz4_sys_fake.failure_unmaps_to, false);
@@ -172,6 +173,15 @@ bool hz4_sys_purge(void *base, size_t bytes) {
   pthread_mutex_unlock(&mutex);
   if (fails(HZ4_SYS_PURGE, EINVAL)) return false;
   return hz4_load_relaxed(&hz4_sys_fake.purge_keeps) || madvise(base, bytes, MADV_DONTNEED) == 0;
+}
+
+void hz4_sys_wish_huge(void *base, size_t bytes) {
+  check_pages("sys_fake: huge pages not in whole pages", base, bytes);
+  pthread_mutex_lock(&mutex);
+  check_mapped("sys_fake: huge pages for memory that is not hz4's", (uintptr_t)base, bytes);
+  pthread_mutex_unlock(&mutex);
+  hz4_fetch_add_relaxed(&hz4_sys_fake.huge_bytes, bytes);
+  errno = EINVAL;  // as of a kernel that has none
 }
 
 static bool resize_locked(void *base, size_t old_bytes, size_t new_bytes) {

@@ -33,6 +33,7 @@ struct hz4_sys_fake {
   // counted
   _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];
   _Atomic(uint64_t) mapped_bytes, mapped_ranges, high_maps;
+  _Atomic(uint64_t) huge_bytes;  // of mappings that were wished to be of huge pages
 };
 
 extern struct hz4_sys_fake hz4_sys_fake;

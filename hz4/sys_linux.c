@@ -33,6 +33,10 @@ bool hz4_sys_purge(void *base, size_t bytes) {
   return madvise(base, bytes, MADV_DONTNEED) == 0;
 }
 
+void hz4_sys_wish_huge(void *base, size_t bytes) {
+  madvise(base, bytes, MADV_HUGEPAGE);
+}
+
 bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   int flags = to == NULL ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
   return mremap(base, old_bytes, new_bytes, flags, to) != MAP_FAILED;

@@ -1,11 +1,14 @@
 // The real kernel's calls, one by one: what they do, and that what they say of it is true.
 #include <errno.h>
 #include <gtest/gtest.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <fstream>
+#include <string>
 #include <thread>
 
 #include "hz4/sys.h"
@@ -61,6 +64,25 @@ TEST_F(SysLinux, WhatIsPurgedReadsAsZero) {
   EXPECT_EQ(base[page_ - 1], 0);
   EXPECT_EQ(base[page_], 'x');
   EXPECT_TRUE(hz4_sys_munmap(base, 2 * page_));
+}
+
+// "hg" among the flags of the mapping; the kernel may have been built without huge pages.
+TEST_F(SysLinux, HugePagesAreWishedFor) {
+  if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0) GTEST_SKIP() << "no huge pages here";
+  char *base = Map(3);
+  hz4_sys_wish_huge(base, 3 * page_);
+  std::ifstream smaps("/proc/self/smaps");
+  bool inside = false, wished = false;
+  for (std::string line; std::getline(smaps, line);) {
+    uintptr_t start = 0, end = 0;
+    if (sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &start, &end) == 2) {
+      inside = start <= reinterpret_cast<uintptr_t>(base) && reinterpret_cast<uintptr_t>(base) < end;
+    } else if (inside && line.compare(0, 8, "VmFlags:") == 0) {
+      wished = line.find(" hg") != std::string::npos;
+    }
+  }
+  EXPECT_TRUE(wished);
+  EXPECT_TRUE(hz4_sys_munmap(base, 3 * page_));
 }
 
 TEST_F(SysLinux, ResizesWhereItLiesOrNotAtAll) {

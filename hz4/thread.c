@@ -9,6 +9,7 @@
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/options.h"
+#include "hz4/os.h"
 #include "hz4/segment.h"
 #include "hz4/sys.h"
 
@@ -120,6 +121,7 @@ static void read_options(void) {
   if (options_read || environ == NULL) return;
   options_read = true;
   hz4_options_parse(environ, hz4_warn);
+  hz4_os_configure(hz4_options.huge_pages != 0);
   hz4_segment_configure(hz4_options.dirty_kib << 10, (unsigned)hz4_options.dirty_shift);
 }
 

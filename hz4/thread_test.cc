@@ -16,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "hz4/os.h"
+#include "hz4/sys_fake.h"
 #include "hz4/test_tcache.h"
 
 namespace {
@@ -489,6 +491,19 @@ TEST(ThreadInit, ConfiguresTheSegments) {
         struct hz4_segment_stats stats;
         hz4_segment_stats(&stats);
         _exit(ChildStatus({stats.clean_bytes != 0, stats.used_bytes == 0, stats.dirty_bytes == 0}));
+      },
+      testing::ExitedWithCode(0), kSilent);
+}
+
+TEST(ThreadInit, WishesForHugePagesIfItIsTold) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        const bool before = hz4_os_map(HZ4_HUGE_BYTES, HZ4_PAGE_BYTES) != nullptr && hz4_sys_fake.huge_bytes == 0;
+        setenv("HZ4_HUGE_PAGES", "1", 1);
+        hz4_thread_init();
+        const bool after = hz4_os_map(HZ4_HUGE_BYTES, HZ4_PAGE_BYTES) != nullptr;
+        _exit(ChildStatus({before, after, hz4_sys_fake.huge_bytes == HZ4_HUGE_BYTES}));
       },
       testing::ExitedWithCode(0), kSilent);
 }

@@ -49,6 +49,9 @@ void hz4_options_parse(char *const *environment, void (*warn)(const char *, cons
   weave_check(environment != NULL && warn != NULL);
   hz4_options.tcache_kib = 1;
 }
+void hz4_os_configure(bool huge_pages) {
+  weave_check(!huge_pages);
+}
 void hz4_segment_configure(size_t floor_bytes, unsigned share_shift) {
   weave_check(floor_bytes == 0 && share_shift == 0);
 }
