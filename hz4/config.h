@@ -29,7 +29,7 @@
 // User addresses: 47 bits on x86-64 and 48 on aarch64, unless a program asks for more by a hint, which hz4 never does.
 #define HZ4_ADDRESS_BITS 48
 
-// A huge page on x86-64, and on aarch64 with system pages of 4 KiB. Segments have as much when 8 MiB are in use.
+// A huge page on x86-64, and on aarch64 with system pages of 4 KiB. Segments have as much beyond 4 MiB of them.
 #define HZ4_HUGE_BYTES ((size_t)2 << 20)
 
 // A segment has at most as many pages as a word has bits: 4 MiB.
