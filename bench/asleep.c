@@ -1,7 +1,4 @@
 // asleep: what threads allocated that sleep ever after is freed by others.
-#include <pthread.h>
-#include <semaphore.h>
-
 #include "bench/bench_common.h"
 
 enum { THREADS, SLEEPERS, OBJECTS, MIN, MAX, ARGS_COUNT };
@@ -46,17 +43,12 @@ static void free_in_random_order(void **objects, uint64_t *random) {
   }
 }
 
-static void wait(sem_t *semaphore) {
-  while (sem_wait(semaphore) != 0) {
-  }
-}
-
 static void *fill_and_sleep(void *argument) {
   struct sleeper *sleeper = argument;
   uint64_t random = bench_random_start(tool.options.seed, sleeper->number);
   fill(sleeper->objects, &random);
   sem_post(&sleeper->filled);
-  wait(&sleeper->wake);
+  bench_wait(&sleeper->wake);
   return NULL;
 }
 
@@ -70,9 +62,8 @@ static void work(unsigned index, void *context) {
     sleeper->objects = objects;
     sem_init(&sleeper->filled, 0, 0);
     sem_init(&sleeper->wake, 0, 0);
-    int error = pthread_create(&sleeper->thread, NULL, fill_and_sleep, sleeper);
-    if (error != 0) bench_die(1, "a thread: %s", strerror(error));
-    wait(&sleeper->filled);
+    bench_start_thread(&sleeper->thread, fill_and_sleep, sleeper);
+    bench_wait(&sleeper->filled);
     free_in_random_order(objects, &random);
     fill(objects, &random);
     free_in_random_order(objects, &random);

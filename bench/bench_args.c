@@ -138,6 +138,8 @@ void bench_parse(struct bench_tool *tool, int argc, char **argv) {
   }
 
   struct bench_arg *min = find_arg(tool, "min"), *max = find_arg(tool, "max"), *seed = find_arg(tool, "seed");
+  if (lane >= 0 && max == NULL) bench_die(2, "--lane: %s has but one size", tool->name);
+  if (min == NULL) min = max = find_arg(tool, "size");
   if (lane >= 0) {
     min->value = lanes[lane].min;
     max->value = lanes[lane].max;
@@ -147,7 +149,8 @@ void bench_parse(struct bench_tool *tool, int argc, char **argv) {
   if (seed != NULL) options->seed = seed->value;
   if (min->value > max->value)
     bench_die(2, "min %" PRIu64 " is greater than max %" PRIu64, min->value, max->value);
-  if (options->verify && min->value < 16) bench_die(2, "--verify needs min 16 or more, not %" PRIu64, min->value);
+  if (options->verify && min->value < 16)
+    bench_die(2, "--verify needs %s 16 or more, not %" PRIu64, min->name, min->value);
   if (json_path != NULL) options->json_fd = open_json(json_path);
   print_args(tool);
 }

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -88,6 +87,16 @@ void bench_pin(unsigned index) {
     int error = pthread_setaffinity_np(pthread_self(), sizeof one, &one);
     if (error != 0) bench_die(1, "--pin: CPU %d: %s", cpu, strerror(error));
     return;
+  }
+}
+
+void bench_start_thread(pthread_t *thread, void *(*body)(void *), void *argument) {
+  int error = pthread_create(thread, NULL, body, argument);
+  if (error != 0) bench_die(1, "a thread: %s", strerror(error));
+}
+
+void bench_wait(sem_t *semaphore) {
+  while (sem_wait(semaphore) != 0) {  // a signal came
   }
 }
 
@@ -191,12 +200,26 @@ double bench_ping_pong_ns(bool pin) {
   return (double)ping.round_ns[ping.rounds / 2] / PING_TRIPS;
 }
 
-uint64_t bench_peak_rss_kb(void) {
-  char text[4096];
-  int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
-  ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+// ---- the resident set ----
+
+static void read_file(const char *path, char *text, size_t room) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t length = fd < 0 ? -1 : read(fd, text, room - 1);
   if (fd >= 0) close(fd);
   text[length < 0 ? 0 : length] = '\0';
+}
+
+uint64_t bench_peak_rss_kb(void) {
+  char text[4096];
+  read_file("/proc/self/status", text, sizeof text);
   const char *line = strstr(text, "VmHWM:");
   return line == NULL ? 0 : strtoull(line + 6, NULL, 10);
+}
+
+uint64_t bench_rss_kb(void) {
+  char text[256];
+  read_file("/proc/self/statm", text, sizeof text);
+  const char *resident = strchr(text, ' ');  // the second number, in pages
+  if (resident == NULL) bench_die(1, "/proc/self/statm cannot be read");
+  return strtoull(resident, NULL, 10) * ((uint64_t)sysconf(_SC_PAGESIZE) / 1024);
 }

@@ -5,6 +5,8 @@
 #ifndef HZ4_BENCH_BENCH_COMMON_H_
 #define HZ4_BENCH_BENCH_COMMON_H_
 
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,8 +19,8 @@ _Noreturn void bench_die(int status, const char *format, ...) __attribute__((for
 
 // ---- arguments ----
 
-// One positional argument; value holds the default until bench_parse. The names "min", "max" and "seed" are special:
-// min <= max is checked, --lane sets both, --seed sets "seed".
+// One positional argument; value holds the default until bench_parse. The names "min", "max", "size" and "seed" are
+// special: min <= max is checked, --lane sets both, a tool of one "size" has neither, --seed sets "seed".
 struct bench_arg {
   const char *name;
   uint64_t value;
@@ -117,13 +119,20 @@ typedef void bench_body(unsigned index, void *context);
 void bench_team(unsigned threads, bool pin, bench_body *body, void *context, struct bench_clock *start,
                 struct bench_clock *end);
 
+// A thread of the caller's own, beside a team or instead of one. Never fails.
+void bench_start_thread(pthread_t *thread, void *(*body)(void *), void *argument);
+void bench_wait(sem_t *semaphore);
+
 // One round trip of a cache line between two threads; 0 when they never met within the time allowed (50 ms).
 double bench_ping_pong_ns(bool pin);
 
 // VmHWM, not getrusage: ru_maxrss survives exec, so that a big parent would show.
 uint64_t bench_peak_rss_kb(void);
 
-// A figure of one benchmark's own.
+// The resident set now. Allocates nothing.
+uint64_t bench_rss_kb(void);
+
+// A figure of one benchmark's own. compare has a column for those named rss_..._kb.
 struct bench_extra {
   const char *name;
   uint64_t value;

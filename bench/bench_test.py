@@ -60,6 +60,26 @@ class ArgumentsTest(unittest.TestCase):
         ("prodcons", "1 1 10 16 32 0", "ring_slots"),
         ("prodcons", "1 1 10 16 32 8 matched", "unexpected"),
         ("asleep", "1 0", "sleepers"),
+        ("server", "0", "workers"),
+        ("server", "1 0", "requests"),
+        ("server", "1 10 0", "kept"),
+        ("server", "1 10 10 16 2097152", "max"),
+        ("server", "1 10 10 32 16", "greater than max"),
+        ("server", "1 10 10 16 32 1", "unexpected"),
+        ("replace", "0", "threads"),
+        ("replace", "1 0", "iterations"),
+        ("replace", "1 10 0", "objects"),
+        ("replace", "1 10 10 --verify", "--verify needs min"),
+        ("scratch", "0", "threads"),
+        ("scratch", "1 0", "rounds"),
+        ("scratch", "1 1 0", "writes"),
+        ("scratch", "1 1 1 0", "size"),
+        ("scratch", "1 1 1 8 --verify", "--verify needs size"),
+        ("scratch", "1 1 1 8 --lane main", "--lane"),
+        ("pool", "0", "threads"),
+        ("pool", "1 0", "blocks"),
+        ("pool", "1 1 32 16", "greater than max"),
+        ("pool", "1 1 16 32 1001", "generations"),
         ("micro", "--what", "--what"),
     ]
 
@@ -73,7 +93,7 @@ class ArgumentsTest(unittest.TestCase):
                 self.assertIn(named, done.stderr)
 
     def test_help(self):
-        for bench in ("mt_remote", "malloc_args", "prodcons"):
+        for bench in ("mt_remote", "malloc_args", "prodcons", "server", "replace", "scratch", "pool"):
             done = run(bench, "--help")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertTrue(done.stdout.startswith("usage: " + bench))
@@ -162,6 +182,65 @@ class CountsTest(unittest.TestCase):
         self.check(out, data)
         self.assertEqual((data["ops"], data["threads"]), (2 * 2 * 5 * 300, 2))
         self.assertEqual(data["remote_actual_pct"], 50)
+
+    def test_server(self):
+        allocated = set()
+        for text in ("1 400 50", "2 400 1", "16 400 1000", "70 400 50", "3 1 1", "16 400 50 16 4096"):
+            with self.subTest(args=text):
+                out, data = measure("server", *text.split(), "--verify")
+                self.check(out, data)
+                args, stats, extra = data["args"], data["stats"], data["extra"]
+                self.assertEqual(data["ops"], stats["allocated"])
+                self.assertEqual(data["threads"], min(4, args["workers"]))
+                self.assertEqual("remote_target_pct" in data, args["workers"] >= 8)
+                self.assertEqual(list(extra), ["kept_kb", "rss_end_kb", "rss_dropped_kb", "rss_ended_kb"])
+                self.assertRegex(out, r"(?m)^\[EXTRA\] kept_kb=%(kept_kb)d rss_end_kb=%(rss_end_kb)d " % extra)
+                self.assertGreaterEqual(stats["left_in_rings"], 8)  # one request at least is in the cache
+                # Who frees what an acceptor allocated is never the acceptor, and that is two thirds of all.
+                self.assertGreaterEqual(3 * stats["remote_sent"], 2 * stats["allocated"])
+                if args["requests"] == 400:
+                    allocated.add(stats["allocated"])
+        self.assertEqual(len(allocated), 1, "the same seed makes as many blocks, whoever gets them")
+
+    def test_server_remote_share(self):
+        _, data = measure("server", "64", "4000", "500")
+        self.assertAlmostEqual(data["remote_actual_pct"], 75, delta=1)
+        self.assertGreater(data["extra"]["kept_kb"], 1000)
+
+    def test_replace(self):
+        for text, received in (("1 20000 100", 9), ("2 20007 10", 2 * 9), ("3 7 10", 1), ("2 20000 100 16 300", 2 * 9)):
+            with self.subTest(args=text):
+                verify = ["--verify"] if " 16 " in text else []
+                out, data = measure("replace", *text.split(), *verify)
+                self.check(out, data)
+                args, stats = data["args"], data["stats"]
+                self.assertEqual(data["ops"], args["threads"] * args["iterations"])
+                self.assertEqual(stats["left_in_slots"], args["threads"] * args["objects"])
+                self.assertEqual(stats["allocated"], data["ops"] + stats["left_in_slots"])
+                # What each thread hands on, and the first ones.
+                self.assertGreaterEqual(stats["remote_received"], received * args["objects"] // 10)
+                self.assertLessEqual(stats["remote_received"], args["threads"] * args["objects"] * 10)
+
+    def test_scratch(self):
+        for text in ("1 100 10", "2 100 10", "5 100 1 16 --verify", "2 100 10 32 --verify"):
+            with self.subTest(args=text):
+                out, data = measure("scratch", *text.split())
+                self.check(out, data)
+                args, stats = data["args"], data["stats"]
+                self.assertEqual(data["ops"], args["threads"] * args["rounds"] * args["writes"])
+                self.assertEqual(stats["remote_received"], args["threads"])
+                self.assertEqual(stats["allocated"], args["threads"] * (args["rounds"] + 1))
+
+    def test_pool(self):
+        for text in ("1 1", "5 7 16 100000 --verify", "3 4 16384 65536 1", "3 4 16 65536 5 --verify"):
+            with self.subTest(args=text):
+                out, data = measure("pool", *text.split())
+                self.check(out, data)
+                args = data["args"]
+                self.assertEqual((data["ops"], data["threads"]), (args["threads"] * args["blocks"], args["threads"]))
+                chain = ["rss_chain_kb"] if args["generations"] else []
+                self.assertEqual(list(data["extra"]), ["rss_asleep_kb", "rss_trimmed_kb"] + chain)
+                self.assertNotIn(0, data["extra"].values())
 
     def test_micro(self):
         done = run("micro", "--benchmark_min_time=0.0001", "--benchmark_format=json")

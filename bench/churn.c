@@ -1,5 +1,4 @@
 // churn: threads that end while others hold their objects.
-#include <pthread.h>
 #include <stdatomic.h>
 
 #include "bench/bench_common.h"
@@ -65,8 +64,7 @@ static void work(unsigned index, void *context) {
   struct lane *lane = &((struct run *)context)->lanes[index];
   for (lane->life = 0; lane->life < args[LIVES].value; lane->life++) {
     pthread_t thread;
-    int error = pthread_create(&thread, NULL, live, lane);
-    if (error != 0) bench_die(1, "a thread: %s", strerror(error));
+    bench_start_thread(&thread, live, lane);
     pthread_join(thread, NULL);
   }
 }

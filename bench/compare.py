@@ -5,13 +5,14 @@ usage: compare [options] [--] BENCH [its arguments]
   bazel run //bench:compare -- --rounds 10 -- mt_remote 2 2000000 400 16 32768 90 65536 --touch first
   bazel run //bench:compare -- --only hz4 --peer hardened=bazel-bin/hz4/libhz4.so:HZ4_HARDEN=1 -- malloc_args
 
-BENCH is mt_remote, malloc_args, prodcons, micro, or the path of a program that takes --json FILE as they do. Every
-allocator is preloaded into the same binary; that the preload took effect is checked. The allocators run interleaved,
-in an order that is shuffled every round. The figures are medians over the runs that count: a run with more than 0.10%
-ring fallback, a remote share more than 0.5 points off its target, or less than 0.85 of its CPUs delivered is invalid,
-and is repeated up to --retries times. An allocator with fewer valid rounds than half is shown as INVALID and never
-ranked. "vs best" is the ratio of medians to the best allocator but hz4; "paired" the median of the same ratio within
-each round; "ns over ceiling" wall time per operation above the same harness over an allocator that does nothing.
+BENCH is one of bench/, as mt_remote, server or micro, or the path of a program that takes --json FILE as they do.
+Every allocator is preloaded into the same binary; that the preload took effect is checked. The allocators run
+interleaved, in an order that is shuffled every round. The figures are medians over the runs that count: a run with more
+than 0.10% ring fallback, a remote share more than 0.5 points off its target, or less than 0.85 of its CPUs delivered is
+invalid, and is repeated up to --retries times. An allocator with fewer valid rounds than half is shown as INVALID and
+never ranked. "vs best" is the ratio of medians to the best allocator but hz4; "paired" the median of the same ratio
+within each round; "ns over ceiling" wall time per operation above the same harness over an allocator that does nothing.
+"RSS MB" is the peak, "rss ... MB" what else a benchmark measured of the resident set (its --help).
 
 The table goes to stdout, progress to stderr, all samples to a JSON file. Exit: 0, 1 when a run failed, 2 for bad
 arguments.
@@ -34,7 +35,8 @@ sys.path.insert(0, _HERE)
 import compare_stats  # noqa: E402
 from allocators import Parser, add_arguments, check_preload, choose, die, environment_of, library, say  # noqa: E402
 
-BENCHES = ("mt_remote", "malloc_args", "prodcons", "churn", "asleep", "footprint", "micro")
+BENCHES = ("mt_remote", "malloc_args", "prodcons", "churn", "asleep", "footprint", "server", "replace", "scratch",
+           "pool", "micro")
 # Settings of allocators that a reader of the results should know about.
 ENV_PREFIXES = ("HZ4_", "GLIBC_TUNABLES", "MALLOC_", "MIMALLOC_", "TCMALLOC_", "JE_MALLOC", "_RJEM")
 
@@ -161,7 +163,7 @@ def run_all(options, allocators, cpus):
             kept[name].append(sample)
             done = sum(map(len, kept.values()))
             left = (time.monotonic() - start) / done * (total - done)
-            figure = "%8.2f M ops/s" % (sample["ops_per_s"] / 1e6) if "ops_per_s" in sample else "done"
+            figure = "%8s M ops/s" % compare_stats.mops(sample["ops_per_s"]) if "ops_per_s" in sample else "done"
             note = "" if sample["invalid"] is None else "  INVALID: " + sample["invalid"]
             note += "  (run %d times)" % (attempt + 1) if attempt else ""
             say("round %d/%d  %-10s %s  %d s left%s" % (number, options.rounds, name, figure, left, note))

@@ -4,6 +4,7 @@ A sample is what a benchmark's --json holds, with "round" and "invalid" (None, o
 """
 
 import math
+import re
 import statistics
 
 SUBJECT = "hz4"  # the ratios are to the best of the others
@@ -69,6 +70,15 @@ def held_out_ratio(samples, others):
     return math.sqrt(math.prod(there[min(names, key=here.get)] for here, there in (halves, halves[::-1])))
 
 
+def rss_keys(*rows):
+    """The resident sets that a benchmark measured besides the peak, in its order."""
+    return list(dict.fromkeys(key for row in rows for key in row if re.match(r"rss_\w+_kb$", key)))
+
+
+def rss_title(key):
+    return key[:-3].replace("_", " ") + " MB"
+
+
 def summarise(samples, rounds):
     """Rows for {allocator: its samples, one a round}: ranked ones, then invalid ones, then the ceiling."""
     rows = []
@@ -83,6 +93,8 @@ def summarise(samples, rounds):
             row.update(ops_per_s=statistics.median(speeds), low=min(speeds), high=max(speeds), mad_pct=mad_pct(speeds))
             for key in ("peak_rss_kb", "cpus_delivered", "ping_pong_ns"):
                 row[key] = statistics.median(s[key] for s in shown)
+            for key in rss_keys(shown[0].get("extra", {})):
+                row[key] = statistics.median(s["extra"][key] for s in shown)
         rows.append(row)
 
     ranked = [r for r in rows if r["valid"] and r["name"] != CEILING]
@@ -105,20 +117,27 @@ def _cell(row, key, form, scale=1):
     return form % (row[key] / scale) if row.get(key) is not None else "-"
 
 
+def mops(ops_per_s):
+    """In millions; what has large operations does few."""
+    return ("%.2f" if ops_per_s >= 1e6 else "%.4f") % (ops_per_s / 1e6)
+
+
 def render(rows, markdown=False):
-    head = ["#", "allocator", "M ops/s", "min..max", "MAD", "vs best", "paired", "ns over ceiling", "RSS MB", "CPUs",
-            "ping-pong ns", "runs", ""]
+    rss = rss_keys(*rows)
+    head = ["#", "allocator", "M ops/s", "min..max", "MAD", "vs best", "paired", "ns over ceiling", "RSS MB",
+            *map(rss_title, rss), "CPUs", "ping-pong ns", "runs", ""]
     body = []
     for row in rows:
-        spread = "%.2f..%.2f" % (row["low"] / 1e6, row["high"] / 1e6) if "low" in row else "-"
         body.append([
-            str(row.get("rank", "-")), row["name"], _cell(row, "ops_per_s", "%.2f", 1e6), spread,
+            str(row.get("rank", "-")), row["name"], mops(row["ops_per_s"]) if "ops_per_s" in row else "-",
+            mops(row["low"]) + ".." + mops(row["high"]) if "low" in row else "-",
             _cell(row, "mad_pct", "%.1f%%"), _cell(row, "vs_best", "%.3f"), _cell(row, "paired", "%.3f"),
             _cell(row, "ns_over_ceiling", "%.2f"), _cell(row, "peak_rss_kb", "%.1f", 1024),
+            *(_cell(row, key, "%.1f", 1024) for key in rss),
             _cell(row, "cpus_delivered", "%.2f"), _cell(row, "ping_pong_ns", "%.0f"),
             "%d/%d" % (row["counted"], row["runs"]), "" if row["valid"] else "INVALID: " + row["reason"],
         ])
-    return table(head, body, markdown, left=(1, 12))
+    return table(head, body, markdown, left=(1, len(head) - 1))
 
 
 def summarise_cases(samples, rounds):

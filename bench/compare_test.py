@@ -130,6 +130,23 @@ class SummaryTest(unittest.TestCase):
         self.assertAlmostEqual(rows[0]["ns_over_ceiling"], 10)
         self.assertAlmostEqual(rows[1]["ns_over_ceiling"], 30)
 
+    def test_resident_sets_that_a_benchmark_measured(self):
+        def run(*kb):
+            return [sample(1, i, extra={"kept_kb": 1, "rss_end_kb": k, "rss_ended_kb": 10 * k})
+                    for i, k in enumerate(kb, 1)]
+
+        rows = self.rows({"hz4": run(1024, 4096, 2048), "dead": [{"error": "exit 1", "round": 1, "invalid": "exit 1"}]})
+        self.assertEqual((rows[0]["rss_end_kb"], rows[0]["rss_ended_kb"]), (2048, 20480))
+        self.assertEqual(stats.rss_keys(*rows), ["rss_end_kb", "rss_ended_kb"])
+        head, first, second = stats.render(rows).splitlines()
+        self.assertRegex(head, r" RSS MB +rss end MB +rss ended MB +CPUs ")
+        self.assertRegex(first, r" 2\.0 +2\.0 +20\.0 +1\.95 ")
+        self.assertRegex(second, r"dead( +-){11} +0/1 +INVALID: exit 1$")
+        self.assertNotIn("rss", stats.render(self.rows({"hz4": samples(1)}, 1)))
+
+    def test_few_operations_are_shown_too(self):
+        self.assertEqual([stats.mops(v) for v in (123456789, 1e6, 12345, 0)], ["123.46", "1.00", "0.0123", "0.0000"])
+
     def test_cases(self):
         def run(ns, **changes):
             return {"threads": 1, "cpus_delivered": 1.0, "round": 1, "invalid": None, "cases": {"x": ns}, **changes}
@@ -205,6 +222,13 @@ class CommandTest(unittest.TestCase):
         self.assertEqual({s["args"]["verify"] for s in data["samples"] if s["allocator"] == "ceiling"}, {0})
         self.assertTrue(data["machine"]["cpu"])
         self.assertTrue(data["allocators"]["ceiling"]["bytes"])
+
+    def test_runs_of_those_that_measure_resident_sets(self):
+        for bench, named in (("server 2 200 10", "rss end MB +rss dropped MB +rss ended MB"),
+                             ("pool 2 2 16384 65536 1", "rss asleep MB +rss trimmed MB +rss chain MB")):
+            done = self.compare("--only", "glibc", "--rounds", "1", "--retries", "0", "--", *bench.split())
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertRegex(done.stdout, named)
 
     def test_a_peer_runs_with_its_environment_variables(self):
         made = {"threads": 1, "cpus_delivered": 1, "ops_per_s": 1000, "peak_rss_kb": 1, "ping_pong_ns": 1,

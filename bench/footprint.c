@@ -4,9 +4,7 @@
 // min..max2, free all, idle. The resident set after each phase is the result.
 #define _GNU_SOURCE
 #include <inttypes.h>
-#include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "bench/bench_common.h"
 
@@ -39,14 +37,6 @@ struct heap {
   struct bench_extra extras[16];
   size_t extras_count;
 };
-
-static uint64_t resident_kb(void) {
-  unsigned long total, resident;
-  FILE *file = fopen("/proc/self/statm", "r");  // a stream's buffer is an object more, in every allocator alike
-  if (file == NULL || fscanf(file, "%lu %lu", &total, &resident) != 2) bench_die(1, "/proc/self/statm cannot be read");
-  fclose(file);
-  return resident * ((unsigned long)sysconf(_SC_PAGESIZE) / 1024);
-}
 
 static void fill(struct heap *heap, uint64_t max) {
   while (heap->live_bytes < args[LIVE_MB].value << 20) {
@@ -83,7 +73,7 @@ static void idle(struct bench_clock *start) {
 }
 
 static void note(struct heap *heap, const char *rss_name, const char *live_name) {
-  uint64_t rss_kb = resident_kb();
+  uint64_t rss_kb = bench_rss_kb();
   rss_kb = rss_kb > heap->harness_kb ? rss_kb - heap->harness_kb : 0;
   heap->extras[heap->extras_count++] = (struct bench_extra){rss_name, rss_kb};
   heap->extras[heap->extras_count++] = (struct bench_extra){live_name, heap->live_bytes >> 10};
@@ -97,7 +87,7 @@ int main(int argc, char **argv) {
   struct heap heap = {.objects = bench_map(room * sizeof(void *)), .sizes = bench_map(room * sizeof(uint32_t)),
                       .room = room};
   heap.random = bench_random_start(tool.options.seed, 0);
-  heap.harness_kb = resident_kb();
+  heap.harness_kb = bench_rss_kb();
   struct bench_result result = {.threads = 1, .remote_pct = -1, .start = bench_clock_now()};
   fill(&heap, args[MAX].value);
   note(&heap, "filled_kb", "filled_live_kb");

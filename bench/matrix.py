@@ -47,6 +47,14 @@ def cells():
     for threads, lives in ((4, 1000), (16, 250)):
         table["churn_t%d" % threads] = "churn %d %d 400 16 32768" % (threads, lives)
     table["asleep"] = "asleep 4 50 2000 16 32768"
+    for workers in (16, 64, 256, 1000):
+        table["server_w%d" % workers] = "server %d 60000 5000" % workers
+    for threads, iterations in ((2, 5000000), (16, 625000)):
+        table["replace_t%d" % threads] = "replace %d %d 5000 8 1000" % (threads, iterations)
+    for size in (8, 16, 32):
+        table["scratch_%d" % size] = "scratch 2 20000 10000 %d" % size
+    table["pool"] = "pool 64 64 16384 262144"
+    table["pool_forks"] = "pool 16 32 16384 262144 8"
     table["footprint_small"] = "footprint 128 90 16 256 2048 200"
     table["footprint_mid"] = "footprint 256 90 16 4096 32768 200"
     return table
@@ -152,9 +160,9 @@ def speed_table(lines):
         invalid = [r["name"] for r in line["rows"] if not r["valid"]]
         body.append([
             line["cell"],
-            "%.2f" % (hz4["ops_per_s"] / 1e6) if hz4 and "ops_per_s" in hz4 else "-",
+            stats.mops(hz4["ops_per_s"]) if hz4 and "ops_per_s" in hz4 else "-",
             "%.1f%%" % hz4["mad_pct"] if hz4 and "mad_pct" in hz4 else "-",
-            "%s %.2f" % (best["name"], best["ops_per_s"] / 1e6) if best else "-",
+            "%s %s" % (best["name"], stats.mops(best["ops_per_s"])) if best else "-",
             "%.2f" % line["speed_ratio"] if "speed_ratio" in line else "-",
             "%.2f" % line["ceiling_ratio"] if "ceiling_ratio" in line else "-",
             "%.1f" % (hz4["peak_rss_kb"] / 1024) if hz4 and "peak_rss_kb" in hz4 else "-",
@@ -181,6 +189,16 @@ def footprint_table(name, data):
     return stats.table([name + ", RSS MB"] + list(phases), body, True, left=(0,))
 
 
+def rss_table(name, data):
+    """What a cell's benchmark measured of the resident set besides the peak; "" if that is nothing."""
+    keys = stats.rss_keys(*data["rows"])
+    if not keys:
+        return ""
+    rows = sorted((row for row in data["rows"] if keys[0] in row), key=lambda row: row[keys[0]])
+    body = [[row["name"]] + ["%.1f" % (row[key] / 1024) for key in keys] for row in rows]
+    return stats.table([name] + [stats.rss_title(key) for key in keys], body, True, left=(0,))
+
+
 def report(options):
     found = {name: load(os.path.join(options.out, name + ".json")) for name in options.chosen}
     found = {name: data for name, data in found.items() if data is not None}
@@ -194,8 +212,10 @@ def report(options):
         if ratios:
             text += ["%s: geometric mean %.3f over %d cells, ahead in %d." %
                      (title, geometric_mean(ratios), len(ratios), sum(r >= 1 for r in ratios)), ""]
-    for name, data in footprints.items():
-        text += [footprint_table(name, data), ""]
+    tables = [footprint_table(name, data) if name in footprints else rss_table(name, data)
+              for name, data in found.items()]
+    for table in filter(None, tables):
+        text += [table, ""]
     text = "\n".join(text)
     print(text)
     with open(os.path.join(options.out, "matrix.md"), "w", encoding="utf-8") as file:
@@ -203,6 +223,7 @@ def report(options):
     with open(os.path.join(options.out, "matrix.json"), "w", encoding="utf-8") as file:
         json.dump(lines, file, indent=1)
     keys = ["name", "valid", "ops_per_s", "low", "high", "mad_pct", "peak_rss_kb", "cpus_delivered", "ping_pong_ns"]
+    keys += stats.rss_keys(*(row for data in found.values() for row in data["rows"]))
     with open(os.path.join(options.out, "matrix.csv"), "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["cell"] + keys)

@@ -1,5 +1,6 @@
 """matrix: its cells, going on where it was, what it makes of results."""
 
+import json
 import os
 import subprocess
 import sys
@@ -26,6 +27,12 @@ class MatrixTest(unittest.TestCase):
         table = matrix.cells()
         self.assertEqual(sum("_t" in name and "_r" in name for name in table), 3 * 4 * 3)
         self.assertEqual(sum(name.startswith("prodcons") for name in table), 8)
+        self.assertEqual([command.split()[1] for name, command in table.items() if name.startswith("server_w")],
+                         ["16", "64", "256", "1000"])
+        self.assertEqual([command.split()[1] for name, command in table.items() if name.startswith("replace_t")],
+                         ["2", "16"])
+        self.assertEqual([command.split()[-1] for name, command in table.items() if name.startswith("scratch_")],
+                         ["8", "16", "32"])
         for name, command in table.items():
             more_threads_than_cpus = any(t in name for t in ("_t4_r", "_t16_r"))
             self.assertEqual(command.endswith(" 1024 matched"), more_threads_than_cpus, name)
@@ -60,6 +67,26 @@ class MatrixTest(unittest.TestCase):
         self.assertIn("wrong", matrix.speed_table([line]))
         rows[0]["valid"] = False
         self.assertNotIn("speed_ratio", matrix.judge("main_t2_r90", {"rows": rows}))
+
+    def test_resident_sets(self):
+        rows = [dict(row("hz4", 20, 30), rss_end_kb=3072, rss_ended_kb=1024),
+                dict(row("small", 5, 9), rss_end_kb=2048, rss_ended_kb=2048), {"name": "dead", "valid": False}]
+        head, _, first, second = matrix.rss_table("server_w16", {"rows": rows}).splitlines()
+        self.assertRegex(head, r"server_w16 +\| +rss end MB +\| +rss ended MB")
+        self.assertRegex(first, r"small +\| +2\.0 +\| +2\.0 ")
+        self.assertRegex(second, r"hz4 +\| +3\.0 +\| +1\.0 ")
+        self.assertEqual(matrix.rss_table("asleep", {"rows": [row("hz4", 20, 30)]}), "")
+
+    def test_the_report_has_resident_sets(self):
+        with tempfile.TemporaryDirectory() as out:
+            rows = [dict(row("hz4", 20, 30), rss_chain_kb=3072)]
+            with open(os.path.join(out, "pool_forks.json"), "w", encoding="utf-8") as file:
+                json.dump({"rows": rows, "samples": []}, file)
+            done = run("--out", out, "--report")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("rss chain MB", done.stdout)
+            with open(os.path.join(out, "matrix.csv"), encoding="utf-8") as file:
+                self.assertTrue(file.readline().strip().endswith(",ping_pong_ns,rss_chain_kb"))
 
     def test_plots(self):
         try:
