@@ -6,6 +6,8 @@ set -eu
 name=$1
 shift
 cd "$BUILD_WORKSPACE_DIRECTORY"
+# Caches that are the threads': which CPUs a thread runs on is the kernel's choice, and no input's.
+export HZ4_FRONT="${HZ4_FRONT:-1}"
 ./bazelw build --config=fuzz "//fuzz:${name}_engine"
 engine=$(./bazelw info --config=fuzz bazel-bin)/fuzz/${name}_engine
 flags=$(fuzz/flags.sh "$name")

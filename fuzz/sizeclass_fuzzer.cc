@@ -14,6 +14,7 @@ void CheckSize(size_t size) {
   FUZZ_CHECK(bytes >= size && bytes % 16 == 0);
   FUZZ_CHECK(c == 1 || hz4_class_bytes(c - 1) < size);
   FUZZ_CHECK(bytes * 8 < size * 9 + 16 * 8);
+  FUZZ_CHECK(hz4_class_by_size(hz4_class_of_malloc(size)) == c);
 }
 
 void CheckClass(uint32_t c, size_t offset) {
@@ -32,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   FuzzedDataProvider input(data, size);
   while (input.remaining_bytes() != 0) {
     CheckSize(input.ConsumeIntegralInRange<size_t>(1, HZ4_CLASS_MAX_BYTES));
-    CheckClass(input.ConsumeIntegralInRange<uint32_t>(1, HZ4_CLASS_COUNT), input.ConsumeIntegral<uint32_t>());
+    CheckClass(input.ConsumeIntegralInRange<uint32_t>(1, HZ4_CLASS_SLOTS - 1), input.ConsumeIntegral<uint32_t>());
   }
   return 0;
 }

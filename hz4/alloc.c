@@ -23,34 +23,30 @@ static void *no_memory(void) {
 static void *take_directly(uint32_t size_class) {
   void *object = NULL;
   enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
-  struct hz4_mid_result got = hz4_mid_take(size_class, &object, 1, 1, NULL);
-  hz4_count_shared(&hz4_tcache_ended.counters, range, HZ4_COUNT_direct_malloc, 1);
-  hz4_count_shared(&hz4_tcache_ended.counters, range, HZ4_COUNT_span_opened, got.spans_opened);
+  struct hz4_mid_result got = hz4_mid_take(hz4_class_by_size(size_class), &object, 1, 1, NULL);
+  hz4_count_shared(&hz4_no_cache.cache.counters, range, HZ4_COUNT_direct_malloc, 1);
+  hz4_count_shared(&hz4_no_cache.cache.counters, range, HZ4_COUNT_span_opened, got.spans_opened);
   return object;
 }
 
 static void *take_object(uint32_t size_class) {
-  struct hz4_tcache *cache = hz4_thread_attach();
-  if (!hz4_tcache_is_real(cache)) return take_directly(size_class);
-  hz4_count_fast(cache, size_class, HZ4_COUNT_malloc_calls);
-  void *object = hz4_tcache_pop(cache, size_class);  // malloc(0) comes here without having tried
-  if (object != NULL) return object;
-  object = hz4_tcache_refill(cache, size_class, false);
-  if (object != NULL) return object;
-  // Before memory is asked of the system: what waits for threads that may be asleep.
-  if (hz4_thread_steal(cache, size_class)) object = hz4_tcache_pop(cache, size_class);
-  if (object == NULL) object = hz4_tcache_refill(cache, size_class, true);
+  void *object = NULL;
+  if (hz4_thread_attach()) {
+    object = hz4_sequence_pop(size_class);  // who had no cache has not tried
+    if (object == NULL) object = hz4_tcache_refill(size_class);
+    if (object != NULL) hz4_count_fast(size_class, HZ4_COUNT_malloc_calls);
+  }
   return object != NULL ? object : take_directly(size_class);
 }
 
-// The class of a block of this size and alignment; 0 when it is a large one. pre: align is a power of two, from 16.
+// The class of the bin for a block of this size and alignment; 0 when it is a large one. pre: align is a power of two, from 16.
 static uint32_t class_for(size_t size, size_t align) {
   if (size > HZ4_CLASS_MAX_BYTES || align > HZ4_PAGE_BYTES) return 0;
   // Spans are aligned to pages, so a class whose size is a multiple of align has aligned objects. A power of two that
   // is large enough is such a class.
   uint32_t c = hz4_class_of_size(size > align ? size : align);
   while ((hz4_class_bytes(c) & (align - 1)) != 0) ++c;
-  return c;
+  return c <= HZ4_TINY_CLASSES ? hz4_class_of_malloc(hz4_class_bytes(c)) : c;
 }
 
 // A block of a class; where there is none (no memory for a span, or fork is on), a mapping of its own.
@@ -102,16 +98,13 @@ void *hz4_alloc_calloc(size_t count, size_t size) {
 // ---- free ----
 
 static void free_object(uint32_t size_class, void *ptr) {
-  struct hz4_tcache *cache = hz4_thread_attach();
-  if (hz4_tcache_is_real(cache)) {
-    hz4_count_fast(cache, size_class, HZ4_COUNT_free_calls);
-    hz4_tcache_overflow(cache, size_class, ptr);
+  if (hz4_thread_attach()) {
+    hz4_count_fast(size_class, HZ4_COUNT_free_calls);
+    hz4_tcache_overflow(size_class, ptr);
     return;
   }
-  enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
-  hz4_count_shared(&hz4_tcache_ended.counters, range, HZ4_COUNT_direct_free, 1);
-  uint8_t ebbs = 0;
-  hz4_tcache_give(&hz4_tcache_ended.counters, size_class, &ptr, 1, &ebbs);
+  hz4_count_shared(&hz4_no_cache.cache.counters, hz4_range_of(hz4_class_bytes(size_class)), HZ4_COUNT_direct_free, 1);
+  hz4_tcache_give(size_class, &ptr, 1, NULL);
 }
 
 // The span of a large block. Aborts, naming the pointer, when ptr is not the address of one.
@@ -179,8 +172,8 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
     return hz4_large_may_hold(span, size) && hz4_is_aligned(ptr, align);
   }
   if (hz4_options.harden == 0) return true;  // or else only those calls that overflow a bin would find something
-  if (align > 16) return class_for(size, align) == size_class;  // what realloc gave is for free_sized (C23)
-  return class_for(size, 16) == size_class || stays(hz4_class_bytes(size_class), size);
+  if (align > 16) return hz4_class_bytes(class_for(size, align)) == hz4_class_bytes(size_class);  // what realloc gave is for free_sized (C23)
+  return hz4_class_bytes(class_for(size, 16)) == hz4_class_bytes(size_class) || stays(hz4_class_bytes(size_class), size);
 }
 
 void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
@@ -299,7 +292,7 @@ bool hz4_alloc_trim(size_t pad) {
 
 void hz4_alloc_check(void) {
   hz4_thread_init();
-  if (hz4_tcache_is_real(hz4_tcache_current)) hz4_tcache_check(hz4_tcache_current);
+  if (hz4_is_attached()) hz4_tcache_check();
   hz4_mid_check();
   hz4_large_check();
   hz4_segment_check();

@@ -42,24 +42,22 @@ size_t hz4_alloc_usable_size(const void *ptr);
 bool hz4_alloc_trim(size_t pad);
 void hz4_alloc_check(void);
 
-HZ4_INLINE void hz4_count_fast(struct hz4_tcache *cache, uint32_t size_class, enum hz4_counter id) {
-  if (!HZ4_STATS_FAST) return;
-  hz4_count(&cache->counters, hz4_range_of(hz4_class_bytes(size_class)), id, 1);
+HZ4_INLINE void hz4_count_fast(uint32_t size_class, enum hz4_counter id) {
+  if (HZ4_STATS_FAST) hz4_tcache_count((uint32_t)hz4_class_bytes(size_class), id, 1);
 }
 
-// An object out of this thread's bin; NULL: it is empty, as that of class 0 is always.
+// An object out of this CPU's bin; NULL: it is empty, as that of class 0 is always.
 HZ4_INLINE void *hz4_alloc_from_bin(uint32_t size_class) {
-  struct hz4_tcache *cache = hz4_tcache_current;
-  void *object = hz4_tcache_pop(cache, size_class);
+  void *object = hz4_sequence_pop(size_class);
   if (HZ4_UNLIKELY(object == NULL)) return NULL;
-  hz4_count_fast(cache, size_class, HZ4_COUNT_malloc_calls);
+  hz4_count_fast(size_class, HZ4_COUNT_malloc_calls);
   hz4_unpoison(object, hz4_class_bytes(size_class));
   return object;
 }
 
 HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
-  if (HZ4_UNLIKELY(size - 1 >= HZ4_CLASS_MAX_BYTES)) return hz4_alloc_malloc_slow(size);  // size 0 too
-  void *object = hz4_alloc_from_bin(hz4_class_of_size(size));
+  if (HZ4_UNLIKELY(size > HZ4_CLASS_MAX_BYTES)) return hz4_alloc_malloc_slow(size);
+  void *object = hz4_alloc_from_bin(hz4_class_of_malloc(size));
   return HZ4_LIKELY(object != NULL) ? object : hz4_alloc_malloc_slow(size);
 }
 
@@ -71,10 +69,9 @@ HZ4_INLINE bool hz4_alloc_free_fast(void *ptr) {
     hz4_poison_check(ptr);
     hz4_poison(ptr, hz4_class_bytes((uint32_t)size_class));
   }
-  struct hz4_tcache *cache = hz4_tcache_current;
-  HZ4_PREFETCH(ptr, cache->ahead);
-  if (HZ4_UNLIKELY(!hz4_tcache_push(cache, size_class, ptr))) return false;
-  hz4_count_fast(cache, size_class, HZ4_COUNT_free_calls);
+  HZ4_PREFETCH(ptr, hz4_front.ahead);
+  if (HZ4_UNLIKELY(!hz4_sequence_push(size_class, ptr))) return false;
+  hz4_count_fast((uint32_t)size_class, HZ4_COUNT_free_calls);
   return true;
 }
 

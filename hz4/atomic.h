@@ -32,6 +32,7 @@ using std::memory_order_release;
 #define hz4_exchange_release(p, v) atomic_exchange_explicit((p), (v), memory_order_release)
 #define hz4_exchange_acq_rel(p, v) atomic_exchange_explicit((p), (v), memory_order_acq_rel)
 #define hz4_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define hz4_fetch_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
 #define hz4_fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
 
 // value += what is at p, loaded acquire. (GCC adds what an atomic load has loaded by a second instruction.)

@@ -47,8 +47,12 @@
 // 16-byte steps to 128 bytes, then 8 classes for each doubling up to 256 KiB: at most 12.5% internal waste. (Spacing of
 // 1/4 was equal in speed.) Class 0 means "not an object of a size class".
 #define HZ4_CLASS_COUNT 96
-#define HZ4_CLASS_SLOTS (HZ4_CLASS_COUNT + 1)
 #define HZ4_CLASS_MAX_BYTES ((size_t)256 << 10)
+// The first classes, whose objects are smaller than a cache line, are told apart by the cache whose spans they are from
+// (sizeclass.h), modulo so many caches.
+#define HZ4_TINY_CLASSES 3
+#define HZ4_HOMES 8
+#define HZ4_CLASS_SLOTS (HZ4_CLASS_COUNT + 1 + HZ4_TINY_CLASSES * (1 + HZ4_HOMES))
 // "Small" and "mid" are ranges in the statistics, not code paths.
 #define HZ4_SMALL_MAX_BYTES ((size_t)2 << 10)
 
@@ -85,15 +89,23 @@
 #define HZ4_BIN_ONE_WAY_OBJECT_MAX ((size_t)32 << 10)
 // And beyond its first bytes only after as many misses or overflows as this: so that who frees little keeps little.
 #define HZ4_BIN_ONE_WAY_AFTER 16
+// Objects that a refill or a flush moves at once, by way of the stack: 1 KiB of it; and bins that are claimed from afar at
+// once, likewise.
+#define HZ4_MOVE_OBJECTS 128
+#define HZ4_AFAR_BINS 24
 // A refill that must open fresh memory takes at most this much, so as not to spread over pages nobody needs yet.
 #define HZ4_REFILL_FRESH_BYTES ((size_t)64 << 10)
 // A thread that had so many overflows and no miss only frees: it does not fetch the lines of what it frees any more.
 #define HZ4_AHEAD_OVERFLOWS 16
 // What makes no address of any address.
 #define HZ4_NOWHERE ((uintptr_t)1 << 62)
+// Words that open claims are counted in: a thread takes that of its CPU's cache, so that few threads share one.
+#define HZ4_CLAIM_WORDS 32
 // How many bins are looked at for one to shrink, when as many bins in need found the budget spent.
 #define HZ4_BIN_SHRINK_TRIES 8
 #define HZ4_BIN_SHRINK_AFTER 64
+// At an ebb, a CPU's cache that was not visited once while the one that ebbs was so often has fallen idle, and is emptied.
+#define HZ4_IDLE_VISITS 256
 // The least and the greatest share of the cache budget that a thread gets, however many or few threads there are.
 #define HZ4_TCACHE_BYTES_MIN ((size_t)256 << 10)
 #define HZ4_TCACHE_BYTES_MAX ((size_t)32 << 20)

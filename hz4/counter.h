@@ -1,4 +1,5 @@
-// Rank 1. Counters that one thread writes and any thread reads: plain loads and stores, no locked instruction.
+// Rank 1. Counters that any thread reads. A cache's are written by sequences (hz4_tcache_count), without a locked
+// instruction.
 //
 // One table makes the fields, the text and the JSON. "per range" counters exist for small and for mid size classes.
 #ifndef HZ4_COUNTER_H_
@@ -7,13 +8,13 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-// X(name, meaning). Counted by the thread cache, per range.
+// X(name, meaning). Counted by a cache, per range.
 #define HZ4_COUNTER_TABLE(X)                                                                     \
   X(malloc_calls, "objects handed out (only with --config=stats)")                               \
   X(free_calls, "objects taken back (only with --config=stats)")                                 \
   X(refill_calls, "mallocs that found their bin empty")                                          \
-  X(refill_inbox, "refills served from the thread's own inbox")                                  \
-  X(refill_steal, "refills served from another thread's inbox")                                  \
+  X(refill_inbox, "refills served from the cache's own inbox")                                  \
+  X(refill_steal, "refills served from another cache's inbox")                                  \
   X(refill_lock, "refills that took Mid's lock")                                                 \
   X(refill_depot, "refills served from a depot")                                                 \
   X(refill_span, "refills served from spans")                                                    \
@@ -30,8 +31,8 @@
   X(inbox_spill, "objects from an inbox that went on to Mid for lack of room")                   \
   X(bin_grow, "bins that grew")                                                                  \
   X(bin_shrink, "bins that were shrunk for the budget")                                          \
-  X(direct_malloc, "mallocs without a thread cache, or past a failing one")                      \
-  X(direct_free, "frees without a thread cache")
+  X(direct_malloc, "mallocs without a cache, or past a failing one")                      \
+  X(direct_free, "frees without a cache")
 
 #define HZ4_COUNTER_ID(name, meaning) HZ4_COUNT_##name,
 enum hz4_counter { HZ4_COUNTER_TABLE(HZ4_COUNTER_ID) HZ4_COUNTERS };
@@ -45,12 +46,6 @@ struct hz4_counters {
 
 HZ4_INLINE enum hz4_range hz4_range_of(size_t object_bytes) {
   return object_bytes > HZ4_SMALL_MAX_BYTES ? HZ4_RANGE_MID : HZ4_RANGE_SMALL;
-}
-
-// By the thread that owns the counters.
-HZ4_INLINE void hz4_count(struct hz4_counters *counters, enum hz4_range range, enum hz4_counter id, uint64_t n) {
-  _Atomic(uint64_t) *value = &counters->value[range][id];
-  hz4_store_relaxed(value, hz4_load_relaxed(value) + n);
 }
 
 // By any thread.

@@ -16,7 +16,7 @@ LIBRARY, PAIRS, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:4])
 SKIP = "--skip" in sys.argv[4:]
 
 # Of malloc and free together.
-INSTRUCTIONS_MAX = 35
+INSTRUCTIONS_MAX = 44
 COUNT = 100000
 
 

@@ -22,7 +22,8 @@ extern "C" {
 
 enum hz4_lock_rank {
   HZ4_RANK_FORK = 1,  // one fork at a time
-  HZ4_RANK_THREADS,   // the list of thread caches
+  HZ4_RANK_THREADS,   // the list of idle caches
+  HZ4_RANK_AFAR,      // claims from afar
   HZ4_RANK_MID,       // one per size class
   HZ4_RANK_LARGE,     // cached mappings
   HZ4_RANK_SEGMENT,   // segments and page runs

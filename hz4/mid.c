@@ -28,7 +28,7 @@ struct mid_class {
   _Atomic(uint32_t) ebb_run;                      // ebbs since the objects that are out last doubled; read by anybody
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
-static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_COUNT] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
+static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_SLOTS - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
 
 // ---- spans ----
 
@@ -342,7 +342,7 @@ bool hz4_mid_is_ebbing(uint32_t size_class) {
 
 bool hz4_mid_trim(void) {
   uint32_t closed = 0;
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     if (!hz4_lock_enter(&classes[c].lock)) continue;
     closed += drain_depot_locked(&classes[c], c, 0);
     purge_partial_locked(&classes[c], 0);
@@ -353,7 +353,7 @@ bool hz4_mid_trim(void) {
 
 void hz4_mid_stats(struct hz4_mid_stats *out) {
   *out = (struct hz4_mid_stats){0};
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     struct mid_class *mid = &classes[c];
     if (!hz4_lock_enter(&mid->lock)) continue;
     out->spans += mid->span_count;
@@ -383,7 +383,7 @@ static uint64_t check_bucket_locked(struct mid_class *mid, uint32_t size_class, 
 }
 
 void hz4_mid_check(void) {
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     struct mid_class *mid = &classes[c];
     if (!hz4_lock_enter(&mid->lock)) continue;
     uint64_t free_count = 0;
@@ -399,13 +399,13 @@ void hz4_mid_check(void) {
 }
 
 void hz4_mid_fork_prepare(void) {
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) hz4_lock_fork_acquire(&classes[c].lock);
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) hz4_lock_fork_acquire(&classes[c].lock);
 }
 
 void hz4_mid_fork_parent(void) {
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) hz4_lock_fork_release(&classes[c].lock);
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) hz4_lock_fork_release(&classes[c].lock);
 }
 
 void hz4_mid_fork_child(void) {
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) hz4_lock_fork_reset(&classes[c].lock);
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) hz4_lock_fork_reset(&classes[c].lock);
 }

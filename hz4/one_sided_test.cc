@@ -36,6 +36,11 @@ void PrintTo(const Shape &one, std::ostream *out) {
   *out << one.producers << " to " << one.consumers << ", " << one.bytes << " bytes";
 }
 
+bool ByCpu() {
+  hz4_free(hz4_malloc(1));  // so that it is decided
+  return hz4_stats_get("thread_by_cpu") != 0;
+}
+
 // In bytes of objects, for one size class, of which at most `live_most` objects live at once.
 struct Bounds {
   Bounds(size_t size_class, size_t producers, size_t consumers, size_t live_most) {
@@ -44,10 +49,18 @@ struct Bounds {
     const size_t object = info.object_bytes;
     batch = info.bin_slots_max / 2 * object;
     const size_t most = object <= HZ4_BIN_ONE_WAY_OBJECT_MAX ? HZ4_BIN_ONE_WAY_BYTES : HZ4_BIN_FIRST_BYTES;
-    const size_t bin = std::max(object, std::min(most, (info.bin_slots_max - 1) * object));
+    size_t bin = std::max(object, std::min(most, (info.bin_slots_max - 1) * object));
     size_t inbox = std::min(HZ4_INBOX_BATCHES_MAX * HZ4_BATCH_OBJECTS * object, HZ4_INBOX_BYTES_MAX);
     if (object > HZ4_INBOX_OBJECT_MAX) inbox = 0;
     cached = threads * bin + producers * inbox;  // what is freed is sent to those who allocate it
+    size_t slots = HZ4_BIN_SLOTS_MAX;
+    if (ByCpu()) {
+      // A CPU's cache serves all who come to it: its bin is used both ways, and others send to it. There are as many as
+      // threads that ran at once.
+      slots = std::max<size_t>(info.bin_slots_max, std::min<size_t>(HZ4_BIN_SLOTS_ALONE, HZ4_BIN_MAX_BYTES / object));
+      bin = (slots - 1) * object;
+      cached = (threads + 1) * (bin + inbox);
+    }
     // At most 1 of 2^SHIFT of what is out is in the depot: so 1 of 2^SHIFT - 1 of the rest.
     const size_t rest = live_most * object + cached;
     depot = std::max(rest / ((1 << HZ4_DEPOT_SHARE_SHIFT) - 1), HZ4_DEPOT_ALLOWANCE_BYTES);
@@ -58,7 +71,7 @@ struct Bounds {
     dirty = (hz4_options.dirty_kib << 10) + (spans >> hz4_options.dirty_shift);
     // Arrays double, and the smaller one is kept for others.
     const size_t batches = HZ4_BATCH_CACHE + HZ4_INBOX_BATCHES_MAX, pointer = sizeof(void *);
-    meta = threads * (sizeof(struct hz4_tcache) + batches * sizeof(struct hz4_batch) + 2 * HZ4_BIN_SLOTS_MAX * pointer) +
+    meta = (threads + 1) * (sizeof(struct hz4_tcache) + batches * sizeof(struct hz4_batch) + 2 * slots * pointer) +
            spans_most * (sizeof(struct hz4_span) + info.span_objects / 8 + HZ4_META_UNIT) + 4 * depot / object * pointer;
   }
   size_t batch, cached, depot, spans, dirty, meta;

@@ -32,6 +32,17 @@ static bool parse_number(const char *text, uint64_t *out) {
   return true;
 }
 
+// A number, or the word for one.
+static bool parse_value(const struct option *option, const char *text, uint64_t *out) {
+  static const char *const fronts[] = {[HZ4_FRONT_CPU] = "cpu", [HZ4_FRONT_THREAD] = "thread"};
+  for (uint64_t i = 0; option->value == &hz4_options.front && i < sizeof(fronts) / sizeof(fronts[0]); ++i) {
+    if (strcmp(text, fronts[i]) != 0) continue;
+    *out = i;
+    return true;
+  }
+  return parse_number(text, out);
+}
+
 static const struct option *find(const char *name, size_t length) {
   for (size_t i = 0; i < OPTION_COUNT; ++i) {
     if (strlen(table[i].name) == length && memcmp(table[i].name, name, length) == 0) return &table[i];
@@ -48,7 +59,7 @@ void hz4_options_parse(char *const *environment, void (*warn)(const char *what, 
     uint64_t value;
     if (option == NULL) {
       warn("unknown option, ignored: ", entry);
-    } else if (!parse_number(equals + 1, &value) || value < option->least || value > option->greatest) {
+    } else if (!parse_value(option, equals + 1, &value) || value < option->least || value > option->greatest) {
       warn("not a number in the option's range, ignored: ", entry);
     } else {
       *option->value = value;

@@ -14,13 +14,16 @@ extern "C" {
 // X(field, environment variable, default, least, greatest, meaning)
 #define HZ4_OPTION_TABLE(X)                                                                                       \
   X(stats, "HZ4_STATS", 0, 0, 2, "print statistics on stderr at exit: 1 as lines, 2 as JSON")                       \
-  X(tcache_kib, "HZ4_TCACHE_KIB", 524288, 0, 16777216, "KiB that all thread caches together may hold")               \
+  X(tcache_kib, "HZ4_TCACHE_KIB", 524288, 0, 16777216, "KiB that all caches together may hold")               \
   X(dirty_kib, "HZ4_DIRTY_KIB", 4096, 0, 16777216, "KiB of free pages kept from the system, whatever is in use")    \
   X(dirty_shift, "HZ4_DIRTY_SHIFT", 4, 0, 63, "free pages kept besides: bytes in use / 2^this")                     \
   X(regret_ms, "HZ4_REGRET_MS", 100, 0, 10000, "memory wanted again so soon after it went back is kept the next time")    \
   X(huge_pages, "HZ4_HUGE_PAGES", 0, 0, 1, "ask the system for huge pages, for speed at the price of memory: 1 yes")     \
   X(harden, "HZ4_HARDEN", 0, 0, 1, "check every free at once, at the price of a lock for each malloc and free: 1 yes") \
-  X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the thread that allocates them: 1 yes, 0 no")
+  X(front, "HZ4_FRONT", 0, 0, 1, "caches belong to CPUs (0, or cpu), where the system allows it, or to threads (1, or thread)") \
+  X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the cache that allocates them: 1 yes, 0 no")
+
+enum { HZ4_FRONT_CPU, HZ4_FRONT_THREAD };
 
 #define HZ4_OPTION_FIELD(field, name, initial, least, greatest, meaning) uint64_t field;
 struct hz4_options {

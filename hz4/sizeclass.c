@@ -13,16 +13,42 @@
 #define FITS(c, n) ((n) * BYTES(c) <= ((n) <= HZ4_BIN_SLOTS_FEW ? HZ4_BIN_MAX_BYTES : HZ4_BIN_MANY_BYTES))
 #define BIN_SLOTS(c) (FITS(c, 256) ? 256 : FITS(c, 128) ? 128 : FITS(c, 64) ? 64 : FITS(c, 32) ? 32 : FITS(c, 16) ? 16 : 8)
 
-#define CLASS(c)                                                                  \
-  [c] = {BYTES(c), SPAN_PAGES(c), SPAN_PAGES(c) * HZ4_PAGE_BYTES / BYTES(c), BIN_SLOTS(c), \
-         (((uint64_t)1 << 48) + BYTES(c) - 1) / BYTES(c)},
+#define INFO(c)                                                                    \
+  {BYTES(c), SPAN_PAGES(c), SPAN_PAGES(c) * HZ4_PAGE_BYTES / BYTES(c), BIN_SLOTS(c), \
+   (((uint64_t)1 << 48) + BYTES(c) - 1) / BYTES(c)}
+#define CLASS(c) [c] = INFO(c),
+// The tiny bins, and then the tiny classes of each home.
+#define TINY(n) [97 + (n) * 3] = INFO(1), [98 + (n) * 3] = INFO(2), [99 + (n) * 3] = INFO(3),
 #define CLASS8(c) CLASS(c) CLASS(c + 1) CLASS(c + 2) CLASS(c + 3) CLASS(c + 4) CLASS(c + 5) CLASS(c + 6) CLASS(c + 7)
 
 const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {
     CLASS8(1) CLASS8(9) CLASS8(17) CLASS8(25) CLASS8(33) CLASS8(41)
-    CLASS8(49) CLASS8(57) CLASS8(65) CLASS8(73) CLASS8(81) CLASS8(89)};
+    CLASS8(49) CLASS8(57) CLASS8(65) CLASS8(73) CLASS8(81) CLASS8(89)
+    TINY(0) TINY(1) TINY(2) TINY(3) TINY(4) TINY(5) TINY(6) TINY(7) TINY(8)};
 
-_Static_assert(HZ4_CLASS_COUNT == 96, "the table lists every class");
+// The class of sizes 16 n + 1 to 16 n + 16, as hz4_class_of_size has it.
+#define LOG2(n) (31 ^ __builtin_clz((unsigned)(n) * 16 | 128))
+#define OF(n) 1 + (LOG2(n) - 7) * 8 + ((n) * 16 >> (LOG2(n) - 3))
+#define OF4(n) OF(n), OF(n + 1), OF(n + 2), OF(n + 3)
+#define OF16(n) OF4(n), OF4(n + 4), OF4(n + 8), OF4(n + 12)
+#define OF64(n) OF16(n), OF16(n + 16), OF16(n + 32), OF16(n + 48)
+#define OF256(n) OF64(n), OF64(n + 64), OF64(n + 128), OF64(n + 192)
+#define OF1024(n) OF256(n), OF256(n + 256), OF256(n + 512), OF256(n + 768)
+#define OF4096(n) OF1024(n), OF1024(n + 1024), OF1024(n + 2048), OF1024(n + 3072)
+
+_Atomic(uint8_t) hz4_class_of_malloc_table[] = {1, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)};
+_Static_assert(sizeof(hz4_class_of_malloc_table) == HZ4_CLASS_MAX_BYTES / 16 + 1, "the table lists every size");
+
+void hz4_class_part_tiny(void) {
+  for (uint32_t i = 0; i < HZ4_TINY_CLASSES; ++i) {
+    hz4_store_relaxed(&hz4_class_of_malloc_table[i + 1], (uint8_t)(HZ4_TINY_BIN + i));
+  }
+  hz4_store_relaxed(&hz4_class_of_malloc_table[0], (uint8_t)HZ4_TINY_BIN);
+}
+
+_Static_assert(HZ4_CLASS_COUNT == 96 && HZ4_TINY_CLASSES == 3 && HZ4_HOMES == 8, "the table lists every class");
+_Static_assert(BYTES(HZ4_TINY_CLASSES) < HZ4_CACHE_LINE && BYTES(HZ4_TINY_CLASSES + 1) >= HZ4_CACHE_LINE, "tiny");
+_Static_assert(HZ4_CLASS_SLOTS <= UINT8_MAX + 1, "a class is a byte");
 _Static_assert(BYTES(HZ4_CLASS_COUNT) == HZ4_CLASS_MAX_BYTES, "the last class is the largest size");
 _Static_assert(HZ4_BIN_SLOTS_MAX == 256 && HZ4_BIN_SLOTS_MIN == 8, "BIN_SLOTS lists every power of two");
 _Static_assert(HZ4_SPAN_PAGES_MAX * HZ4_PAGE_BYTES <= (size_t)1 << 20, "object_index is exact below 1 MiB");

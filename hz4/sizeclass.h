@@ -1,13 +1,26 @@
-// Rank 1. Size <-> size class. Pure arithmetic, no state.
+// Rank 1. Size <-> size class.
 //
 // Class c in 1..HZ4_CLASS_COUNT. Let x = size - 1 and k = max(7, index of x's highest bit): the class is
 // 1 + (k-7)*8 + (x >> (k-3)). So the first 16 classes are 16 bytes apart, and then each doubling has 8.
 // Theorem: for 1 <= n <= HZ4_CLASS_MAX_BYTES the class is the first whose size is at least n, and that size is less
 // than n * 9/8 + 16. sizeclass_test checks it for every n.
+//
+// Tiny objects are those smaller than a cache line: classes 1 .. HZ4_TINY_CLASSES. Two threads that adopt neighbours write
+// to one line for as long as each allocates again what it freed. So once there are several caches, tiny spans belong to
+// the cache that opened them, its home, and each (class, home) is a class of its own: what is freed into another cache lies
+// in a bin that it does not allocate from, and goes home. malloc takes tiny objects from tiny bins, one for each class,
+// which are refilled with what is from the cache's own spans. Three ranges of classes, then:
+//   1 .. HZ4_CLASS_COUNT                    by size; the tiny ones as long as there is one cache
+//   HZ4_TINY_BIN .., HZ4_TINY_CLASSES       tiny bins: no object and no span is of such a class
+//   HZ4_TINY_HOME .. HZ4_CLASS_SLOTS - 1    tiny objects, by home and size
 #ifndef HZ4_SIZECLASS_H_
 #define HZ4_SIZECLASS_H_
 
+#include "hz4/atomic.h"
 #include "hz4/base.h"
+
+#define HZ4_TINY_BIN (HZ4_CLASS_COUNT + 1)
+#define HZ4_TINY_HOME (HZ4_TINY_BIN + HZ4_TINY_CLASSES)
 
 // pre: 1 <= size <= HZ4_CLASS_MAX_BYTES.
 HZ4_INLINE uint32_t hz4_class_of_size(size_t size) {
@@ -34,9 +47,35 @@ struct hz4_class_info {
 
 extern const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS];
 
+// The class of the bin that malloc takes from, for sizes 16 n - 15 to 16 n, and 0. (As fast as the arithmetic.)
+extern _Atomic(uint8_t) hz4_class_of_malloc_table[HZ4_CLASS_MAX_BYTES / 16 + 1];
+
+// From now on tiny objects are told apart by their home. Any thread, any number of times.
+void hz4_class_part_tiny(void);
+
 #ifdef __cplusplus
 }
 #endif
+
+// pre: size <= HZ4_CLASS_MAX_BYTES. That of size 0 is that of size 1.
+HZ4_INLINE uint32_t hz4_class_of_malloc(size_t size) {
+  return hz4_load_relaxed(&hz4_class_of_malloc_table[(size + 15) / 16]);
+}
+
+HZ4_INLINE bool hz4_class_is_tiny_bin(uint32_t size_class) {
+  return size_class >= HZ4_TINY_BIN && size_class < HZ4_TINY_HOME;
+}
+
+// What the bin of this class is refilled with, in the cache of this number.
+HZ4_INLINE uint32_t hz4_class_at_home(uint32_t size_class, uint32_t home) {
+  if (HZ4_LIKELY(!hz4_class_is_tiny_bin(size_class))) return size_class;
+  return HZ4_TINY_HOME + home % HZ4_HOMES * HZ4_TINY_CLASSES + (size_class - HZ4_TINY_BIN);
+}
+
+// The class by size alone.
+HZ4_INLINE uint32_t hz4_class_by_size(uint32_t size_class) {
+  return size_class < HZ4_TINY_BIN ? size_class : (size_class - HZ4_TINY_BIN) % HZ4_TINY_CLASSES + 1;
+}
 
 HZ4_INLINE size_t hz4_class_bytes(uint32_t size_class) {
   return hz4_class_table[size_class].object_bytes;

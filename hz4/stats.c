@@ -35,9 +35,8 @@ static void add_cache(struct snapshot *s, struct hz4_tcache *cache) {
 
 static void take_snapshot(struct snapshot *s) {
   *s = (struct snapshot){0};
-  add_cache(s, &hz4_tcache_none);
-  add_cache(s, &hz4_tcache_ended);
-  for (struct hz4_tcache *cache = hz4_thread_list(); cache != NULL; cache = cache->next_listed) add_cache(s, cache);
+  add_cache(s, &hz4_no_cache.cache);
+  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) add_cache(s, cache);
   hz4_thread_stats(&s->thread);
   hz4_mid_stats(&s->mid);
   hz4_large_stats(&s->large);
@@ -53,6 +52,7 @@ static void take_snapshot(struct snapshot *s) {
   X(inbox, stash_max, s->inbox_stash_max)                 \
   X(thread, attached, s->thread.attached)                 \
   X(thread, caches, s->thread.caches)                     \
+  X(thread, by_cpu, s->thread.by_cpu)                     \
   X(heap, spans, s->mid.spans)                            \
   X(heap, span_bytes, s->mid.span_bytes)                  \
   X(heap, free_bytes, s->mid.free_bytes)                  \

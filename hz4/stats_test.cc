@@ -1,7 +1,8 @@
 // Statistics: every counter and every gauge has something that makes it move, and the two formats keep their promises.
 //
 // A scenario runs in a child of its own: this process never allocates from hz4, so each child starts at zero, and what
-// only ever rises to a maximum can be seen to rise.
+// only ever rises to a maximum can be seen to rise. For scenarios threads have caches of their own (HZ4_FRONT=1), so that
+// it is known whose is whose.
 #include "hz4/stats.h"
 
 #include <gtest/gtest.h>
@@ -19,6 +20,7 @@
 #include "hz4/counter.h"
 #include "hz4/hz4.h"
 #include "hz4/options.h"
+#include "hz4/rseq.h"
 #include "hz4/sys_fake.h"
 #include "hz4/test_stats.h"
 
@@ -92,6 +94,7 @@ TEST(Stats, TextMovesToo) {
     HZ4_DEMAND(lines.size() >= 6);
     for (const auto &[prefix, values] : lines) {
       for (const auto &[name, value] : values) {
+        if (prefix == "HZ4_HEAP" && name == "thread_by_cpu") continue;  // threads have their own
         if (value == "0") fprintf(stderr, "[%s] %s is 0\n", prefix.c_str(), name.c_str());
         HZ4_DEMAND(value != "0");
       }
@@ -163,6 +166,16 @@ TEST(Stats, OptionsArePrinted) {
   EXPECT_NE(expected.find("HZ4_STATS"), std::string::npos);
 }
 
+// Once a thread has come to a cache: before that it is not known.
+TEST(Stats, TellWhetherCachesAreCpus) {
+  InChild([] {
+    const bool can = hz4_rseq_ids() != 0 && hz4_rseq_area() != nullptr;
+    HZ4_DEMAND(hz4_stats_get("thread_by_cpu") == 0);
+    hz4_free(hz4_malloc(1));
+    HZ4_DEMAND(hz4_stats_get("thread_by_cpu") == uint64_t{can && hz4_options.front == HZ4_FRONT_CPU});
+  });
+}
+
 // ---- every value moves ----
 
 std::vector<std::string> AllNames() {
@@ -170,7 +183,7 @@ std::vector<std::string> AllNames() {
   std::vector<std::string> names;
   if (!ParseJson(Json(), &members)) abort();
   for (const auto &[name, value] : members) {
-    if (name != "fast_path_counters") names.push_back(name);
+    if (name != "fast_path_counters" && name != "thread_by_cpu") names.push_back(name);
   }
   return names;
 }

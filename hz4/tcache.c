@@ -1,5 +1,6 @@
 #include "hz4/tcache.h"
 
+#include <sched.h>
 #include <string.h>
 
 #include "hz4/meta.h"
@@ -12,55 +13,38 @@
 _Static_assert(sizeof(struct hz4_batch) == 512, "eight cache lines");
 _Static_assert(HZ4_BATCH_OBJECTS * HZ4_INBOX_OBJECT_MAX <= HZ4_INBOX_BYTES_MAX, "a batch fits");
 
-static void *const null_slot;  // the shared NULL
-#define NO_SLOTS ((void **)&null_slot)  // never written
-
-#define NO_BINS {.top = {[0 ... HZ4_CLASS_COUNT] = NO_SLOTS}, .limit = {[0 ... HZ4_CLASS_COUNT] = NO_SLOTS}}
-struct hz4_tcache hz4_tcache_none = NO_BINS, hz4_tcache_ended = NO_BINS;
-
-__thread struct hz4_tcache *hz4_tcache_current __attribute__((tls_model("initial-exec"))) = &hz4_tcache_none;
-
 static _Atomic(size_t) budget_bytes = HZ4_TCACHE_BYTES_MAX;
 
+// Where the next search of inboxes begins.
+HZ4_IN_DATA static _Atomic(struct hz4_tcache *) steal_cursor;
+
 // Objects freed while fork held Mid's locks.
-static struct hz4_inbox held_back[HZ4_CLASS_SLOTS];
+HZ4_IN_DATA static struct hz4_inbox held_back[HZ4_CLASS_SLOTS];
 
-void hz4_tcache_set_budget(size_t bytes_per_thread) {
-  hz4_store_relaxed(&budget_bytes, bytes_per_thread);
+void hz4_tcache_set_budget(size_t bytes_per_cache) {
+  hz4_store_relaxed(&budget_bytes, bytes_per_cache);
 }
 
-static void count(struct hz4_tcache *cache, uint32_t size_class, enum hz4_counter id, uint64_t n) {
-  hz4_count(&cache->counters, hz4_range_of(hz4_class_bytes(size_class)), id, n);
-}
-
-static uint32_t held(const struct hz4_tcache *cache, uint32_t size_class) {
-  const struct hz4_bin *bin = &cache->bins[size_class];
-  return bin->slots == NULL ? 0 : (uint32_t)(cache->top[size_class] - bin->slots);
-}
-
-static uint32_t capacity(const struct hz4_tcache *cache, uint32_t size_class) {
-  const struct hz4_bin *bin = &cache->bins[size_class];
-  return bin->slots == NULL ? 0 : (uint32_t)(cache->limit[size_class] - bin->slots);
+static void count(uint32_t size_class, enum hz4_counter id, uint64_t n) {
+  if (hz4_is_attached()) hz4_tcache_count(hz4_class_bytes(size_class), id, n);
+  else hz4_count_shared(&hz4_no_cache.cache.counters, hz4_range_of(hz4_class_bytes(size_class)), id, n);
 }
 
 // ---- batches ----
 
 static struct hz4_batch *new_batch(struct hz4_tcache *cache) {
-  struct hz4_batch *batch = cache->nodes;
+  struct hz4_batch *batch = hz4_inbox_take(&cache->spare);
   if (batch == NULL) return hz4_meta_alloc(sizeof(struct hz4_batch));
-  cache->nodes = batch->next;
-  --cache->node_count;
+  for (struct hz4_batch *rest = batch->next; rest != NULL;) {
+    struct hz4_batch *next = rest->next;
+    if (!hz4_inbox_push(&cache->spare, rest, HZ4_BATCH_CACHE)) hz4_meta_free(rest, sizeof(*rest));
+    rest = next;
+  }
   return batch;
 }
 
 static void delete_batch(struct hz4_tcache *cache, struct hz4_batch *batch) {
-  if (cache->node_count >= HZ4_BATCH_CACHE) {
-    hz4_meta_free(batch, sizeof(*batch));
-    return;
-  }
-  batch->next = cache->nodes;
-  cache->nodes = batch;
-  ++cache->node_count;
+  if (!hz4_inbox_push(&cache->spare, batch, HZ4_BATCH_CACHE)) hz4_meta_free(batch, sizeof(*batch));
 }
 
 static void hold_back(uint32_t size_class, void *const *objects, uint32_t count) {
@@ -77,19 +61,18 @@ static void hold_back(uint32_t size_class, void *const *objects, uint32_t count)
   }
 }
 
+// ---- giving ----
+
 // False: fork is on, and the objects are held back.
-static bool give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count,
-                 uint32_t *ebbs) {
-  const struct hz4_tcache *giver = hz4_tcache_is_real(hz4_tcache_current) ? hz4_tcache_current : NULL;
-  struct hz4_mid_result given = hz4_mid_give(size_class, objects, count, giver);
+static bool give(uint32_t size_class, void *const *objects, uint32_t n, uint32_t *ebbs) {
+  struct hz4_mid_result given = hz4_mid_give(size_class, objects, n, hz4_cache_here());
   if (given.objects == 0) {
-    hold_back(size_class, objects, count);
+    hold_back(size_class, objects, n);
     return false;
   }
-  enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
-  hz4_count_shared(counters, range, HZ4_COUNT_flush_lock, 1);
+  count(size_class, HZ4_COUNT_flush_lock, 1);
   if (given.spans_closed != 0) {
-    hz4_count_shared(counters, range, HZ4_COUNT_span_closed, given.spans_closed);
+    count(size_class, HZ4_COUNT_span_closed, given.spans_closed);
     hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
   }
   *ebbs = given.ebbs;
@@ -100,138 +83,126 @@ static void settle_class(uint32_t size_class) {
   for (struct hz4_batch *batch = hz4_inbox_take(&held_back[size_class]); batch != NULL;) {
     struct hz4_batch *next = batch->next;
     uint32_t ebbs;
-    give(&hz4_tcache_none.counters, size_class, batch->objects, (uint32_t)batch->count, &ebbs);
+    give(size_class, batch->objects, (uint32_t)batch->count, &ebbs);
     hz4_meta_free(batch, sizeof(*batch));
     batch = next;
   }
 }
 
-bool hz4_tcache_give(struct hz4_counters *counters, uint32_t size_class, void *const *objects, uint32_t count,
-                     uint8_t *ebbs) {
-  uint32_t ebbs_now;
-  if (count == 0 || !give(counters, size_class, objects, count, &ebbs_now)) return false;
-  settle_class(size_class);  // another thread may have held objects back just after fork had settled
-  bool ebbed = *ebbs != (uint8_t)ebbs_now;
-  *ebbs = (uint8_t)ebbs_now;
-  return ebbed;
-}
-
-static void give_chain(struct hz4_tcache *cache, uint32_t size_class, struct hz4_batch *batch) {
-  while (batch != NULL) {
-    struct hz4_batch *next = batch->next;
-    hz4_tcache_give(&cache->counters, size_class, batch->objects, (uint32_t)batch->count,
-                    &cache->bins[size_class].ebbs);
-    delete_batch(cache, batch);
-    batch = next;
+// Out of a tiny bin: objects may be of several homes, for the thread may have changed caches while it filled the bin.
+static void give_tiny(void *const *objects, uint32_t n) {
+  for (uint32_t first = 0, i = 0; i < n; first = i) {
+    uint32_t size_class = (uint32_t)hz4_pagemap_class(objects[first]), ebbs;
+    while (i < n && hz4_pagemap_class(objects[i]) == size_class) ++i;
+    if (give(size_class, objects + first, i - first, &ebbs)) settle_class(size_class);
   }
 }
 
-void hz4_tcache_settle(void) {
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) settle_class(c);
+bool hz4_tcache_give(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *ebbs) {
+  uint32_t ebbs_now;
+  if (HZ4_UNLIKELY(hz4_class_is_tiny_bin(size_class))) {
+    give_tiny(objects, n);
+    return false;
+  }
+  if (n == 0 || !give(size_class, objects, n, &ebbs_now)) return false;
+  settle_class(size_class);  // another thread may have held objects back just after fork had settled
+  if (ebbs == NULL || *ebbs == (uint8_t)ebbs_now) return false;
+  *ebbs = (uint8_t)ebbs_now;
+  return true;
 }
 
-// ---- flushing ----
+void hz4_tcache_settle(void) {
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) settle_class(c);
+}
 
-// The thread to whose inbox these objects should go: whose spans they are from, if a sample agrees on one that is not
-// this thread, and they are small; else NULL.
-static struct hz4_tcache *owner_of(struct hz4_tcache *cache, uint32_t size_class, void *const *objects, uint32_t n) {
+// The other cache whose spans the objects are from, if they are small and a sample of them agrees on one; else NULL.
+static struct hz4_tcache *owner_of(uint32_t size_class, void *const *objects, uint32_t n) {
   if (hz4_options.inbox == 0 || hz4_class_bytes(size_class) > HZ4_INBOX_OBJECT_MAX) return NULL;
+  if (hz4_class_is_tiny_bin(size_class)) return NULL;
   struct hz4_tcache *owner = hz4_mid_owner(objects[0]);
-  if (owner == NULL || owner == cache) return NULL;
+  if (owner == NULL || owner == hz4_cache_here()) return NULL;
+  uint32_t step = (n - 1) / (HZ4_OWNER_SAMPLES - 1) | 1;  // odd: two owners may have taken turns
   for (uint32_t i = 1; i < HZ4_OWNER_SAMPLES; ++i) {
-    if (hz4_mid_owner(objects[(n - 1) * i / (HZ4_OWNER_SAMPLES - 1)]) != owner) return NULL;
+    if (hz4_mid_owner(objects[i * step < n ? i * step : n - 1]) != owner) return NULL;
   }
   return owner;
 }
 
 // Pushes objects to the owner's inbox, batch by batch, until it refuses. Returns how many went.
-static uint32_t send(struct hz4_tcache *cache, struct hz4_tcache *owner, uint32_t size_class, void *const *objects,
-                     uint32_t n) {
+static uint32_t send(struct hz4_tcache *owner, uint32_t size_class, void *const *objects, uint32_t n) {
   uintptr_t batches = HZ4_INBOX_BYTES_MAX / (HZ4_BATCH_OBJECTS * hz4_class_bytes(size_class));
   if (batches > HZ4_INBOX_BATCHES_MAX) batches = HZ4_INBOX_BATCHES_MAX;
   uint32_t sent = 0;
   while (sent < n) {
-    struct hz4_batch *batch = new_batch(cache);
+    struct hz4_tcache *here = hz4_cache_here();
+    struct hz4_batch *batch = new_batch(here);
     if (batch == NULL) break;
     uint32_t part = n - sent < HZ4_BATCH_OBJECTS ? n - sent : HZ4_BATCH_OBJECTS;
     memcpy(batch->objects, objects + sent, part * sizeof(void *));
     batch->count = part;
     if (!hz4_inbox_push(&owner->inbox[size_class], batch, batches)) {
-      delete_batch(cache, batch);
-      count(cache, size_class, HZ4_COUNT_inbox_refused, 1);
+      delete_batch(here, batch);
+      count(size_class, HZ4_COUNT_inbox_refused, 1);
       break;
     }
-    count(cache, size_class, HZ4_COUNT_inbox_push, 1);
-    count(cache, size_class, HZ4_COUNT_inbox_push_objects, part);
+    count(size_class, HZ4_COUNT_inbox_push, 1);
+    count(size_class, HZ4_COUNT_inbox_push_objects, part);
     sent += part;
   }
   return sent;
 }
 
-// The bin's oldest objects leave until `keep` are left. True when the class has ebbed.
-static bool flush(struct hz4_tcache *cache, uint32_t size_class, uint32_t keep) {
-  uint32_t have = held(cache, size_class);
-  if (have <= keep) return false;
-  void **oldest = cache->bins[size_class].slots + 1;
-  uint32_t n = have - keep;
-  count(cache, size_class, HZ4_COUNT_flush_objects, n);
-  struct hz4_tcache *owner = owner_of(cache, size_class, oldest, n);
-  uint32_t sent = owner != NULL ? send(cache, owner, size_class, oldest, n) : 0;
-  bool ebbed = hz4_tcache_give(&cache->counters, size_class, oldest + sent, n - sent, &cache->bins[size_class].ebbs);
-  memmove(oldest, oldest + n, keep * sizeof(void *));
-  cache->top[size_class] = oldest + keep - 1;
-  // The owner may be asleep: then nobody else would empty its inbox.
-  if (ebbed && owner != NULL) give_chain(cache, size_class, hz4_inbox_take(&owner->inbox[size_class]));
+static void give_chain(struct hz4_tcache *cache, uint32_t size_class, struct hz4_batch *batch) {
+  while (batch != NULL) {
+    struct hz4_batch *next = batch->next;
+    hz4_tcache_give(size_class, batch->objects, (uint32_t)batch->count, NULL);
+    delete_batch(cache, batch);
+    batch = next;
+  }
+}
+
+// The objects have left a bin. True when the class has ebbed.
+static bool leave(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *ebbs) {
+  count(size_class, HZ4_COUNT_flush_objects, n);
+  struct hz4_tcache *owner = owner_of(size_class, objects, n);
+  uint32_t sent = owner != NULL ? send(owner, size_class, objects, n) : 0;
+  bool ebbed = hz4_tcache_give(size_class, objects + sent, n - sent, ebbs);
+  // A thread that has the owner as its own may be asleep: then nobody else would empty its inbox.
+  if (ebbed && owner != NULL) give_chain(owner, size_class, hz4_inbox_take(&owner->inbox[size_class]));
   return ebbed;
 }
 
 // ---- size of bins ----
 
-static void set_capacity(struct hz4_tcache *cache, uint32_t size_class, uint32_t objects) {
-  size_t object_bytes = hz4_class_bytes(size_class);
-  cache->capacity_bytes += (objects - (size_t)capacity(cache, size_class)) * object_bytes;
-  cache->limit[size_class] = cache->bins[size_class].slots + objects;
-}
-
-// Twice the array, or the first one. False: no memory for it.
-static bool lengthen(struct hz4_tcache *cache, uint32_t size_class) {
-  struct hz4_bin *bin = &cache->bins[size_class];
-  uint32_t length = bin->slots == NULL ? HZ4_BIN_SLOTS_MIN : bin->length * 2u;
-  void **slots = hz4_meta_alloc(length * sizeof(void *));
-  if (slots == NULL) return false;
-  void **old = bin->slots;
-  uint32_t old_length = bin->length, have = held(cache, size_class), room = capacity(cache, size_class);
-  if (old != NULL) memcpy(slots, old, (have + 1) * sizeof(void *));
-  if (old == NULL) {
-    bin->refill = 1;
-    bin->ebbs = (uint8_t)hz4_mid_ebbs(size_class);
-  }
-  bin->slots = slots;
-  bin->length = (uint16_t)length;
-  cache->top[size_class] = slots + have;
-  cache->limit[size_class] = slots + room;
-  if (old != NULL) hz4_meta_free(old, old_length * sizeof(void *));
-  return true;
-}
-
-// The bin may hold half of what it could, and does at once. pre: it has an array.
-static void halve(struct hz4_tcache *cache, uint32_t size_class) {
-  uint32_t room = capacity(cache, size_class) / 2;
-  flush(cache, size_class, room);
-  set_capacity(cache, size_class, room);
-  count(cache, size_class, HZ4_COUNT_bin_shrink, 1);
+// The bin may hold half of what it could, and does at once. False: not now.
+HZ4_NOINLINE static bool halve(uint32_t size_class) {
+  void *objects[HZ4_MOVE_OBJECTS];
+  struct hz4_held held;
+  uint32_t room = 0, n;
+  do {
+    if (!hz4_bin_claim(size_class, &held)) return false;
+    held.bin->ebbs = (uint8_t)hz4_mid_ebbs(size_class);  // one halving for each
+    if (room == 0 && held.bin->capacity >= HZ4_BIN_SLOTS_MIN - 1) room = held.bin->capacity / 2;
+    n = room != 0 ? hz4_bin_take_oldest(&held, room, objects) : 0;
+    bool done = hz4_bin_objects(&held) <= room;
+    if (room != 0 && done && held.bin->capacity > room) hz4_bin_set_capacity(&held, room);
+    hz4_bin_publish(&held);
+    if (n != 0) leave(size_class, objects, n, NULL);
+  } while (n == HZ4_MOVE_OBJECTS);
+  if (room != 0) count(size_class, HZ4_COUNT_bin_shrink, 1);
+  return room != 0;
 }
 
 // Takes room from a bin that nobody needed since the last look.
 static void shrink_some_bin(struct hz4_tcache *cache) {
   for (int i = 0; i < HZ4_BIN_SHRINK_TRIES; ++i) {
-    cache->shrink_cursor = cache->shrink_cursor % HZ4_CLASS_COUNT + 1;
-    uint32_t c = cache->shrink_cursor, room = capacity(cache, c);
-    bool active = cache->bins[c].active;
-    cache->bins[c].active = false;
-    if (active || room < HZ4_BIN_SLOTS_MIN) continue;
-    halve(cache, c);
-    return;
+    uint32_t c = hz4_fetch_add_relaxed(&cache->shrink_cursor, 1) % (HZ4_CLASS_SLOTS - 1) + 1;
+    struct hz4_held held;
+    if (!hz4_bin_claim(c, &held)) continue;
+    bool active = held.bin->active;
+    held.bin->active = false;
+    hz4_bin_publish(&held);
+    if (!active && halve(c)) return;
   }
 }
 
@@ -244,8 +215,9 @@ static uint32_t first_capacity(uint32_t size_class) {
 // How many objects the bin may hold. Where nobody else waits for them, and both malloc and free need it, many.
 static uint32_t most_objects(const struct hz4_bin *bin, uint32_t size_class) {
   uint32_t slots = hz4_class_table[size_class].bin_slots_max;
-  if (!bin->alone || !bin->missed || !bin->overflowed) return slots - 1;
-  while (slots < HZ4_BIN_SLOTS_ALONE && slots * 2 * hz4_class_bytes(size_class) <= HZ4_BIN_MAX_BYTES) slots *= 2;
+  if (bin->alone && bin->missed && bin->overflowed) {
+    while (slots < HZ4_BIN_SLOTS_ALONE && slots * 2 * hz4_class_bytes(size_class) <= HZ4_BIN_MAX_BYTES) slots *= 2;
+  }
   return slots - 1;
 }
 
@@ -258,207 +230,353 @@ static bool may_grow_one_way(struct hz4_bin *bin, uint32_t size_class, uint32_t 
 
 // What a thread frees it will most likely allocate and write to, and its line may be in another CPU's cache: so free asks
 // for it. But who only frees would fetch lines for nothing, and take them from who does allocate.
-static void note_direction(struct hz4_tcache *cache, bool missed) {
-  if (missed) cache->overflow_run = 0;
-  else if (cache->overflow_run < HZ4_AHEAD_OVERFLOWS) ++cache->overflow_run;
-  cache->ahead = cache->overflow_run < HZ4_AHEAD_OVERFLOWS ? 0 : HZ4_NOWHERE;
+static void note_direction(bool missed) {
+  if (missed) hz4_front.overflow_run = 0;
+  else if (hz4_front.overflow_run < HZ4_AHEAD_OVERFLOWS) ++hz4_front.overflow_run;
+  hz4_front.ahead = hz4_front.overflow_run < HZ4_AHEAD_OVERFLOWS ? 0 : HZ4_NOWHERE;
 }
 
-// Called at each miss and each overflow. Makes the bin larger, if its class and the budget allow. A bin that only misses
-// or only overflows (a thread that only allocates, or only frees) gains nothing from holding more than a batch: it
-// grows slowly beyond its first bytes, and beyond its bound each doubling takes a miss and an overflow.
-static void adapt(struct hz4_tcache *cache, uint32_t size_class, bool missed) {
-  struct hz4_bin *bin = &cache->bins[size_class];
+// Notes a miss or an overflow. Returns how many objects the bin should have room for, if its class and the budget allow;
+// fewer than it has where it is alone no more.
+// A bin that only misses or only overflows (threads that only allocate, or only free) gains nothing from holding more than
+// a batch: it grows slowly beyond its first bytes, and beyond its bound each doubling takes a miss and an overflow.
+static uint32_t note_need(struct hz4_held *held, bool missed, bool *over_budget) {
+  struct hz4_bin *bin = held->bin;
+  uint32_t size_class = held->size_class, room = bin->capacity;
   bin->active = true;
   if (missed) bin->missed = true;
   else bin->overflowed = true;
-  note_direction(cache, missed);
-  bin->ebbing = bin->ebbing && !missed && hz4_mid_is_ebbing(size_class);
-  if (bin->ebbing) return;
-  if (!bin->alone && capacity(cache, size_class) >= hz4_class_table[size_class].bin_slots_max) halve(cache, size_class);
-  uint32_t room = capacity(cache, size_class);
-  uint32_t most = most_objects(bin, size_class);
-  uint32_t wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
+  if (!missed && room != 0 && hz4_mid_is_ebbing(size_class)) return room;
+  uint32_t most = most_objects(bin, size_class), wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
   if (wanted > most) wanted = most;
-  if (wanted <= room) return;
-  if (room != 0 && !(bin->missed && bin->overflowed) && !may_grow_one_way(bin, size_class, wanted)) return;
+  if (wanted <= room) return bin->alone ? room : wanted;
+  if (room != 0 && !(bin->missed && bin->overflowed) && !may_grow_one_way(bin, size_class, wanted)) return room;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
-  if (room != 0 && cache->capacity_bytes + more > hz4_load_relaxed(&budget_bytes)) {
-    if (++cache->denied < HZ4_BIN_SHRINK_AFTER) return;
-    cache->denied = 0;
-    shrink_some_bin(cache);
-    if (cache->capacity_bytes + more > hz4_load_relaxed(&budget_bytes)) return;
+  size_t after = hz4_load_relaxed(&held->cache->capacity_bytes) + more;
+  if (room != 0 && after > hz4_load_relaxed(&budget_bytes)) {
+    *over_budget = true;
+    return room;
   }
-  if (wanted >= bin->length && !lengthen(cache, size_class)) return;
-  set_capacity(cache, size_class, wanted);
-  bin->missed = bin->overflowed = false;
-  bin->one_way = 0;
-  count(cache, size_class, HZ4_COUNT_bin_grow, 1);
+  return wanted;
+}
+
+static void grow(struct hz4_held *held, uint32_t wanted) {
+  hz4_bin_set_capacity(held, wanted);
+  held->bin->missed = held->bin->overflowed = false;
+  held->bin->one_way = 0;
+}
+
+static uint32_t length_for(uint32_t objects) {
+  uint32_t length = HZ4_BIN_SLOTS_MIN;
+  while (length <= objects) length *= 2;
+  return length;
+}
+
+// At each miss and each overflow: claims the bin, larger if it should be. False: it is not to be had.
+static bool claim_in_need(uint32_t size_class, bool missed, struct hz4_held *held) {
+  note_direction(missed);
+  bool over_budget = false;
+  if (!hz4_bin_claim(size_class, held)) return false;
+  uint32_t wanted = note_need(held, missed, &over_budget), length = length_for(wanted);
+  if (over_budget && (hz4_fetch_add_relaxed(&held->cache->denied, 1) + 1) % HZ4_BIN_SHRINK_AFTER == 0) {
+    hz4_bin_publish(held);
+    shrink_some_bin(held->cache);
+    return hz4_bin_claim(size_class, held);
+  }
+  if (wanted < held->bin->capacity) {
+    hz4_bin_publish(held);
+    halve(size_class);
+    return hz4_bin_claim(size_class, held);
+  }
+  if (wanted == held->bin->capacity) return true;
+  bool grown = length <= hz4_bin_length(held->bin);
+  if (grown) {
+    grow(held, wanted);
+  } else {
+    // The array is made while the bin is nobody's: it may be another's, or larger, when it is claimed again.
+    hz4_bin_publish(held);
+    void **slots = hz4_bin_new_array(length);
+    if (!hz4_bin_claim(size_class, held)) {
+      if (slots != NULL) hz4_bin_free_array(slots, length);
+      return false;
+    }
+    if (slots != NULL && held->bin->capacity < wanted && hz4_bin_length(held->bin) < length) {
+      length = hz4_bin_length(held->bin);
+      slots = hz4_bin_set_array(held, slots, length_for(wanted));
+      if (slots == NULL) {
+        held->bin->refill = 1;
+        held->bin->ebbs = (uint8_t)hz4_mid_ebbs(size_class);
+      }
+      grow(held, wanted);
+      grown = true;
+    }
+    if (slots != NULL) hz4_bin_free_array(slots, length);
+  }
+  if (grown) count(size_class, HZ4_COUNT_bin_grow, 1);
+  return true;
 }
 
 // ---- refilling ----
 
-// Fills the empty bin from a chain of batches; what it has no room for goes to Mid.
-static uint32_t unpack(struct hz4_tcache *cache, uint32_t size_class, struct hz4_batch *batch) {
-  uint32_t room = capacity(cache, size_class), waiting = 0, batches = 0, taken = 0;
-  void **slot = cache->bins[size_class].slots;
-  while (batch != NULL) {
-    struct hz4_batch *next = batch->next;
-    uint32_t n = (uint32_t)batch->count, fit = n < room - taken ? n : room - taken;
-    memcpy(slot + 1 + taken, batch->objects, fit * sizeof(void *));
-    if (fit < n) {
-      hz4_tcache_give(&cache->counters, size_class, batch->objects + fit, n - fit, &cache->bins[size_class].ebbs);
-      count(cache, size_class, HZ4_COUNT_inbox_spill, n - fit);
+// Puts objects into the bin as far as they fit, the last on top; the rest, the first ones, goes to Mid. Here and below
+// `bin` is the class of the bin, and size_class that of the objects, which differ for tiny ones.
+static void put(uint32_t bin, uint32_t size_class, void *const *objects, uint32_t n, bool alone, uint32_t ebbs) {
+  uint32_t rest = n;
+  struct hz4_held held;
+  if (hz4_bin_claim(bin, &held)) {
+    uint32_t room = held.bin->capacity - hz4_bin_objects(&held), fit = n < room ? n : room;
+    rest = n - fit;
+    for (uint32_t i = rest; i < n; ++i) HZ4_SEQUENCE_RELEASE(objects[i]);
+    if (fit != 0) {
+      memcpy(held.top + 1, objects + rest, fit * sizeof(void *));
+      held.top += fit;
     }
-    taken += fit;
-    waiting += n;
-    ++batches;
-    delete_batch(cache, batch);
-    batch = next;
+    held.bin->ebbs = (uint8_t)ebbs;  // who allocates need not hold less
+    held.bin->alone = alone;
+    hz4_bin_publish(&held);
   }
-  cache->top[size_class] = slot + taken;
-  count(cache, size_class, HZ4_COUNT_inbox_batches, batches);
-  if (waiting > hz4_load_relaxed(&cache->inbox_stash_max)) hz4_store_relaxed(&cache->inbox_stash_max, waiting);
-  return taken;
+  hz4_tcache_give(size_class, objects, rest, NULL);
 }
 
-static uint32_t refill_from_mid(struct hz4_tcache *cache, uint32_t size_class, bool fresh) {
-  struct hz4_bin *bin = &cache->bins[size_class];
-  uint32_t room = capacity(cache, size_class);
-  uint32_t want = bin->refill < room ? bin->refill : room;
-  if (bin->refill < HZ4_BIN_SLOTS_MAX) bin->refill *= 2;
+// Fills the bin from a chain of batches; what it has no room for goes to Mid. Returns one object.
+static void *unpack(uint32_t bin, uint32_t size_class, struct hz4_batch *batch) {
+  void *object = batch->objects[--batch->count];
+  uint32_t waiting = 1, batches = 0, spilled = 0;
+  struct hz4_held held;
+  bool claimed = hz4_bin_claim(bin, &held);
+  for (struct hz4_batch *b = batch; b != NULL; b = b->next) {
+    uint32_t n = (uint32_t)b->count, room = claimed ? held.bin->capacity - hz4_bin_objects(&held) : 0;
+    uint32_t fit = n < room ? n : room;
+    b->count = n - fit;
+    for (uint32_t i = (uint32_t)b->count; i < n; ++i) HZ4_SEQUENCE_RELEASE(b->objects[i]);
+    if (fit != 0) {
+      memcpy(held.top + 1, b->objects + b->count, fit * sizeof(void *));
+      held.top += fit;
+    }
+    waiting += n;
+    spilled += n - fit;
+    ++batches;
+  }
+  if (claimed) hz4_bin_publish(&held);
+  struct hz4_tcache *here = hz4_cache_here();
+  give_chain(here, size_class, batch);
+  count(size_class, HZ4_COUNT_inbox_spill, spilled);
+  count(size_class, HZ4_COUNT_inbox_batches, batches);
+  count(size_class, HZ4_COUNT_refill_objects, waiting - spilled);
+  if (waiting > hz4_load_relaxed(&here->inbox_stash_max)) hz4_store_relaxed(&here->inbox_stash_max, waiting);
+  return object;
+}
+
+static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, bool fresh) {
+  void *objects[HZ4_MOVE_OBJECTS];
   uint32_t fresh_objects = (uint32_t)(HZ4_REFILL_FRESH_BYTES / hz4_class_bytes(size_class));
   if (fresh_objects < want / 4 + 1) fresh_objects = want / 4 + 1;
-  void **slots = bin->slots;
-  struct hz4_mid_result got = hz4_mid_take(size_class, slots + 1, want, fresh ? fresh_objects : 0, cache);
-  // The newest on top: reverse, so that the lowest address is handed out first.
-  for (uint32_t i = 1, j = got.objects; got.from_depot == 0 && i < j; ++i, --j) {
-    void *swap = slots[i];
-    slots[i] = slots[j];
-    slots[j] = swap;
+  struct hz4_mid_result got = hz4_mid_take(size_class, objects, want, fresh ? fresh_objects : 0, hz4_cache_here());
+  if (!fresh) count(size_class, HZ4_COUNT_refill_lock, 1);  // else the same malloc took it just before
+  if (got.objects == 0) return NULL;
+  count(size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, 1);
+  count(size_class, HZ4_COUNT_refill_objects, got.objects);
+  if (got.spans_opened != 0) count(size_class, HZ4_COUNT_span_opened, got.spans_opened);
+  // The newest on top; of a span's, the lowest address.
+  for (uint32_t i = 0, j = got.objects - 1; got.from_depot == 0 && i < j; ++i, --j) {
+    void *swap = objects[i];
+    objects[i] = objects[j];
+    objects[j] = swap;
   }
-  cache->top[size_class] = slots + got.objects;
-  bin->ebbs = (uint8_t)got.ebbs;  // a thread that allocates need not hold less
-  bin->alone = got.alone;
-  if (!fresh) count(cache, size_class, HZ4_COUNT_refill_lock, 1);  // else the same malloc took it just before
-  count(cache, size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, got.objects != 0);
-  count(cache, size_class, HZ4_COUNT_span_opened, got.spans_opened);
-  return got.objects;
+  put(bin, size_class, objects, got.objects - 1, got.alone, got.ebbs);
+  return objects[got.objects - 1];
 }
 
-void *hz4_tcache_refill(struct hz4_tcache *cache, uint32_t size_class, bool fresh) {
-  if (!fresh) {
-    count(cache, size_class, HZ4_COUNT_refill_calls, 1);
-    adapt(cache, size_class, true);
+// What the cache itself freed of its own spans. NULL: nothing.
+static void *refill_from_own(uint32_t bin, uint32_t size_class) {
+  void *objects[HZ4_MOVE_OBJECTS];
+  struct hz4_held held;
+  if (!hz4_bin_claim(size_class, &held)) return NULL;
+  uint32_t n = hz4_bin_take_oldest(&held, 0, objects), ebbs = held.bin->ebbs;
+  hz4_bin_publish(&held);
+  if (n == 0) return NULL;
+  put(bin, size_class, objects, n - 1, false, ebbs);
+  return objects[n - 1];
+}
+
+// What waits in inboxes of caches that may not come to empty them. Looks at a few only, at others each time.
+static struct hz4_batch *steal(uint32_t size_class) {
+  struct hz4_tcache *victim = hz4_load_acquire(&steal_cursor);  // a listed cache: pairs with list_once
+  struct hz4_batch *batch = NULL;
+  for (int i = 0; i < HZ4_STEAL_TRIES && batch == NULL; ++i) {
+    if (victim == NULL) victim = hz4_cache_list();
+    if (victim == NULL) break;
+    batch = hz4_inbox_take(&victim->inbox[size_class]);
+    victim = victim->next_listed;
   }
-  if (cache->bins[size_class].slots == NULL) return NULL;
-  uint32_t taken = 0;
-  struct hz4_batch *batch = fresh ? NULL : hz4_inbox_take(&cache->inbox[size_class]);
+  hz4_store_release(&steal_cursor, victim);
+  return batch;
+}
+
+void *hz4_tcache_refill(uint32_t size_class) {
+  uint32_t want = 1;
+  struct hz4_held held;
+  count(size_class, HZ4_COUNT_refill_calls, 1);
+  if (claim_in_need(size_class, true, &held)) {
+    // Others may have freed meanwhile, or this is another CPU's bin.
+    void *found = hz4_bin_objects(&held) != 0 ? *held.top-- : NULL;
+    want = held.bin->refill < held.bin->capacity ? held.bin->refill : held.bin->capacity;
+    if (want > HZ4_MOVE_OBJECTS) want = HZ4_MOVE_OBJECTS;
+    if (want == 0) want = 1;
+    if (held.bin->refill < HZ4_BIN_SLOTS_MAX) held.bin->refill *= 2;
+    hz4_bin_publish(&held);
+    if (found != NULL) {
+      HZ4_SEQUENCE_ACQUIRE(found);
+      return found;
+    }
+  }
+  uint32_t bin = size_class;
+  size_class = hz4_class_at_home(bin, hz4_load_relaxed(&hz4_cache_here()->number));
+  if (size_class != bin) {
+    void *object = refill_from_own(bin, size_class);
+    if (object != NULL) return object;
+  }
+  struct hz4_batch *batch = hz4_inbox_take(&hz4_cache_here()->inbox[size_class]);
   if (batch != NULL) {
-    taken = unpack(cache, size_class, batch);
-    count(cache, size_class, HZ4_COUNT_refill_inbox, 1);
-  } else {
-    taken = refill_from_mid(cache, size_class, fresh);
+    count(size_class, HZ4_COUNT_refill_inbox, 1);
+    return unpack(bin, size_class, batch);
   }
-  if (taken == 0) return NULL;
-  count(cache, size_class, HZ4_COUNT_refill_objects, taken);
-  return hz4_tcache_pop(cache, size_class);
+  void *object = refill_from_mid(bin, size_class, want, false);
+  if (object != NULL) return object;
+  // Before memory is asked of the system.
+  batch = steal(size_class);
+  if (batch != NULL) {
+    count(size_class, HZ4_COUNT_refill_steal, 1);
+    return unpack(bin, size_class, batch);
+  }
+  return refill_from_mid(bin, size_class, want, true);
 }
 
-bool hz4_tcache_steal(struct hz4_tcache *cache, struct hz4_tcache *victim, uint32_t size_class) {
-  if (cache->bins[size_class].slots == NULL) return false;
-  struct hz4_batch *batch = hz4_inbox_take(&victim->inbox[size_class]);
-  if (batch == NULL) return false;
-  uint32_t taken = unpack(cache, size_class, batch);
-  count(cache, size_class, HZ4_COUNT_refill_steal, 1);
-  count(cache, size_class, HZ4_COUNT_refill_objects, taken);
-  return true;
+// ---- emptying ----
+
+static void empty(struct hz4_held *held) {
+  uint32_t size_class = held->size_class, length, n;
+  void **slots = hz4_bin_take_array(held, &length, &n);
+  if (slots == NULL) return;
+  hz4_tcache_give(size_class, slots + 1, n, NULL);
+  hz4_bin_free_array(slots, length);
 }
 
 // How many objects of a full bin stay: half, for the mallocs to come. Who only frees has no use for them: then as many
-// leave as make whole batches.
-static uint32_t staying(const struct hz4_tcache *cache, uint32_t size_class) {
-  uint32_t room = capacity(cache, size_class);
-  bool batches = !cache->bins[size_class].missed && room >= HZ4_BATCH_OBJECTS;
-  return batches ? room % HZ4_BATCH_OBJECTS : room / 2;
+// leave as make whole batches, of those that are moved at once.
+static uint32_t staying(const struct hz4_bin *bin) {
+  if (bin->missed || bin->capacity < HZ4_BATCH_OBJECTS) return bin->capacity / 2;
+  uint32_t most = bin->capacity < HZ4_MOVE_OBJECTS ? bin->capacity : HZ4_MOVE_OBJECTS;
+  return bin->capacity - most / HZ4_BATCH_OBJECTS * HZ4_BATCH_OBJECTS;
 }
 
-void hz4_tcache_overflow(struct hz4_tcache *cache, uint32_t size_class, void *object) {
-  count(cache, size_class, HZ4_COUNT_flush_calls, 1);
-  adapt(cache, size_class, false);
-  if (hz4_tcache_push(cache, size_class, object)) return;
-  bool ebbed = flush(cache, size_class, staying(cache, size_class));
-  if (ebbed) {
-    cache->bins[size_class].ebbing = true;
-    if (capacity(cache, size_class) >= HZ4_BIN_SLOTS_MIN) halve(cache, size_class);
+void hz4_tcache_empty_here(void) {
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS && hz4_is_attached(); ++c) {
+    struct hz4_held held;
+    if (hz4_bin_claim(c, &held)) empty(&held);
   }
-  if (hz4_tcache_push(cache, size_class, object)) return;
-  hz4_tcache_give(&cache->counters, size_class, &object, 1, &cache->bins[size_class].ebbs);
+}
+
+void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
+  struct hz4_held held[HZ4_AFAR_BINS];
+  for (uint32_t next = hz4_cache_is_own(cache) ? HZ4_CLASS_SLOTS : 1; next < HZ4_CLASS_SLOTS;) {
+    uint32_t n = hz4_bin_claim_afar(cache, &next, held);
+    for (uint32_t i = 0; i < n; ++i) empty(&held[i]);
+  }
+}
+
+void hz4_tcache_empty_inboxes(struct hz4_tcache *cache, bool close) {
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+    struct hz4_inbox *inbox = &cache->inbox[c];
+    give_chain(cache, c, close ? hz4_inbox_close(inbox) : hz4_inbox_take(inbox));
+  }
+  struct hz4_batch *spare = hz4_inbox_take(&cache->spare);
+  while (spare != NULL) {
+    struct hz4_batch *next = spare->next;
+    hz4_meta_free(spare, sizeof(*spare));
+    spare = next;
+  }
+}
+
+// ---- overflowing ----
+
+static uint64_t visits(struct hz4_tcache *cache) {
+  uint64_t n = 0;
+  for (int range = 0; range < HZ4_RANGES; ++range) {
+    n += hz4_load_relaxed(&cache->counters.value[range][HZ4_COUNT_refill_calls]);
+    n += hz4_load_relaxed(&cache->counters.value[range][HZ4_COUNT_flush_calls]);
+  }
+  return n;
+}
+
+// What CPUs keep that fell idle keeps whole spans, and nobody else would bring it home.
+static void empty_idle_caches(void) {
+  struct hz4_tcache *here = hz4_cache_here();
+  uint64_t all = 0;
+  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) all += visits(cache);
+  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
+    if (cache == here || hz4_cache_is_own(cache)) continue;
+    uint64_t seen = visits(cache);
+    if (seen != hz4_load_relaxed(&cache->visits_seen)) {
+      hz4_store_relaxed(&cache->visits_seen, seen);
+      hz4_store_relaxed(&cache->all_visits_then, all);
+    } else if (all - hz4_load_relaxed(&cache->all_visits_then) >= HZ4_IDLE_VISITS) {
+      hz4_tcache_empty_afar(cache);
+      hz4_tcache_empty_inboxes(cache, false);
+    }
+  }
+}
+
+// True when the class has ebbed.
+HZ4_NOINLINE static bool flush(uint32_t size_class, void *object) {
+  void *objects[HZ4_MOVE_OBJECTS];
+  uint32_t n = 0;
+  struct hz4_held held;
+  if (!claim_in_need(size_class, false, &held)) {
+    hz4_tcache_give(size_class, &object, 1, NULL);
+    return false;
+  }
+  if (hz4_bin_objects(&held) >= held.bin->capacity) n = hz4_bin_take_oldest(&held, staying(held.bin), objects);
+  bool fits = hz4_bin_objects(&held) < held.bin->capacity;
+  if (fits) *++held.top = object;
+  uint8_t ebbs = held.bin->ebbs;
+  hz4_bin_publish(&held);
+  bool ebbed = n != 0 && leave(size_class, objects, n, &ebbs);
+  if (!fits) ebbed |= hz4_tcache_give(size_class, &object, 1, &ebbs);
+  return ebbed;
+}
+
+void hz4_tcache_overflow(uint32_t size_class, void *object) {
+  count(size_class, HZ4_COUNT_flush_calls, 1);
+  if (!flush(size_class, object)) return;
+  halve(size_class);
+  empty_idle_caches();
 }
 
 // ---- begin and end ----
 
-void hz4_tcache_open(struct hz4_tcache *cache) {
-  for (uint32_t c = 0; c < HZ4_CLASS_SLOTS; ++c) {
-    cache->top[c] = cache->limit[c] = NO_SLOTS;
-    cache->bins[c] = (struct hz4_bin){0};
-    hz4_inbox_open(&cache->inbox[c]);
-  }
-  cache->capacity_bytes = 0;
-  cache->overflow_run = 0;
-  cache->ahead = 0;
-}
-
-void hz4_tcache_trim(struct hz4_tcache *cache) {
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
-    uint32_t have = held(cache, c);
-    if (have == 0) continue;
-    hz4_tcache_give(&cache->counters, c, cache->bins[c].slots + 1, have, &cache->bins[c].ebbs);
-    cache->top[c] = cache->bins[c].slots;
-  }
-}
-
-void hz4_tcache_empty_inboxes(struct hz4_tcache *cache, struct hz4_tcache *victim) {
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) give_chain(cache, c, hz4_inbox_take(&victim->inbox[c]));
+void hz4_tcache_open_inboxes(struct hz4_tcache *cache) {
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) hz4_inbox_open(&cache->inbox[c]);
 }
 
 void hz4_tcache_close(struct hz4_tcache *cache) {
-  hz4_tcache_trim(cache);
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
-    struct hz4_bin *bin = &cache->bins[c];
-    if (bin->slots != NULL) hz4_meta_free(bin->slots, bin->length * sizeof(void *));
-    bin->slots = NULL;
-    cache->top[c] = cache->limit[c] = NO_SLOTS;
-    give_chain(cache, c, hz4_inbox_close(&cache->inbox[c]));
+  struct hz4_front saved = hz4_front;
+  hz4_cache_attach_own(cache);
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+    struct hz4_held held;
+    if (hz4_load_relaxed(&cache->top[c]) == HZ4_TOP_NONE) continue;
+    while (!hz4_bin_claim(c, &held)) sched_yield();  // fork is on
+    empty(&held);
   }
-  while (cache->node_count != 0) hz4_meta_free(new_batch(cache), sizeof(struct hz4_batch));
+  hz4_tcache_empty_inboxes(cache, true);
+  hz4_front = saved;
 }
 
-void hz4_tcache_abandon(struct hz4_tcache *cache) {
-  cache->nodes = NULL;
-  cache->node_count = 0;
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
-    cache->bins[c].slots = NULL;
-    cache->top[c] = cache->limit[c] = NO_SLOTS;
-    give_chain(cache, c, hz4_inbox_close(&cache->inbox[c]));
+void hz4_tcache_check(void) {
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+    struct hz4_held held;
+    if (!hz4_bin_claim(c, &held)) continue;
+    hz4_bin_check(&held);
+    hz4_bin_publish(&held);
   }
-  while (cache->node_count != 0) hz4_meta_free(new_batch(cache), sizeof(struct hz4_batch));
-}
-
-void hz4_tcache_check(const struct hz4_tcache *cache) {
-  size_t bytes = 0;
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
-    const struct hz4_bin *bin = &cache->bins[c];
-    if (bin->slots == NULL) {
-      HZ4_CHECK(cache->top[c] == NO_SLOTS && cache->limit[c] == NO_SLOTS, "tcache: no array, yet not empty");
-      continue;
-    }
-    HZ4_CHECK(bin->slots[0] == NULL, "tcache: slot 0 is not NULL");
-    HZ4_CHECK(capacity(cache, c) < bin->length && held(cache, c) <= capacity(cache, c), "tcache: bin overflows");
-    for (uint32_t i = 1; i <= held(cache, c); ++i) {
-      HZ4_CHECK(hz4_pagemap_class(bin->slots[i]) == c, "tcache: an object of another class");
-    }
-    bytes += capacity(cache, c) * hz4_class_bytes(c);
-  }
-  HZ4_CHECK(bytes == cache->capacity_bytes, "tcache: capacity does not add up");
 }

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "hz4/rseq.h"
 #include "hz4/tcache.h"
 #include "hz4/test_tcache.h"
 
@@ -37,8 +38,8 @@ TEST_F(TcacheInbox, BatchesOfOneOwnerGoToItsInbox) {
     while (owner.Waiting(c) != 0) objects.push_back(owner.Malloc(c));
     EXPECT_EQ(owner.Count(HZ4_COUNT_refill_inbox), 1u);
     EXPECT_EQ(owner.get()->inbox_stash_max, waited);
-    EXPECT_GT(owner.get()->node_count, 0u) << "empty batches are kept for the next sending";
-    EXPECT_LE(owner.get()->node_count, uint32_t{HZ4_BATCH_CACHE});
+    EXPECT_GT(owner.SpareBatches(), 0u) << "empty batches are kept for the next sending";
+    EXPECT_LE(owner.SpareBatches(), size_t{HZ4_BATCH_CACHE});
     owner.FreeAll(c, objects);
     owner.Check();
     other.Check();
@@ -65,7 +66,7 @@ TEST_F(TcacheInbox, MixedBatchesGoToMid) {
   const std::vector<void *> of_a = a.MallocMany(c, 1000), of_b = b.MallocMany(c, 1000);
   ASSERT_EQ(hz4_mid_owner(of_a[500]), a.get());
   ASSERT_EQ(hz4_mid_owner(of_b[500]), b.get());
-  // Bins, and what leaves them, are even in number: the oldest is always a's, and the newest that leaves b's.
+  // In turn: a's and b's are next to each other, whatever the number that leaves.
   for (size_t i = 100; i < 900; ++i) {
     other.Free(c, of_a[i]);
     other.Free(c, of_b[i]);
@@ -79,7 +80,7 @@ TEST_F(TcacheInbox, MixedBatchesGoToMid) {
   }
 }
 
-// The sample is the oldest object that leaves, the newest, and those at equal distances in between.
+// The sample is the oldest object that leaves, the newest, and those at equal, odd distances in between.
 TEST_F(TcacheInbox, EachObjectOfTheSampleMustAgree) {
   Cache a, b, other;
   const uint32_t c = ClassOf(1024);
@@ -87,7 +88,7 @@ TEST_F(TcacheInbox, EachObjectOfTheSampleMustAgree) {
   for (auto *objects : {&of_a, &of_b}) std::rotate(objects->begin(), objects->begin() + 100, objects->end());
   hz4_tcache_set_budget(15 * hz4_class_bytes(c));  // and so the bin does not grow below
   other.FreeAll(c, other.MallocMany(c, 40));
-  hz4_tcache_trim(other.get());
+  GiveToMid(c, other.PopAll(c));
   const size_t room = other.Capacity(c), leave = room - room / 2;
   ASSERT_GE(room, size_t{HZ4_OWNER_SAMPLES} * 2);
   ASSERT_LE(room * (room + 1), 600u);
@@ -99,30 +100,62 @@ TEST_F(TcacheInbox, EachObjectOfTheSampleMustAgree) {
   // One object that is b's, at each place of a bin that is full of a's otherwise.
   for (size_t odd = 0; odd < room; ++odd) {
     bool in_sample = false;
-    for (size_t i = 0; i < HZ4_OWNER_SAMPLES; ++i) in_sample |= odd == (leave - 1) * i / (HZ4_OWNER_SAMPLES - 1);
+    const size_t step = (leave - 1) / (HZ4_OWNER_SAMPLES - 1) | 1;
+    for (size_t i = 0; i < HZ4_OWNER_SAMPLES; ++i) in_sample |= odd == std::min(i * step, leave - 1);
     for (size_t i = 0; i < room; ++i) other.Free(c, take(i == odd ? &of_b : &of_a));
     const uint64_t pushed = other.Count(HZ4_COUNT_inbox_push);
     other.Free(c, take(&of_a));
     EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push) == pushed, in_sample) << odd << " of " << leave;
-    hz4_tcache_empty_inboxes(other.get(), a.get());
-    hz4_tcache_trim(other.get());
+    hz4_tcache_empty_inboxes(a.get(), false);
+    GiveToMid(c, other.PopAll(c));
   }
   EXPECT_EQ(other.Capacity(c), room);
   a.FreeAll(c, of_a);
   b.FreeAll(c, of_b);
 }
 
-// Then nobody else would empty its inbox, and spans would stay for the sake of a few objects.
-TEST_F(TcacheInbox, AnEbbEmptiesASleepersInbox) {
+// At an ebb a CPU's cache that nobody came to for long is emptied, its inbox too: nobody else would, and spans would stay
+// for the sake of a few objects. Not one that is in use, or a thread's.
+TEST_F(TcacheInbox, AnEbbEmptiesIdleCaches) {
+  if (!hz4_rseq_restart_all()) GTEST_SKIP() << "this kernel does not restart sequences";
+  Cpus cpus(3);
+  Cache own;
+  const uint32_t c = ClassOf(1024), d = ClassOf(64);
+  const std::vector<void *> objects = cpus.Do(1, [&] { return MallocSome(c, 2000); });
+  own.FreeAll(d, own.MallocMany(d, 10));
+  for (int id : {0, 1, 2}) cpus.Do(id, [&] { FreeSome(d, MallocSome(d, 10)); });
+  ASSERT_GE(Objects(cpus.cache(1), d), 10u);
+  cpus.Do(0, [&] { FreeSome(c, {objects.begin(), objects.begin() + 600}); });
+  ASSERT_GT(Waiting(cpus.cache(1), c), 0u);
+  for (void *object : cpus.Do(0, [&] { return MallocSome(d, 200000); })) {
+    cpus.Do(0, [&] { FreeHere(d, object); });
+    cpus.Do(2, [&] { FreeHere(d, hz4_tcache_refill(d)); });
+  }
+  EXPECT_EQ(Objects(cpus.cache(1), d), 0u);
+  EXPECT_EQ(Waiting(cpus.cache(1), c), 0u);
+  EXPECT_GT(Objects(cpus.cache(2), d), 0u);
+  EXPECT_GE(own.Held(d), 10u);
+  cpus.Do(1, [&] { FreeSome(c, {objects.begin() + 600, objects.end()}); });
+}
+
+// Nor does what was sent to a thread stay in its inbox when the class ebbs: it may be asleep.
+TEST_F(TcacheInbox, AnEbbEmptiesTheOwnersInbox) {
   Cache owner, other;
   const uint32_t c = ClassOf(1024);
-  other.Free(c, other.Malloc(c));  // so that it has heard of all ebbs so far
-  const std::vector<void *> objects = owner.MallocMany(c, 2000);
-  other.FreeAll(c, {objects.begin(), objects.begin() + 900});
-  const size_t waiting = owner.Waiting(c);
-  ASSERT_GT(waiting, 0u);
-  other.FreeAll(c, {objects.begin() + 900, objects.end()});
-  EXPECT_GT(other.Count(HZ4_COUNT_inbox_push_objects), owner.Waiting(c) + waiting / 2);
+  std::vector<void *> objects = owner.MallocMany(c, 4000);
+  const uint32_t before = hz4_mid_ebbs(c);
+  size_t waited = 0;
+  for (; hz4_mid_ebbs(c) == before; objects.pop_back()) {
+    waited = owner.Waiting(c);
+    ASSERT_FALSE(objects.empty());
+    other.Free(c, objects.back());
+  }
+  EXPECT_GT(waited, 0u);
+  // What the bin gives up when it is halved may have been sent since.
+  EXPECT_LE(owner.Waiting(c), size_t{HZ4_BATCH_OBJECTS});
+  EXPECT_LT(owner.Waiting(c), waited);
+  owner.Check();
+  owner.FreeAll(c, objects);
 }
 
 TEST_F(TcacheInbox, WithoutInboxesEverythingGoesToMid) {
@@ -149,19 +182,30 @@ TEST_F(TcacheInbox, AThiefTakesWhatWaits) {
   other.FreeAll(c, {objects.begin(), objects.begin() + 900});
   objects.erase(objects.begin(), objects.begin() + 900);
   ASSERT_GT(owner.Waiting(c), 0u);
-  EXPECT_FALSE(hz4_tcache_steal(thief.get(), owner.get(), c)) << "without a bin there is no place";
-  do objects.push_back(thief.Malloc(c));
-  while (thief.Held(c) != 0);
+  objects.push_back(thief.Malloc(c));
+  EXPECT_EQ(thief.Count(HZ4_COUNT_refill_steal), 0u) << "Mid comes first";
+  const std::vector<void *> cached = thief.PopAll(c), rest = DrainMid(c);
   const size_t waited = owner.Waiting(c);
-  EXPECT_TRUE(hz4_tcache_steal(thief.get(), owner.get(), c));
+  ASSERT_GT(waited, 0u);
+  objects.push_back(thief.Malloc(c));
   EXPECT_EQ(owner.Waiting(c), 0u);
   EXPECT_GT(thief.Held(c), 0u);
   EXPECT_EQ(thief.Count(HZ4_COUNT_refill_steal), 1u);
+  EXPECT_EQ(thief.Count(HZ4_COUNT_refill_inbox), 0u);
+  EXPECT_EQ(thief.get()->inbox_stash_max, waited);
   EXPECT_GT(thief.Count(HZ4_COUNT_inbox_spill), 0u) << "a small bin cannot take all of it";
-  EXPECT_EQ(thief.Count(HZ4_COUNT_inbox_spill), waited - thief.Held(c));
-  EXPECT_FALSE(hz4_tcache_steal(thief.get(), other.get(), c));
+  EXPECT_EQ(thief.Count(HZ4_COUNT_inbox_spill), waited - thief.Held(c) - 1);
+  const std::vector<void *> stolen = thief.PopAll(c), spilled = DrainMid(c);
+  const uint64_t opened = thief.Count(HZ4_COUNT_span_opened);
+  objects.push_back(thief.Malloc(c));
+  EXPECT_EQ(thief.Count(HZ4_COUNT_refill_steal), 1u) << "nothing is left";
+  EXPECT_EQ(thief.Count(HZ4_COUNT_span_opened), opened + 1);
   thief.Check();
   thief.FreeAll(c, objects);
+  thief.FreeAll(c, cached);
+  thief.FreeAll(c, stolen);
+  GiveToMid(c, rest);
+  GiveToMid(c, spilled);
 }
 
 TEST_F(TcacheInbox, ClosedInboxesTakeNothing) {
@@ -182,9 +226,9 @@ TEST_F(TcacheInbox, TrimAndEmptiedInboxesGiveEverything) {
   other.FreeAll(c, {objects.begin(), objects.begin() + 900});
   ASSERT_GT(owner.Waiting(c), 0u);
   owner.FreeAll(c, {objects.begin() + 900, objects.end()});
-  hz4_tcache_trim(other.get());
-  hz4_tcache_trim(owner.get());
-  hz4_tcache_empty_inboxes(other.get(), owner.get());
+  other.Empty();
+  owner.Empty();
+  hz4_tcache_empty_inboxes(owner.get(), false);
   EXPECT_EQ(owner.Waiting(c), 0u);
   EXPECT_EQ(owner.Held(c) + other.Held(c), 0u);
   hz4_mid_trim();
@@ -221,7 +265,7 @@ TEST_F(TcacheInbox, ThreadsFreeEachOthersObjects) {
           *static_cast<volatile int *>(object) = t;
           cache.Free(c, object);
         }
-        if (random() % 20 == 0) hz4_tcache_empty_inboxes(cache.get(), caches[random() % kThreads].get());
+        if (random() % 20 == 0) hz4_tcache_empty_inboxes(caches[random() % kThreads].get(), false);
         if (i % 100 == 0) cache.Check();
       }
     });

@@ -1,10 +1,11 @@
-// The thread cache over the hostile kernel: bins that grow and shrink, fork, no memory, and not an object lost.
+// Caches over the hostile kernel: bins that grow and shrink, fork, no memory, and not an object lost.
 #include "hz4/tcache.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <random>
 #include <set>
 #include <vector>
@@ -18,17 +19,22 @@ using namespace hz4_test;
 
 TEST_F(Tcache, NoCacheIsEmptyAndFull) {
   int object;
-  for (hz4_tcache *none : {&hz4_tcache_none, &hz4_tcache_ended}) {
-    EXPECT_FALSE(hz4_tcache_is_real(none));
-    for (size_t c = 0; c <= HZ4_CLASS_COUNT; ++c) {
-      EXPECT_EQ(hz4_tcache_pop(none, c), nullptr);
-      EXPECT_FALSE(hz4_tcache_push(none, c, &object));
-    }
+  EXPECT_FALSE(hz4_is_attached());
+  EXPECT_EQ(hz4_cache_here(), nullptr);
+  for (size_t c = 0; c <= HZ4_CLASS_COUNT; ++c) {
+    EXPECT_EQ(hz4_sequence_pop(c), nullptr);
+    EXPECT_FALSE(hz4_sequence_push(c, &object));
+    EXPECT_EQ(hz4_no_cache.cache.top[c], HZ4_TOP_NONE);
   }
-  EXPECT_EQ(hz4_tcache_current, &hz4_tcache_none);
   Cache cache;
-  EXPECT_TRUE(hz4_tcache_is_real(cache.get()));
-  EXPECT_FALSE(hz4_tcache_push(cache.get(), 0, &object)) << "bin 0 is for what is no object";
+  cache.Do([&] {
+    EXPECT_TRUE(hz4_is_attached());
+    EXPECT_EQ(hz4_cache_here(), cache.get());
+    EXPECT_TRUE(hz4_cache_is_own(cache.get()));
+    EXPECT_FALSE(hz4_sequence_push(0, &object)) << "bin 0 is for what is no object";
+    EXPECT_EQ(hz4_sequence_pop(0), nullptr);
+  });
+  EXPECT_FALSE(hz4_is_attached());
 }
 
 TEST_F(Tcache, EveryClassComesAndGoes) {
@@ -48,7 +54,7 @@ TEST_F(Tcache, RefillsDouble) {
     Cache cache;
     const uint32_t c = ClassOf(bytes);
     cache.FreeAll(c, cache.MallocMany(c, 1000));
-    const uint64_t rest = 1000 / (hz4_class_table[c].bin_slots_max - 1);
+    const uint64_t rest = 1000 / (hz4_class_table[c].bin_slots_max - kNoObjects);
     EXPECT_LE(cache.Count(HZ4_COUNT_refill_calls), 10 + 2 * rest) << "1, 2, 4 and so on, up to the bin's room at once";
   }
 }
@@ -59,16 +65,14 @@ TEST_F(Tcache, RefillsFromFreshSpans) {
     Cache cache;
     const uint32_t c = ClassOf(bytes);
     std::vector<void *> objects = cache.MallocMany(c, 2000);
-    void *object;
-    do {  // until none is left that is not fresh
-      while ((object = hz4_tcache_pop(cache.get(), c)) != nullptr) objects.push_back(object);
-      object = hz4_tcache_refill(cache.get(), c, false);
-      if (object != nullptr) objects.push_back(object);
-    } while (object != nullptr);
+    const std::vector<void *> cached = cache.PopAll(c), rest = DrainMid(c);
     objects.push_back(cache.Malloc(c));
-    const size_t room = cache.Capacity(c), most = std::max(HZ4_REFILL_FRESH_BYTES / bytes, room / 4 + 1);
-    EXPECT_EQ(cache.Held(c) + 1, std::min({room, most, size_t{hz4_class_table[c].span_objects}})) << bytes;
+    const size_t want = std::min(cache.Capacity(c), size_t{HZ4_MOVE_OBJECTS});
+    const size_t most = std::max(HZ4_REFILL_FRESH_BYTES / bytes, want / 4 + 1);
+    EXPECT_EQ(cache.Held(c) + 1, std::min({want, most, size_t{hz4_class_table[c].span_objects}})) << bytes;
     cache.FreeAll(c, objects);
+    cache.FreeAll(c, cached);
+    GiveToMid(c, rest);
   }
 }
 
@@ -80,21 +84,15 @@ TEST_F(Tcache, WhoOnlyFreesFetchesNothing) {
   for (void *object : objects) {
     freer.Free(c, object);
     const bool one_way = freer.Count(HZ4_COUNT_flush_calls) >= HZ4_AHEAD_OVERFLOWS;
-    ASSERT_EQ(freer.get()->ahead, one_way ? HZ4_NOWHERE : 0) << freer.Count(HZ4_COUNT_flush_calls);
+    ASSERT_EQ(freer.front().ahead, one_way ? HZ4_NOWHERE : 0) << freer.Count(HZ4_COUNT_flush_calls);
   }
-  ASSERT_EQ(freer.get()->ahead, HZ4_NOWHERE);
-  EXPECT_EQ(maker.get()->ahead, 0u);
+  ASSERT_EQ(freer.front().ahead, HZ4_NOWHERE);
+  EXPECT_EQ(maker.front().ahead, 0u);
   const std::vector<void *> own = freer.MallocMany(c, freer.Held(c) + 1);
-  EXPECT_EQ(freer.get()->ahead, 0u) << "it allocates too";
+  EXPECT_EQ(freer.front().ahead, 0u) << "it allocates too";
   freer.FreeAll(c, own);
   for (int i = 0; i < 2 * HZ4_AHEAD_OVERFLOWS; ++i) freer.FreeAll(c, maker.MallocMany(c, 64));
-  ASSERT_EQ(freer.get()->ahead, HZ4_NOWHERE);
-  freer.Close();
-  hz4_tcache_open(freer.get());
-  EXPECT_EQ(freer.get()->ahead, 0u) << "of the thread before";
-  for (int i = 0; i < HZ4_AHEAD_OVERFLOWS - 1; ++i) hz4_tcache_overflow(freer.get(), c, maker.Malloc(c));
-  EXPECT_EQ(freer.get()->ahead, 0u);
-  freer.Close();
+  ASSERT_EQ(freer.front().ahead, HZ4_NOWHERE);
 }
 
 TEST_F(Tcache, NewestFreedIsHandedOutFirst) {
@@ -115,14 +113,15 @@ TEST_F(Tcache, NewestFreedIsHandedOutFirst) {
 TEST_F(Tcache, BinsGrowWithUseToTheirLimit) {
   for (size_t bytes : {size_t{16}, size_t{2048}, size_t{32768}, HZ4_CLASS_MAX_BYTES}) {
     Cache cache;
-    const uint32_t c = ClassOf(bytes), most = hz4_class_table[c].bin_slots_max - 1;
+    const uint32_t c = ClassOf(bytes), most = hz4_class_table[c].bin_slots_max - kNoObjects;
     const std::vector<void *> held = cache.MallocMany(c, most * 6);  // so that the waves are no ebbs
     for (int i = 0; i < 60; ++i) {
+      PassBy(c);
       cache.FreeAll(c, cache.MallocMany(c, most * 3));
       ASSERT_LE(cache.Capacity(c), most);
       cache.Check();
     }
-    EXPECT_GE(cache.Capacity(c) * 2 + 1, most + 1) << bytes << ": it could have doubled";
+    EXPECT_GT(cache.Capacity(c) * 2 + kNoObjects, most) << bytes << ": it could have doubled";
     EXPECT_GT(cache.Count(HZ4_COUNT_bin_grow), 1u);
     cache.FreeAll(c, held);
   }
@@ -156,31 +155,34 @@ TEST_F(Tcache, ABinThatOnlyOverflowsGrowsSlowly) {
   }
   const uint64_t after = HZ4_BIN_ONE_WAY_AFTER;
   EXPECT_EQ(grown, (std::vector<uint64_t>{1, 1 + after, 1 + 2 * after})) << "7, 15, 31";
-  EXPECT_EQ(room, HZ4_BIN_ONE_WAY_BYTES / hz4_class_bytes(c) - 1);
+  EXPECT_EQ(room, HZ4_BIN_ONE_WAY_BYTES / hz4_class_bytes(c) - kNoObjects);
   frees.FreeAll(c, objects);
 }
 
 // Until it is found empty: then half stays.
 TEST_F(Tcache, WhoOnlyFreesGivesWholeBatches) {
-  Cache allocates, frees;
-  const uint32_t c = ClassOf(1024);
-  std::vector<void *> objects = allocates.MallocMany(c, 2000);
-  // What leaves with the next overflow.
-  auto leaving = [&] {
-    const uint64_t before = frees.Count(HZ4_COUNT_flush_objects);
-    for (; frees.Count(HZ4_COUNT_flush_objects) == before; objects.pop_back()) frees.Free(c, objects.back());
-    return frees.Count(HZ4_COUNT_flush_objects) - before;
-  };
-  while (frees.Capacity(c) < HZ4_BATCH_OBJECTS) leaving();
-  const size_t room = frees.Capacity(c);
-  EXPECT_EQ(leaving(), uint64_t{HZ4_BATCH_OBJECTS});
-  EXPECT_EQ(leaving(), uint64_t{HZ4_BATCH_OBJECTS});
-  const std::vector<void *> taken = frees.MallocMany(c, room + 1);
-  EXPECT_EQ(leaving(), room - room / 2);
-  EXPECT_EQ(frees.Capacity(c), room);
-  EXPECT_GT(objects.size(), 1000u) << "no ebb had a part in it";
-  frees.FreeAll(c, objects);
-  frees.FreeAll(c, taken);
+  for (size_t bytes : {1024, 512, 256}) {
+    Cache allocates, frees;
+    const uint32_t c = ClassOf(bytes);
+    std::vector<void *> objects = allocates.MallocMany(c, 6000);
+    // What leaves with the next overflow.
+    auto leaving = [&] {
+      const uint64_t before = frees.Count(HZ4_COUNT_flush_objects);
+      for (; frees.Count(HZ4_COUNT_flush_objects) == before; objects.pop_back()) frees.Free(c, objects.back());
+      return frees.Count(HZ4_COUNT_flush_objects) - before;
+    };
+    while (frees.Capacity(c) < hz4_class_table[c].bin_slots_max - kNoObjects) leaving();
+    const size_t room = frees.Capacity(c), batches = std::min<size_t>(room, HZ4_MOVE_OBJECTS) / HZ4_BATCH_OBJECTS;
+    ASSERT_GT(batches, 0u);
+    EXPECT_EQ(leaving(), batches * HZ4_BATCH_OBJECTS) << bytes;
+    EXPECT_EQ(leaving(), batches * HZ4_BATCH_OBJECTS) << bytes;
+    const std::vector<void *> taken = frees.MallocMany(c, room + 1);
+    EXPECT_EQ(leaving(), room - room / 2);
+    EXPECT_EQ(frees.Capacity(c), room);
+    EXPECT_GT(objects.size(), 3000u) << "no ebb had a part in it";
+    frees.FreeAll(c, objects);
+    frees.FreeAll(c, taken);
+  }
 }
 
 TEST_F(Tcache, BudgetBoundsTheBins) {
@@ -195,7 +197,7 @@ TEST_F(Tcache, BudgetBoundsTheBins) {
     cache.Check();
     // The first few slots of each class are free of charge.
     size_t first = 0;
-    for (uint32_t c = 1; c <= ClassOf(4096); ++c) first += (HZ4_BIN_SLOTS_MIN - 1) * hz4_class_bytes(c);
+    for (uint32_t c = 1; c <= ClassOf(4096); ++c) first += (HZ4_BIN_SLOTS_MIN - kNoObjects) * hz4_class_bytes(c);
     EXPECT_LE(cache.get()->capacity_bytes, budget + first);
   }
 }
@@ -210,13 +212,13 @@ TEST_F(Tcache, ABinGrowsToTheLastByteOfTheBudget) {
   };
   ASSERT_LT(cache.Capacity(c), 50u);
   for (size_t room = cache.Capacity(c); room < 100; room = cache.Capacity(c)) {
-    const size_t needed = (2 * room + 1) * hz4_class_bytes(c);
+    const size_t needed = (2 * room + kNoObjects) * hz4_class_bytes(c);
     hz4_tcache_set_budget(needed - 1);
     use();
     ASSERT_EQ(cache.Capacity(c), room);
     hz4_tcache_set_budget(needed);
     use();
-    ASSERT_EQ(cache.Capacity(c), 2 * room + 1);
+    ASSERT_EQ(cache.Capacity(c), 2 * room + kNoObjects);
   }
   cache.FreeAll(c, held);
 }
@@ -232,12 +234,12 @@ TEST_F(Tcache, BinsInNeedTakeRoomFromIdleOnes) {
   for (int i = 0; i < 400; ++i) cache.FreeAll(busy, cache.MallocMany(busy, 400));
   EXPECT_GT(cache.Count(HZ4_COUNT_bin_shrink), 0u);
   EXPECT_LT(cache.Capacity(idle), before);
-  EXPECT_GT(cache.Capacity(busy), 15u);
+  EXPECT_GT(cache.Capacity(busy), 14u);
   cache.Check();
   cache.FreeAll(busy, held);
 }
 
-// What the idle bin gave up is enough to the last byte.
+// What the idle bin gave up is enough to the last byte, at the next want.
 TEST_F(Tcache, ABinGrowsByWhatWasTakenFromAnother) {
   Cache cache;
   const uint32_t idle = ClassOf(128), busy = ClassOf(256);
@@ -246,7 +248,7 @@ TEST_F(Tcache, ABinGrowsByWhatWasTakenFromAnother) {
   const std::vector<void *> held = cache.MallocMany(busy, 300);  // so that the waves are no ebbs
   ASSERT_EQ(cache.Count(HZ4_COUNT_bin_shrink), 0u);
   const size_t room = cache.Capacity(busy), half = cache.Capacity(idle) - cache.Capacity(idle) / 2;
-  const size_t more = (room + 1) * hz4_class_bytes(busy), less = half * hz4_class_bytes(idle);
+  const size_t more = (room + kNoObjects) * hz4_class_bytes(busy), less = half * hz4_class_bytes(idle);
   hz4_tcache_set_budget(cache.get()->capacity_bytes - less + more);
   std::vector<void *> objects;
   for (bool allocate = true; cache.Count(HZ4_COUNT_bin_shrink) == 0;) {
@@ -259,7 +261,9 @@ TEST_F(Tcache, ABinGrowsByWhatWasTakenFromAnother) {
       objects.pop_back();
     }
   }
-  EXPECT_EQ(cache.Capacity(busy), 2 * room + 1);
+  ASSERT_EQ(cache.Capacity(busy), room);
+  cache.FreeAll(busy, cache.MallocMany(busy, cache.Held(busy) + 1));
+  EXPECT_EQ(cache.Capacity(busy), 2 * room + kNoObjects);
   cache.FreeAll(busy, objects);
   cache.FreeAll(busy, held);
 }
@@ -301,9 +305,8 @@ TEST_F(Tcache, WhoIsAloneHasALargerBin) {
   for (size_t bytes : {64, 1024, 4096, 32768}) {
     Cache cache, other;
     const uint32_t c = ClassOf(bytes);
-    const size_t usual = hz4_class_table[c].bin_slots_max - 1;
-    const size_t most = std::max(usual, std::min<size_t>(HZ4_BIN_SLOTS_ALONE, HZ4_BIN_MAX_BYTES / bytes) - 1);
-    hz4_tcache_current = cache.get();
+    const size_t usual = hz4_class_table[c].bin_slots_max - kNoObjects;
+    const size_t most = std::max(usual, std::min<size_t>(HZ4_BIN_SLOTS_ALONE, HZ4_BIN_MAX_BYTES / bytes) - kNoObjects);
     size_t reached = 0;
     for (int wave = 0; wave < 300; ++wave) {
       cache.FreeAll(c, cache.MallocMany(c, most));
@@ -314,7 +317,6 @@ TEST_F(Tcache, WhoIsAloneHasALargerBin) {
     cache.FreeAll(c, cache.MallocMany(c, 3 * most));
     EXPECT_LE(cache.Capacity(c), usual) << bytes;
     cache.Check();
-    hz4_tcache_current = &hz4_tcache_none;
     other.FreeAll(c, others);
   }
 }
@@ -323,11 +325,9 @@ TEST_F(Tcache, WhoIsAloneHasALargerBin) {
 TEST_F(Tcache, WhoIsAloneAndOnlyAllocatesHasTheUsualBin) {
   Cache cache;
   const uint32_t c = ClassOf(64);
-  hz4_tcache_current = cache.get();
   const std::vector<void *> objects = cache.MallocMany(c, 200 * HZ4_MID_ALONE_VISITS);
-  EXPECT_EQ(cache.Capacity(c), hz4_class_table[c].bin_slots_max - 1);
+  EXPECT_EQ(cache.Capacity(c), hz4_class_table[c].bin_slots_max - kNoObjects);
   cache.FreeAll(c, objects);
-  hz4_tcache_current = &hz4_tcache_none;
 }
 
 TEST_F(Tcache, AnEbbShrinksTheBin) {
@@ -415,9 +415,12 @@ TEST_F(Tcache, CountersAreThoseOfTheRange) {
   cache.FreeAll(c, owner.MallocMany(c, 3000));
   const std::vector<void *> objects = owner.MallocMany(c, 3000), more = owner.MallocMany(c, 900);
   cache.FreeAll(c, more);
-  hz4_tcache_trim(cache.get());
-  EXPECT_TRUE(hz4_tcache_steal(cache.get(), owner.get(), c));
+  cache.Empty();
+  const std::vector<void *> rest = DrainMid(c);
+  cache.Free(c, cache.Malloc(c));
+  EXPECT_EQ(cache.Count(HZ4_COUNT_refill_steal), 1u);
   cache.FreeAll(c, objects);
+  GiveToMid(c, rest);
   for (Cache *one : {&owner, &cache}) {
     for (int id = 0; id < HZ4_COUNTERS; ++id) {
       EXPECT_EQ(one->get()->counters.value[HZ4_RANGE_SMALL][id], 0u) << id;
@@ -438,6 +441,179 @@ TEST_F(Tcache, SpansThatCloseLeaveBoundedDirt) {
   EXPECT_LE(stats.dirty_bytes, (uint64_t{4} << 20) + stats.used_bytes / 16) << "the bound of segment.c";
 }
 
+// ---- tiny objects ----
+
+class TcacheTiny : public Tcache {
+ protected:
+  // Lists a cache, and the second one parts tiny objects. Returns what its tiny bin of this size is refilled with.
+  static uint32_t Home(Cache *cache, uint32_t bin) {
+    cache->Free(ClassOf(128), cache->Malloc(ClassOf(128)));
+    return hz4_class_at_home(bin, cache->get()->number);
+  }
+  static uint32_t BinOf(size_t bytes) { return HZ4_TINY_BIN + ClassOf(bytes) - 1; }
+  // All that the cache finds before it opens a span, or steals.
+  static std::vector<void *> MallocAll(Cache *cache, uint32_t bin, uint32_t home) {
+    std::vector<void *> objects = cache->PopAll(bin);
+    cache->Do([&] {
+      for (hz4_batch *b = hz4_inbox_take(&cache->get()->inbox[home]), *next; b != nullptr; b = next) {
+        next = b->next;
+        objects.insert(objects.end(), b->objects, b->objects + b->count);
+        hz4_meta_free(b, sizeof(*b));
+      }
+    });
+    const std::vector<void *> own = cache->PopAll(home), rest = DrainMid(home);
+    objects.insert(objects.end(), own.begin(), own.end());
+    objects.insert(objects.end(), rest.begin(), rest.end());
+    return objects;
+  }
+};
+
+TEST_F(TcacheTiny, MallocTakesThemFromTinyBins) {
+  Cache a, b;
+  Home(&a, BinOf(16)), Home(&b, BinOf(16));
+  for (size_t bytes : {16, 32, 48}) EXPECT_EQ(hz4_class_of_malloc(bytes), BinOf(bytes));
+  EXPECT_EQ(hz4_class_of_malloc(49), ClassOf(64));
+}
+
+// What another frees it does not get itself: its home gets it.
+TEST_F(TcacheTiny, TheyGoHome) {
+  for (size_t bytes : {16, 32, 48}) {
+    Cache a, b;
+    const uint32_t bin = BinOf(bytes), home = Home(&a, bin), others = Home(&b, bin);
+    ASSERT_NE(home, others);
+    const std::vector<void *> objects = a.MallocMany(bin, 1000);
+    const std::set<void *> all(objects.begin(), objects.end());
+    ASSERT_EQ(all.size(), objects.size());
+    for (void *object : objects) ASSERT_EQ(hz4_pagemap_class(object), home);
+    b.FreeAll(home, objects);
+    EXPECT_GT(b.Held(home), 0u) << "it is in a bin, as everything that is freed";
+    EXPECT_GT(a.Waiting(home), 0u) << "or waits for its owner";
+    const std::vector<void *> fresh = b.MallocMany(bin, 3000);
+    for (void *object : fresh) {
+      ASSERT_EQ(hz4_pagemap_class(object), others);
+      ASSERT_EQ(all.count(object), 0u);
+    }
+    EXPECT_EQ(b.Count(HZ4_COUNT_refill_steal), 0u);
+    a.Check();
+    b.Check();
+    // The owner finds all but what b's bin holds.
+    const size_t kept = b.Held(home);
+    std::vector<void *> found = MallocAll(&a, bin, home);
+    const auto is_one = [&](void *object) { return all.count(object) != 0; };
+    EXPECT_EQ(static_cast<size_t>(std::count_if(found.begin(), found.end(), is_one)), objects.size() - kept) << bytes;
+    b.Empty();
+    const std::vector<void *> rest = MallocAll(&a, bin, home);
+    EXPECT_EQ(static_cast<size_t>(std::count_if(rest.begin(), rest.end(), is_one)), kept) << bytes;
+    found.insert(found.end(), rest.begin(), rest.end());
+    EXPECT_EQ(std::set<void *>(found.begin(), found.end()).size(), found.size());
+    a.FreeAll(home, found);
+    b.FreeAll(others, fresh);
+  }
+}
+
+// Each frees what the other allocated, in turn: never are two of one line in the hands of both.
+TEST_F(TcacheTiny, NoLineIsShared) {
+  Cache caches[2];
+  const uint32_t bin = BinOf(16), homes[] = {Home(&caches[0], bin), Home(&caches[1], bin)};
+  ASSERT_NE(homes[0], homes[1]);
+  std::vector<void *> live[2];
+  std::mt19937_64 random(3);
+  for (int round = 0; round < 300; ++round) {
+    for (int i : {0, 1}) {
+      const std::vector<void *> more = caches[i].MallocMany(bin, random() % 200);
+      for (void *object : more) ASSERT_EQ(hz4_pagemap_class(object), homes[i]);
+      live[i].insert(live[i].end(), more.begin(), more.end());
+      std::shuffle(live[i].begin(), live[i].end(), random);
+    }
+    std::set<uintptr_t> lines;
+    for (void *object : live[0]) lines.insert(reinterpret_cast<uintptr_t>(object) / HZ4_CACHE_LINE);
+    for (void *object : live[1]) ASSERT_EQ(lines.count(reinterpret_cast<uintptr_t>(object) / HZ4_CACHE_LINE), 0u);
+    for (int i : {0, 1}) {
+      for (size_t n = random() % 200; n > 0 && !live[i].empty(); --n, live[i].pop_back()) {
+        caches[round % 3 == 0 ? i : 1 - i].Free(homes[i], live[i].back());
+      }
+    }
+    if (round % 30 == 0) caches[0].Check(), caches[1].Check();
+  }
+  for (int i : {0, 1}) caches[1 - i].FreeAll(homes[i], live[i]);
+}
+
+// What it freed of its own comes back to it, in the order of age, without Mid.
+TEST_F(TcacheTiny, WhoFreesHisOwnHasThemAgain) {
+  Cache a, b;
+  const uint32_t bin = BinOf(32), home = Home(&a, bin);
+  Home(&b, bin);
+  for (int i = 0; i < 10; ++i) a.FreeAll(home, a.MallocMany(bin, 600));  // both bins grow
+  const std::vector<void *> popped = a.PopAll(bin), own = a.PopAll(home), some = a.MallocMany(bin, 100);
+  GiveToMid(home, a.PopAll(bin));
+  a.FreeAll(home, some);
+  ASSERT_EQ(a.Held(home), some.size());
+  const uint64_t locked = a.Count(HZ4_COUNT_refill_lock);
+  EXPECT_EQ(a.MallocMany(bin, some.size()), std::vector<void *>(some.rbegin(), some.rend()));
+  EXPECT_EQ(a.Count(HZ4_COUNT_refill_lock), locked);
+  EXPECT_EQ(a.Held(home), 0u);
+  a.FreeAll(home, some);
+  a.FreeAll(home, popped);
+  a.FreeAll(home, own);
+}
+
+// A bin that was filled on two CPUs has objects of two homes; they leave it for both.
+TEST_F(TcacheTiny, OfSeveralHomesInOneBin) {
+  Cpus cpus(2);
+  const uint32_t bin = BinOf(48), homes[] = {HZ4_TINY_HOME + 2, HZ4_TINY_HOME + HZ4_TINY_CLASSES + 2};
+  std::vector<void *> objects[2];
+  for (int i : {0, 1}) {
+    objects[i].resize(300);
+    for (void *&object : objects[i]) ASSERT_EQ(hz4_mid_take(homes[i], &object, 1, 1, nullptr).objects, 1u);
+  }
+  cpus.Do(0, [&] {
+    FreeSome(ClassOf(128), MallocSome(ClassOf(128), 1));
+    const std::vector<void *> own = MallocSome(bin, 300);  // so that it has room
+    while (void *object = hz4_sequence_pop(bin)) FreeHere(static_cast<uint32_t>(hz4_pagemap_class(object)), object);
+    size_t pushed = 0;
+    for (int n : {1, 2, 3, 1, 5, 2}) {
+      for (int i = 0; i < n; ++i, ++pushed) {
+        ASSERT_TRUE(hz4_sequence_push(bin, objects[n % 2].back()));
+        objects[n % 2].pop_back();
+      }
+    }
+    hz4_tcache_check();
+    EXPECT_EQ(Objects(cpus.cache(0), bin), pushed);
+    hz4_tcache_empty_here();
+    EXPECT_EQ(Objects(cpus.cache(0), bin), 0u);
+    for (void *object : own) FreeHere(static_cast<uint32_t>(hz4_pagemap_class(object)), object);
+  });
+  for (int i : {0, 1}) GiveToMid(homes[i], objects[i]);
+}
+
+// Those from before there was a second cache lie in the bin by size, and come home from there.
+TEST_F(TcacheTiny, FromBeforeTheyWereParted) {
+  Cache a, b;
+  const std::vector<void *> objects = a.MallocMany(ClassOf(16), 1000);
+  Home(&a, BinOf(16)), Home(&b, BinOf(16));
+  b.FreeAll(ClassOf(16), objects);
+  EXPECT_GT(b.Held(ClassOf(16)), 0u);
+  for (Cache *cache : {&a, &b}) {
+    const std::vector<void *> fresh = cache->MallocMany(BinOf(16), 100);
+    for (void *object : fresh) ASSERT_GE(hz4_pagemap_class(object), uint32_t{HZ4_TINY_HOME});
+    cache->FreeAll(static_cast<uint32_t>(hz4_pagemap_class(fresh[0])), fresh);
+  }
+}
+
+// While fork is on they are held back by the class that they are of.
+TEST_F(TcacheTiny, HeldBackByTheirHome) {
+  Cache a, b;
+  const uint32_t bin = BinOf(16), home = Home(&a, bin);
+  Home(&b, bin);
+  const std::vector<void *> objects = a.MallocMany(bin, 1000);
+  hz4_mid_fork_prepare();
+  b.FreeAll(home, objects);
+  a.Empty();  // of a tiny bin too
+  EXPECT_EQ(a.Held(bin), 0u);
+  hz4_mid_fork_parent();
+  hz4_tcache_settle();
+}
+
 // ---- fork, and no memory ----
 
 TEST_F(Tcache, WhatIsFreedWhileForkIsHeldBack) {
@@ -446,8 +622,7 @@ TEST_F(Tcache, WhatIsFreedWhileForkIsHeldBack) {
   const std::vector<void *> objects = cache.MallocMany(c, 500);
   hz4_mid_fork_prepare();
   cache.FreeAll(c, objects);
-  std::vector<void *> kept;
-  while (void *object = hz4_tcache_pop(cache.get(), c)) kept.push_back(object);
+  const std::vector<void *> kept = cache.PopAll(c);
   EXPECT_LT(kept.size(), 500u);
   EXPECT_EQ(cache.Malloc(c), nullptr) << "Mid is fork's";
   cache.FreeAll(c, kept);
@@ -457,33 +632,63 @@ TEST_F(Tcache, WhatIsFreedWhileForkIsHeldBack) {
   hz4_tcache_settle();  // and TearDown finds every span at home
 }
 
-TEST_F(Tcache, AnAbandonedCacheLosesItsBinsButNotItsInbox) {
+// Nobody claims a bin then: what does not fit is held back one by one, and there is nothing for who finds it empty.
+TEST_F(Tcache, NoBinIsClaimedWhileForkIsOn) {
+  Cache cache;
+  const uint32_t c = ClassOf(128);
+  const std::vector<void *> objects = cache.MallocMany(c, 500);
+  const size_t room = cache.Capacity(c), held = cache.Held(c);
+  cache.Do(hz4_bin_fork_begin);
+  hz4_mid_fork_prepare();
+  cache.FreeAll(c, objects);
+  EXPECT_EQ(cache.Capacity(c), room);
+  EXPECT_EQ(cache.Held(c), room);
+  EXPECT_EQ(cache.Count(HZ4_COUNT_flush_calls), 500 - (room - held));
+  cache.Empty();
+  EXPECT_EQ(cache.Held(c), room) << "nor is it emptied";
+  const std::vector<void *> kept = cache.PopAll(c);
+  EXPECT_EQ(kept.size(), room) << "sequences go on";
+  EXPECT_EQ(cache.Malloc(c), nullptr);
+  cache.FreeAll(c, kept);
+  hz4_mid_fork_parent();
+  hz4_bin_fork_parent();
+  hz4_tcache_settle();
+  cache.Check();
+}
+
+// What a cache's bin holds when its thread ends, and what waits for it, is Mid's.
+TEST_F(Tcache, AClosedCacheGivesEverything) {
   Cache owner, other;
   const uint32_t c = ClassOf(HZ4_INBOX_OBJECT_MAX);
   const std::vector<void *> objects = owner.MallocMany(c, 400);
   other.FreeAll(c, {objects.begin(), objects.begin() + 160});
+  owner.FreeAll(c, {objects.begin() + 160, objects.begin() + 200});
   ASSERT_GT(owner.Waiting(c), 0u);
-  hz4_tcache_trim(owner.get());  // so that nothing is lost: TearDown counts
-  owner.Abandon();
-  EXPECT_EQ(owner.get()->inbox[c].word, HZ4_INBOX_CLOSED);
-  EXPECT_EQ(owner.Capacity(c), 0u);
-  other.FreeAll(c, {objects.begin() + 160, objects.end()});
+  ASSERT_GT(owner.Held(c), 0u);
+  owner.Close();
+  other.FreeAll(c, {objects.begin() + 200, objects.end()});
+  EXPECT_FALSE(hz4_is_attached()) << "it was closed by a thread that has none";
 }
 
 TEST_F(Tcache, NoMemory) {
   std::vector<std::pair<void *, size_t>> meta;
   Cache cache, empty;
-  const std::vector<void *> objects = cache.MallocMany(40, 300);
+  std::vector<void *> objects = cache.MallocMany(40, 300);
+  GiveToMid(40, {objects.back()});
+  objects.pop_back();
   hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;
   for (size_t bytes = HZ4_META_MAX_BYTES; bytes > 0; bytes -= HZ4_META_UNIT) {
     while (void *block = hz4_meta_alloc(bytes)) meta.emplace_back(block, bytes);
   }
   for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
-    EXPECT_TRUE(c == 40 || empty.Malloc(c) == nullptr) << c;
+    void *object = empty.Malloc(c);
+    EXPECT_EQ(object != nullptr, c == 40) << c << ": what Mid has needs no bin";
+    if (object != nullptr) empty.Free(c, object);
     empty.Check();
   }
   empty.FreeAll(40, objects);  // without a bin, without a batch node: straight to Mid
   EXPECT_EQ(empty.Capacity(40), 0u);
+  EXPECT_EQ(empty.Count(HZ4_COUNT_bin_grow), 0u);
   for (auto &[block, bytes] : meta) hz4_meta_free(block, bytes);
   hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 0;
   empty.FreeAll(1, empty.MallocMany(1, 10));
@@ -498,12 +703,16 @@ TEST_F(Tcache, RandomTrafficOfThreeCaches) {
     hz4_tcache_set_budget(n == 2 ? 100000 : HZ4_TCACHE_BYTES_MAX);
     for (int call = 0; call < HZ4_SYS_CALLS; ++call) hz4_sys_fake.fail_every[call] = n;
     std::array<Cache, 3> caches;
-    const uint32_t classes[] = {1, 9, ClassOf(300), ClassOf(3000), ClassOf(50000), HZ4_CLASS_COUNT};
-    std::vector<void *> live[6];
+    const uint32_t classes[] = {1, 9, ClassOf(300), ClassOf(3000), ClassOf(50000), HZ4_CLASS_COUNT, HZ4_TINY_BIN + 1};
+    constexpr size_t kClasses = std::size(classes);
+    const auto free_to = [](Cache *cache, void *object) {
+      cache->Free(static_cast<uint32_t>(hz4_pagemap_class(object)), object);
+    };
+    std::vector<void *> live[kClasses];
     std::set<void *> all;
     for (int i = 0; i < 3000; ++i) {
       Cache &cache = caches[random() % 3];
-      const size_t k = random() % 6, many = random() % 100 + 1;
+      const size_t k = random() % kClasses, many = random() % 100 + 1;
       const bool full = all.size() > 5000 || live[k].size() * hz4_class_bytes(classes[k]) > (8u << 20);
       for (size_t j = 0; j < many; ++j) {
         if (!full && i % 7 < 4) {
@@ -514,18 +723,20 @@ TEST_F(Tcache, RandomTrafficOfThreeCaches) {
         } else if (!live[k].empty()) {
           std::swap(live[k][random() % live[k].size()], live[k].back());
           all.erase(live[k].back());
-          cache.Free(classes[k], live[k].back());
+          free_to(&cache, live[k].back());
           live[k].pop_back();
         }
       }
-      if (cache.Held(classes[k]) == 0) hz4_tcache_steal(cache.get(), caches[random() % 3].get(), classes[k]);
-      if (random() % 200 == 0) hz4_tcache_trim(cache.get());
+      if (random() % 200 == 0) cache.Empty();
+      if (random() % 200 == 0) hz4_tcache_empty_inboxes(cache.get(), false);
       if (i % 50 == 0) {
         for (Cache &each : caches) each.Check();
         hz4_mid_check();
       }
     }
-    for (size_t k = 0; k < 6; ++k) caches[k % 3].FreeAll(classes[k], live[k]);
+    for (size_t k = 0; k < kClasses; ++k) {
+      for (void *object : live[k]) free_to(&caches[k % 3], object);
+    }
   }
 }
 

@@ -185,11 +185,12 @@ inline void UseBins(size_t size) {
 }
 
 // A thread with a large bin frees what this one allocated, in batches of which the inbox takes only some. Then this
-// thread finds them there, and its bin is too small for them: nothing could be cached when it allocated.
+// thread finds them there, and its bin is too small for them: nothing could be cached when it allocated. (So many stay
+// that it is no ebb, which would empty the inbox.)
 inline void UseInbox(size_t size) {
   hz4_free(hz4_malloc(size));  // the first malloc divides the budget
   hz4_tcache_set_budget(0);
-  std::vector<void *> blocks = MallocMany(size, 2000);
+  std::vector<void *> blocks = MallocMany(size, 4000);
   std::thread([&] {
     GrowBin(size);
     for (size_t i = 0; i < 900; ++i) hz4_free(blocks[i]);

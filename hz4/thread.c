@@ -10,50 +10,51 @@
 #include "hz4/mid.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
+#include "hz4/rseq.h"
 #include "hz4/segment.h"
 #include "hz4/sys.h"
 
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_THREADS);
 static struct hz4_lock fork_lock = HZ4_LOCK_INIT(HZ4_RANK_FORK);
 
+// Those of CPUs, side by side, that of id 0 first; before it one without arrays. NO_CACHES: threads have their own. NULL:
+// not known yet. Set once, under lock.
+HZ4_IN_DATA static _Atomic(char *) cpu_caches;
+static char no_caches;
+#define NO_CACHES (&no_caches)
+
 // Under lock.
 static struct hz4_tcache *idle;
 
-// All caches ever made, newest first. Written under lock; next_listed never changes.
-static _Atomic(struct hz4_tcache *) listed;
-static _Atomic(uint64_t) attached_count, listed_count;
-
-// Where the next search for a sleeping inbox begins.
-static _Atomic(struct hz4_tcache *) steal_cursor;
+static _Atomic(uint64_t) attached_count;  // threads that have their own
 
 static pthread_key_t exit_key;
 static bool have_exit_key;
 
 enum { INIT_NONE, INIT_BUSY, INIT_DONE };
-static _Atomic(int) init_state;
+HZ4_IN_DATA static _Atomic(int) init_state;
 
-static void share_budget(void) {
-  uint64_t threads = hz4_load_relaxed(&attached_count);
-  size_t bytes = (hz4_options.tcache_kib << 10) / (threads != 0 ? threads : 1);
+static void share_budget(uint64_t caches) {
+  size_t bytes = (hz4_options.tcache_kib << 10) / (caches != 0 ? caches : 1);
   if (bytes > HZ4_TCACHE_BYTES_MAX) bytes = HZ4_TCACHE_BYTES_MAX;
   if (bytes < HZ4_TCACHE_BYTES_MIN) bytes = HZ4_TCACHE_BYTES_MIN;
   hz4_tcache_set_budget(bytes);
 }
 
-// ---- end ----
+// ---- end of a thread that has its own cache ----
 
 static void detach(void *cache_ptr) {
   struct hz4_tcache *cache = cache_ptr;
-  hz4_tcache_current = &hz4_tcache_ended;
+  hz4_front.ended = true;
+  hz4_cache_attach_own(NULL);
   hz4_tcache_close(cache);
   // Waits for fork if need be: a thread that ends holds no lock of libc's.
   hz4_lock_acquire(&lock);
   cache->attached = false;
   cache->next_idle = idle;
   idle = cache;
-  hz4_fetch_sub_relaxed(&attached_count, 1);
+  share_budget(hz4_fetch_sub_relaxed(&attached_count, 1) - 1);
   hz4_lock_release(&lock);
-  share_budget();
 }
 
 // ---- fork ----
@@ -71,6 +72,7 @@ static void fork_prepare(void) {
   }
   hz4_lock_acquire(&fork_lock);
   fork_is_alone = false;
+  hz4_bin_fork_begin();
   hz4_lock_fork_begin();
   hz4_lock_fork_acquire(&lock);
   hz4_mid_fork_prepare();
@@ -87,8 +89,23 @@ static void fork_parent(void) {
   hz4_mid_fork_parent();
   hz4_lock_fork_release(&lock);
   hz4_lock_fork_end();
+  hz4_bin_fork_parent();
   hz4_lock_release(&fork_lock);
   hz4_tcache_settle();
+}
+
+// The caches of the threads that are gone: nobody has a claim, so that they are whole.
+static void inherit(void) {
+  struct hz4_tcache *own = hz4_cache_here();
+  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
+    if (!cache->attached || cache == own) continue;
+    hz4_tcache_close(cache);
+    cache->attached = false;
+    cache->next_idle = idle;
+    idle = cache;
+  }
+  hz4_store_relaxed(&attached_count, own != NULL ? 1 : 0);
+  share_budget(1);
 }
 
 static void fork_child(void) {
@@ -99,17 +116,10 @@ static void fork_child(void) {
   hz4_mid_fork_child();
   hz4_lock_fork_reset(&lock);
   hz4_lock_fork_end();
+  hz4_bin_fork_child();
   hz4_lock_release(&fork_lock);
   hz4_tcache_settle();
-  for (struct hz4_tcache *cache = hz4_thread_list(); cache != NULL; cache = cache->next_listed) {
-    if (!cache->attached || cache == hz4_tcache_current) continue;
-    hz4_tcache_abandon(cache);
-    cache->attached = false;
-    cache->next_idle = idle;
-    idle = cache;
-  }
-  hz4_store_relaxed(&attached_count, hz4_tcache_is_real(hz4_tcache_current) ? 1 : 0);
-  share_budget();
+  inherit();
 }
 
 // ---- begin ----
@@ -127,9 +137,8 @@ static void read_options(void) {
 
 static void init(void) {
   read_options();
-  share_budget();
+  share_budget(1);
   have_exit_key = pthread_key_create(&exit_key, detach) == 0;
-  if (!have_exit_key) hz4_warn("no pthread key left: what a thread caches when it ends is lost", NULL);
 }
 
 void hz4_thread_init(void) {
@@ -154,68 +163,91 @@ void hz4_thread_init_at_load(void) {
 
 static struct hz4_tcache *take_idle_or_new(void) {
   if (!hz4_lock_enter(&lock)) return NULL;
+  struct hz4_own_cache *own;
   struct hz4_tcache *cache = idle;
   if (cache != NULL) {
     idle = cache->next_idle;
-  } else if ((cache = hz4_meta_alloc(sizeof(*cache))) != NULL) {
-    cache->next_listed = hz4_load_relaxed(&listed);
-    // Release: publishes next_listed and zeroed counters to hz4_thread_list.
-    hz4_store_release(&listed, cache);
-    hz4_fetch_add_relaxed(&listed_count, 1);
+  } else if ((own = hz4_meta_alloc(sizeof(*own))) != NULL) {
+    cache = &own->cache;
+    cache->area.id = HZ4_AREA_NO_ID;  // before it is listed: nobody may take it for a CPU's
   }
   if (cache != NULL) {
-    hz4_tcache_open(cache);
+    hz4_tcache_open_inboxes(cache);
+    hz4_cache_enlist(cache);
     cache->attached = true;
-    hz4_fetch_add_relaxed(&attached_count, 1);
+    share_budget(hz4_fetch_add_relaxed(&attached_count, 1) + 1);
   }
   hz4_lock_release(&lock);
   return cache;
 }
 
-struct hz4_tcache *hz4_thread_attach(void) {
-  hz4_thread_init();
-  if (hz4_tcache_current != &hz4_tcache_none) return hz4_tcache_current;
-  // Hardened: without a cache, every operation goes to Mid, whose bitmaps know each object's state.
-  struct hz4_tcache *cache = hz4_options.harden != 0 ? NULL : take_idle_or_new();
-  if (cache == NULL) return &hz4_tcache_none;
+// All caches that the kernel's ids may ask for, as addresses that nobody touches before.
+static char *map_cpu_caches_locked(void) {
+  hz4_lock_assert_held(&lock);
+  size_t ids = hz4_options.front == HZ4_FRONT_CPU ? hz4_rseq_ids() : 0;
+  if (ids == 0 || hz4_rseq_area() == NULL) return NO_CACHES;
+  char *base = hz4_os_map(hz4_round_up((ids + 1) * HZ4_CACHE_BYTES, hz4_os_page_bytes()), hz4_os_page_bytes());
+  return base != NULL ? base + HZ4_CACHE_BYTES : NO_CACHES;
+}
+
+// NULL: fork is on.
+static char *find_cpu_caches(void) {
+  char *caches = hz4_load_acquire(&cpu_caches);  // pairs with the release below: the mapping
+  if (HZ4_LIKELY(caches != NULL) || !hz4_lock_enter(&lock)) return caches;
+  caches = hz4_load_relaxed(&cpu_caches);
+  if (caches == NULL) caches = map_cpu_caches_locked();
+  hz4_store_release(&cpu_caches, caches);
+  hz4_lock_release(&lock);
+  return caches;
+}
+
+// Order: hz4_front says of what a signal's handler finds in between.
+static bool attach_to_cpus(char *caches) {
+  struct hz4_area *area = caches != NO_CACHES ? hz4_rseq_area() : NULL;
+  if (area == NULL) return false;
+  hz4_front.caches = caches;
+  hz4_front.area = area;
+  hz4_store_relaxed(&hz4_cache_here()->visited, true);
+  return true;
+}
+
+static bool attach_to_own(void) {
+  struct hz4_tcache *cache = take_idle_or_new();
+  if (cache == NULL) return false;
   // Before pthread_setspecific, which may itself allocate.
-  hz4_tcache_current = cache;
-  share_budget();
+  hz4_cache_attach_own(cache);
   if (have_exit_key && pthread_setspecific(exit_key, cache) != 0) {
     hz4_warn("pthread_setspecific failed: what this thread caches when it ends is lost", NULL);
   }
-  return cache;
+  return true;
 }
 
-// ---- all threads ----
-
-struct hz4_tcache *hz4_thread_list(void) {
-  return hz4_load_acquire(&listed);  // pairs with take_idle_or_new
+bool hz4_thread_attach(void) {
+  hz4_thread_init();
+  if (hz4_is_attached()) return true;
+  if (hz4_front.ended || hz4_front.lent) return false;
+  // Hardened: without a cache, every operation goes to Mid, whose bitmaps know each object's state.
+  if (hz4_options.harden != 0) return false;
+  char *caches = find_cpu_caches();
+  return caches != NULL && (attach_to_cpus(caches) || attach_to_own());
 }
 
-bool hz4_thread_steal(struct hz4_tcache *cache, uint32_t size_class) {
-  struct hz4_tcache *victim = hz4_load_acquire(&steal_cursor);  // a listed cache: pairs with take_idle_or_new
-  bool stolen = false;
-  for (int i = 0; i < HZ4_STEAL_TRIES && !stolen; ++i) {
-    if (victim == NULL) victim = hz4_thread_list();
-    if (victim == NULL) break;
-    stolen = victim != cache && hz4_tcache_steal(cache, victim, size_class);
-    victim = victim->next_listed;
-  }
-  hz4_store_release(&steal_cursor, victim);
-  return stolen;
-}
+// ---- all caches ----
 
 void hz4_thread_trim(void) {
-  struct hz4_tcache *mine = hz4_tcache_current;
-  if (!hz4_tcache_is_real(mine)) return;
-  hz4_tcache_trim(mine);
-  for (struct hz4_tcache *cache = hz4_thread_list(); cache != NULL; cache = cache->next_listed) {
-    hz4_tcache_empty_inboxes(mine, cache);
+  hz4_tcache_empty_here();
+  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
+    hz4_tcache_empty_afar(cache);
+    hz4_tcache_empty_inboxes(cache, false);
   }
+}
+
+static bool is_by_cpu(void) {
+  char *caches = hz4_load_relaxed(&cpu_caches);
+  return caches != NULL && caches != NO_CACHES;
 }
 
 void hz4_thread_stats(struct hz4_thread_stats *out) {
-  out->attached = hz4_load_relaxed(&attached_count);
-  out->caches = hz4_load_relaxed(&listed_count);
+  *out = (struct hz4_thread_stats){.attached = hz4_load_relaxed(&attached_count), .by_cpu = is_by_cpu()};
+  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) ++out->caches;
 }

@@ -1,11 +1,14 @@
-// Rank 8. Threads come, end and fork.
+// Rank 8. Whose caches there are, and how threads come to them, end and fork.
 //
-// A thread gets a cache at its first slow operation. When it ends, the destructor of one pthread key empties the cache
-// into Mid and puts it by for another thread; whatever the thread still allocates or frees after that (in destructors
-// that run later, in any round) goes to Mid directly. Caches are never unmapped, so that a stale pointer to one, as an
-// owner hint, is harmless.
+// Caches of CPUs, where sequences are to be had: one for each number that the kernel hands out to the threads which run at
+// once. They lie side by side, zero at first, and so need no beginning; a thread's first slow operation tells it where, and
+// its end is nothing to hz4.
+// Caches of threads elsewhere (HZ4_FRONT=thread, an old kernel or libc, valgrind, a filter of system calls): a thread gets
+// one at its first slow operation. When it ends, the destructor of one pthread key empties it into Mid and puts it by for
+// another thread; what the thread allocates or frees after that goes to Mid directly.
+// Caches are never unmapped, so that a stale pointer to one, as an owner hint, is harmless.
 //
-// Lock: HZ4_RANK_THREADS, for the list of idle caches. The list of all caches only grows, and is walked without a lock.
+// Lock: HZ4_RANK_THREADS, for the list of idle caches.
 #ifndef HZ4_THREAD_H_
 #define HZ4_THREAD_H_
 
@@ -22,22 +25,15 @@ void hz4_thread_init(void);
 // From a constructor, while there is one thread: the same, and the options if they could not be read before.
 void hz4_thread_init_at_load(void);
 
-// This thread's cache, which it gets now if it can. Not real (hz4_tcache_is_real): the thread has ended, fork is on, or
-// there is no memory.
-struct hz4_tcache *hz4_thread_attach(void);
+// Whether this thread has a cache, which it gets now if it can. It cannot when it has ended or is a child of vfork, when
+// fork is on, or when there is no memory; nor when hardened.
+bool hz4_thread_attach(void);
 
-// Fills the bin of this class from inboxes of threads that may not come to drain them. Looks at a few threads only, at
-// others each time. True when the bin is no longer empty.
-bool hz4_thread_steal(struct hz4_tcache *cache, uint32_t size_class);
-
-// Empties this thread's cache, and the inboxes of all others, into Mid.
+// Empties all caches of CPUs, or else this thread's, and all inboxes, into Mid.
 void hz4_thread_trim(void);
 
-// Newest first; follow next_listed. Caches of ended threads included.
-struct hz4_tcache *hz4_thread_list(void);
-
 struct hz4_thread_stats {
-  uint64_t attached, caches;
+  uint64_t attached, caches, by_cpu;
 };
 void hz4_thread_stats(struct hz4_thread_stats *out);
 

@@ -1,4 +1,5 @@
 // Threads that come, end and fork, over the kernel that is a fake: who has which cache, and where its content goes.
+// Threads have caches of their own here, but for the tests at the end.
 #include "hz4/thread.h"
 
 #include <gtest/gtest.h>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "hz4/os.h"
+#include "hz4/rseq.h"
 #include "hz4/sys_fake.h"
 #include "hz4/test_tcache.h"
 
@@ -32,27 +34,41 @@ Stats ThreadsNow() {
   return stats;
 }
 
-void *Take(uint32_t c) { return MallocFrom(hz4_tcache_current, c); }
-void Put(uint32_t c, void *object) { FreeTo(hz4_tcache_current, c, object); }
-void GiveToMid(uint32_t c, void *object) { hz4_mid_give(c, &object, 1, nullptr); }
+// Before anybody comes to hz4_thread_init.
+const bool own_caches = (hz4_options.front = HZ4_FRONT_THREAD, true);
 
-// So that the next Take finds nothing in the bin; what was in it goes to `out`.
-void EmptyBin(uint32_t c, std::vector<void *> *out) {
-  while (void *object = hz4_tcache_pop(hz4_tcache_current, c)) out->push_back(object);
+void *Take(uint32_t c) { return MallocHere(c); }
+void Put(uint32_t c, void *object) { FreeHere(c, object); }
+
+// So that the next Take finds nothing in the bin, nor in Mid without a fresh span; what was there goes to `out`.
+void EmptyBinAndMid(uint32_t c, std::vector<void *> *out) {
+  while (void *object = hz4_sequence_pop(c)) out->push_back(object);
+  const std::vector<void *> rest = DrainMid(c);
+  out->insert(out->end(), rest.begin(), rest.end());
 }
+
+uint64_t Steals(const hz4_tcache *cache) { return cache->counters.value[HZ4_RANGE_SMALL][HZ4_COUNT_refill_steal]; }
 
 // A thread with a cache, which does what it is told, and ends when it goes out of scope.
 class Worker {
  public:
   Worker() : thread_([this] { Run(); }) {
-    Do([this] { cache_ = hz4_thread_attach(); });
+    Do([this] {
+      if (!hz4_thread_attach()) return;
+      cache_ = hz4_cache_here();
+      Put(3, Take(3));  // so that the cache is listed
+    });
+    most_ = std::max(most_, ++alive_);
   }
   Worker(const Worker &) = delete;
   Worker &operator=(const Worker &) = delete;
   ~Worker() {
     Do(nullptr);
     thread_.join();
+    --alive_;
   }
+  // How many were alive at once.
+  static size_t most() { return most_; }
   void Do(std::function<void()> what) {
     std::unique_lock<std::mutex> lock(mutex_);
     what_ = std::move(what);
@@ -79,6 +95,7 @@ class Worker {
   bool waiting_ = false;
   hz4_tcache *cache_ = nullptr;
   std::thread thread_;
+  static inline size_t alive_, most_;
 };
 
 // Pushes one batch of fresh objects into the victim's inbox of the class.
@@ -90,11 +107,6 @@ std::vector<void *> SendTo(hz4_tcache *victim, uint32_t c, uint32_t n) {
   batch->count = n;
   EXPECT_TRUE(hz4_inbox_push(&victim->inbox[c], batch, HZ4_INBOX_NO_LIMIT));
   return objects;
-}
-
-size_t Waiting(const hz4_tcache *cache, uint32_t c) {
-  const hz4_batch *batch = hz4_inbox_batch(cache->inbox[c].word);
-  return batch == nullptr ? 0 : batch->count;
 }
 
 // The main thread never attaches, so that only a test's own workers count.
@@ -117,17 +129,20 @@ class Thread : public testing::Test {
 };
 
 TEST_F(Thread, EachHasACacheOfItsOwn) {
-  EXPECT_EQ(hz4_tcache_current, &hz4_tcache_none);
+  EXPECT_FALSE(hz4_is_attached());
   Worker a, b;
-  EXPECT_TRUE(hz4_tcache_is_real(a.cache()));
-  EXPECT_TRUE(hz4_tcache_is_real(b.cache()));
+  EXPECT_NE(a.cache(), nullptr);
+  EXPECT_NE(b.cache(), nullptr);
   EXPECT_NE(a.cache(), b.cache());
   a.Do([&] {
-    EXPECT_EQ(hz4_tcache_current, a.cache());
-    EXPECT_EQ(hz4_thread_attach(), a.cache()) << "the second time nothing changes";
+    EXPECT_EQ(hz4_cache_here(), a.cache());
+    EXPECT_TRUE(hz4_cache_is_own(a.cache()));
+    EXPECT_TRUE(hz4_thread_attach());
+    EXPECT_EQ(hz4_cache_here(), a.cache()) << "the second time nothing changes";
   });
   EXPECT_EQ(ThreadsNow().attached, 2u);
-  EXPECT_EQ(hz4_tcache_current, &hz4_tcache_none);
+  EXPECT_EQ(ThreadsNow().by_cpu, 0u);
+  EXPECT_FALSE(hz4_is_attached());
 }
 
 TEST_F(Thread, CachesOfTheEndedServeAgain) {
@@ -139,7 +154,7 @@ TEST_F(Thread, CachesOfTheEndedServeAgain) {
   }
   const uint64_t caches = ThreadsNow().caches;
   size_t listed = 0;
-  for (hz4_tcache *cache = hz4_thread_list(); cache != nullptr; cache = cache->next_listed) ++listed;
+  for (hz4_tcache *cache = hz4_cache_list(); cache != nullptr; cache = cache->next_listed) ++listed;
   EXPECT_EQ(listed, caches);
   Worker c, d;
   EXPECT_TRUE((c.cache() == first && d.cache() == second) || (c.cache() == second && d.cache() == first));
@@ -162,41 +177,41 @@ TEST_F(Thread, AnEndGivesEverythingBack) {
 
 // What a destructor of a key does after hz4's own: the thread has no cache any more, and gets no other.
 TEST_F(Thread, AnEndedThreadStaysWithoutACache) {
-  static hz4_tcache *seen, *attached;
-  seen = attached = nullptr;
+  static bool seen, attached;
+  seen = attached = true;
   static pthread_key_t key;
   std::thread([] {
-    ASSERT_TRUE(hz4_tcache_is_real(hz4_thread_attach()));
+    ASSERT_TRUE(hz4_thread_attach());
     // Made after hz4's key: its destructor runs after hz4's in the first round.
     pthread_key_create(&key, [](void *) {
-      seen = hz4_tcache_current;
+      seen = hz4_is_attached();
       attached = hz4_thread_attach();
     });
     pthread_setspecific(key, &key);
   }).join();
   pthread_key_delete(key);
-  EXPECT_EQ(seen, &hz4_tcache_ended);
-  EXPECT_EQ(attached, &hz4_tcache_ended);
+  EXPECT_FALSE(seen);
+  EXPECT_FALSE(attached);
 }
 
 TEST_F(Thread, HardenedNobodyHasACache) {
   hz4_options.harden = 1;
   std::thread([] {
-    EXPECT_EQ(hz4_thread_attach(), &hz4_tcache_none);
-    EXPECT_EQ(hz4_tcache_current, &hz4_tcache_none);
+    EXPECT_FALSE(hz4_thread_attach());
+    EXPECT_FALSE(hz4_is_attached());
   }).join();
 }
 
 TEST_F(Thread, WithoutMemoryThereIsNoCacheYet) {
-  std::vector<std::unique_ptr<Worker>> workers(ThreadsNow().caches);
+  std::vector<std::unique_ptr<Worker>> workers(Worker::most());
   for (auto &worker : workers) worker = std::make_unique<Worker>();  // the idle caches are taken
   hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;
   std::vector<void *> blocks;
   while (void *block = hz4_meta_alloc(sizeof(hz4_tcache))) blocks.push_back(block);
   std::thread([] {
-    EXPECT_EQ(hz4_thread_attach(), &hz4_tcache_none);
+    EXPECT_FALSE(hz4_thread_attach());
     hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 0;
-    EXPECT_TRUE(hz4_tcache_is_real(hz4_thread_attach()));
+    EXPECT_TRUE(hz4_thread_attach());
   }).join();
   for (void *block : blocks) hz4_meta_free(block, sizeof(hz4_tcache));
 }
@@ -212,7 +227,7 @@ size_t GrowBins() {
       for (void *object : objects) Put(c, object);
     }
   }
-  return hz4_tcache_current->capacity_bytes;
+  return hz4_cache_here()->capacity_bytes;
 }
 
 TEST_F(Thread, TheBudgetIsSharedAmongThoseWhoLive) {
@@ -261,41 +276,75 @@ TEST_F(Thread, AShareIsNeitherTinyNorHuge) {
   EXPECT_GT(most, HZ4_TCACHE_BYTES_MAX / 2);
 }
 
+// ---- tiny objects ----
+
+// What a thread frees of another's it does not allocate itself; it goes home, also when one of them ends.
+TEST_F(Thread, TinyObjectsGoHome) {
+  for (bool owner_ends : {false, true}) {
+    auto owner = std::make_unique<Worker>();
+    std::vector<std::unique_ptr<Worker>> others;  // the last one has another home
+    do others.push_back(std::make_unique<Worker>());
+    while (others.back()->cache()->number % HZ4_HOMES == owner->cache()->number % HZ4_HOMES);
+    Worker &other = *others.back();
+    const uint32_t bin = hz4_class_of_malloc(16), home = hz4_class_at_home(bin, owner->cache()->number);
+    ASSERT_TRUE(hz4_class_is_tiny_bin(bin)) << "there are several caches";
+    std::vector<void *> objects, fresh;
+    owner->Do([&] { objects = MallocSome(bin, 1000); });
+    for (void *object : objects) ASSERT_EQ(hz4_pagemap_class(object), home);
+    other.Do([&] {
+      FreeSome(home, objects);
+      fresh = MallocSome(bin, 1000);
+    });
+    std::sort(objects.begin(), objects.end());
+    for (void *object : fresh) {
+      ASSERT_FALSE(std::binary_search(objects.begin(), objects.end(), object));
+      ASSERT_NE(hz4_pagemap_class(object), home);
+    }
+    const auto of_other = static_cast<uint32_t>(hz4_pagemap_class(fresh[0]));
+    EXPECT_GT(Objects(other.cache(), home), 0u);
+    if (owner_ends) {
+      owner.reset();
+      other.Do([&] { FreeSome(of_other, fresh); });
+    } else {
+      owner->Do([&] { FreeSome(of_other, fresh); });
+    }
+  }  // and TearDown finds every span at home
+}
+
 // ---- other threads' inboxes ----
 
 TEST_F(Thread, AThiefFindsWhatWaitsForASleeper) {
   constexpr uint32_t kClass = 9;
   Worker thief, sleeper;
-  std::vector<void *> sent = SendTo(sleeper.cache(), kClass, 5);
+  const std::vector<void *> sent = SendTo(sleeper.cache(), kClass, 5);
   thief.Do([&] {
-    std::vector<void *> mine = {Take(kClass)};
-    EmptyBin(kClass, &mine);
-    EXPECT_TRUE(hz4_thread_steal(hz4_tcache_current, kClass));
+    std::vector<void *> mine;
+    EmptyBinAndMid(kClass, &mine);
+    void *stolen = Take(kClass);
+    EXPECT_EQ(Steals(thief.cache()), 1u);
     EXPECT_EQ(Waiting(sleeper.cache(), kClass), 0u);
-    std::vector<void *> stolen;
-    EmptyBin(kClass, &stolen);
-    EXPECT_FALSE(hz4_thread_steal(hz4_tcache_current, kClass)) << "nothing is left";
-    for (void *object : stolen) EXPECT_NE(std::find(sent.begin(), sent.end(), object), sent.end());
-    EXPECT_FALSE(stolen.empty());
-    for (void *object : stolen) GiveToMid(kClass, object);
-    for (void *object : mine) GiveToMid(kClass, object);
+    EXPECT_NE(std::find(sent.begin(), sent.end(), stolen), sent.end());
+    EmptyBinAndMid(kClass, &mine);
+    mine.push_back(stolen);
+    for (void *object : sent) EXPECT_NE(std::find(mine.begin(), mine.end(), object), mine.end());
+    mine.push_back(Take(kClass));
+    EXPECT_EQ(Steals(thief.cache()), 1u) << "nothing is left";
+    GiveToMid(kClass, mine);
   });
 }
 
+// What waits for himself comes before what Mid has, and is no theft.
 TEST_F(Thread, NobodyStealsFromHimself) {
   constexpr uint32_t kClass = 9;
   Worker thief;
-  SendTo(thief.cache(), kClass, 5);
+  const std::vector<void *> sent = SendTo(thief.cache(), kClass, 5);
   thief.Do([&] {
-    hz4_tcache *cache = hz4_tcache_current;
-    EXPECT_FALSE(hz4_thread_steal(cache, kClass)) << "without a bin there is no place";
-    std::vector<void *> mine = {Take(kClass)};  // the inbox comes first
-    EXPECT_EQ(Waiting(cache, kClass), 0u);
-    EmptyBin(kClass, &mine);
-    for (void *object : mine) GiveToMid(kClass, object);
-    SendTo(cache, kClass, 5);
-    EXPECT_FALSE(hz4_thread_steal(cache, kClass));
-    EXPECT_EQ(Waiting(cache, kClass), 5u);
+    const uint64_t before = Steals(thief.cache());
+    void *first = Take(kClass);
+    EXPECT_NE(std::find(sent.begin(), sent.end(), first), sent.end());
+    EXPECT_EQ(Waiting(thief.cache(), kClass), 0u);
+    EXPECT_EQ(Steals(thief.cache()), before);
+    Put(kClass, first);
   });
 }
 
@@ -306,25 +355,28 @@ TEST_F(Thread, SearchesTakeTurns) {
   for (int i = 0; i < 3 * HZ4_STEAL_TRIES; ++i) sleepers.push_back(std::make_unique<Worker>());
   for (auto &sleeper : sleepers) SendTo(sleeper->cache(), kClass, 1);
   Worker thief;
+  const auto search = [&](std::vector<void *> *mine) {
+    EmptyBinAndMid(kClass, mine);
+    const uint64_t before = Steals(thief.cache());
+    mine->push_back(Take(kClass));
+    return Steals(thief.cache()) - before;
+  };
   thief.Do([&] {
-    std::vector<void *> mine = {Take(kClass)};
+    std::vector<void *> mine;
     size_t searches = 0, found = 0;
-    for (; searches < sleepers.size() + 8 && found < sleepers.size(); ++searches) {
-      EmptyBin(kClass, &mine);
-      found += hz4_thread_steal(hz4_tcache_current, kClass);
-    }
+    for (; searches < sleepers.size() + 8 && found < sleepers.size(); ++searches) found += search(&mine);
     EXPECT_EQ(found, sleepers.size());
-    EmptyBin(kClass, &mine);
-    for (void *object : mine) GiveToMid(kClass, object);
+    EmptyBinAndMid(kClass, &mine);
+    GiveToMid(kClass, mine);
   });
   // The oldest is at the list's end: searches that all begin at its head would never come to it.
   SendTo(sleepers.front()->cache(), kClass, 1);
   thief.Do([&] {
-    size_t searches = 1;
-    while (!hz4_thread_steal(hz4_tcache_current, kClass)) ASSERT_LT(++searches, 12u);
     std::vector<void *> mine;
-    EmptyBin(kClass, &mine);
-    for (void *object : mine) GiveToMid(kClass, object);
+    size_t searches = 1;
+    while (search(&mine) == 0) ASSERT_LT(++searches, 12u);
+    EmptyBinAndMid(kClass, &mine);
+    GiveToMid(kClass, mine);
   });
 }
 
@@ -336,17 +388,17 @@ TEST_F(Thread, TrimEmptiesOnesBinsAndAllInboxes) {
   trimmer.Do([] {
     for (int i = 0; i < 4; ++i) Put(kClass, Take(kClass));
     hz4_thread_trim();
-    std::vector<void *> kept;
-    EmptyBin(kClass, &kept);
-    EXPECT_TRUE(kept.empty());
+    EXPECT_EQ(hz4_cache_here()->capacity_bytes, 0u);
+    EXPECT_EQ(hz4_sequence_pop(kClass), nullptr);
   });
   EXPECT_EQ(Waiting(sleeper.cache(), kClass), 0u);
   EXPECT_EQ(Waiting(trimmer.cache(), kClass + 1), 0u);
+  EXPECT_EQ(Objects(sleeper.cache(), 3), 1u) << "a thread's bins are its own";
   hz4_mid_trim();
-  EXPECT_EQ(MidNow().spans, 0u);
+  EXPECT_EQ(MidNow().spans, 1u);
   SendTo(sleeper.cache(), kClass, 5);
-  hz4_thread_trim();  // by a thread without a cache: it has nowhere to put them
-  EXPECT_EQ(Waiting(sleeper.cache(), kClass), 5u);
+  hz4_thread_trim();  // by a thread without a cache
+  EXPECT_EQ(Waiting(sleeper.cache(), kClass), 0u);
 }
 
 // ---- fork ----
@@ -368,26 +420,35 @@ int StatusOf(pid_t child) {
 TEST_F(Thread, AChildHasItsForkersCacheAndTakesTheOthersOver) {
   Worker forker, other;
   SendTo(other.cache(), 9, 5);
+  other.Do([] { FreeSome(7, MallocSome(7, 50)); });
+  const size_t held = Objects(other.cache(), 7);
+  EXPECT_GE(held, 50u);
   forker.Do([&] {
     void *kept = Take(5);
     const pid_t child = fork();
     if (child == 0) {
-      hz4_tcache *mine = hz4_tcache_current;
+      hz4_tcache *mine = hz4_cache_here(), *next = nullptr;
       const uint64_t caches = ThreadsNow().caches;
-      hz4_tcache *next = nullptr;
       std::vector<bool> conditions = {mine == forker.cache(), ThreadsNow().attached == 1, mine->attached,
-                                      !other.cache()->attached, Waiting(other.cache(), 9) == 0};
+                                      !other.cache()->attached, Waiting(other.cache(), 9) == 0,
+                                      other.cache()->top[7] == HZ4_TOP_NONE};
       Put(5, kept);
-      std::thread([&] { next = hz4_thread_attach(); }).join();
+      std::thread([&] {
+        if (hz4_thread_attach()) next = hz4_cache_here();
+      }).join();
       conditions.push_back(next == other.cache());
       conditions.push_back(ThreadsNow().caches == caches);
       conditions.push_back(ThreadsNow().attached == 1);
-      hz4_tcache_check(mine);
+      hz4_tcache_check();
       hz4_mid_check();
+      hz4_thread_trim();
+      hz4_mid_trim();
+      conditions.push_back(MidNow().spans == 0);  // what the others held is not lost
       _exit(ChildStatus(conditions));
     }
     EXPECT_EQ(StatusOf(child), 0);
     EXPECT_EQ(Waiting(other.cache(), 9), 5u) << "in the parent nothing has changed";
+    EXPECT_EQ(Objects(other.cache(), 7), held);
     EXPECT_EQ(ThreadsNow().attached, 2u);
     Put(5, kept);
   });
@@ -399,7 +460,7 @@ TEST_F(Thread, AChildOfAThreadWithoutACache) {
   Worker other;
   const pid_t child = fork();
   if (child == 0) {
-    _exit(ChildStatus({hz4_tcache_current == &hz4_tcache_none, ThreadsNow().attached == 0, !other.cache()->attached}));
+    _exit(ChildStatus({!hz4_is_attached(), ThreadsNow().attached == 0, !other.cache()->attached}));
   }
   EXPECT_EQ(StatusOf(child), 0);
 }
@@ -484,7 +545,9 @@ TEST(ThreadInit, ConfiguresTheSegments) {
         setenv("HZ4_DIRTY_KIB", "0", 1);
         setenv("HZ4_DIRTY_SHIFT", "63", 1);
         hz4_thread_init();
-        SendTo(hz4_thread_attach(), 90, 1);
+        hz4_thread_attach();
+        Put(3, Take(3));
+        SendTo(hz4_cache_here(), 90, 1);
         hz4_thread_trim();
         hz4_mid_trim();
         hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
@@ -517,7 +580,7 @@ TEST(ThreadInit, ManyAtOnce) {
         std::atomic<size_t> real{0};
         for (int i = 0; i < 8; ++i) {
           threads.emplace_back([&real] {
-            real += hz4_tcache_is_real(hz4_thread_attach());
+            real += hz4_thread_attach();
             Put(3, Take(3));
           });
         }
@@ -525,6 +588,133 @@ TEST(ThreadInit, ManyAtOnce) {
         _exit(ChildStatus({real == 8, ThreadsNow().attached == 0}));
       },
       testing::ExitedWithCode(0), kSilent);
+}
+
+// ---- caches of CPUs ----
+
+// Each in a process of its own, for what is chosen at the beginning stays.
+#define EXPECT_WITH_CPUS(...)                                                                \
+  if (hz4_rseq_ids() == 0 || hz4_rseq_area() == nullptr) GTEST_SKIP() << "not on this kernel"; \
+  testing::FLAGS_gtest_death_test_style = "threadsafe";                                      \
+  EXPECT_EXIT(                                                                               \
+      {                                                                                      \
+        hz4_options.front = HZ4_FRONT_CPU;                                                   \
+        __VA_ARGS__                                                                          \
+      },                                                                                     \
+      testing::ExitedWithCode(0), kSilent)
+
+size_t ObjectsEverywhere(uint32_t c) {
+  size_t n = 0;
+  for (hz4_tcache *cache = hz4_cache_list(); cache != nullptr; cache = cache->next_listed) n += Objects(cache, c);
+  return n;
+}
+
+// And a second time, when the thread ends: given anything, only once.
+void UseInEveryRound(void *once) {
+  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; c += 5) FreeSome(c, MallocSome(c, 20));
+  if (once != nullptr) return;
+  static pthread_key_t key;
+  static const bool made = pthread_key_create(&key, UseInEveryRound) == 0;
+  if (!made || pthread_setspecific(key, &key) != 0) abort();
+}
+
+TEST(ThreadCpus, BeginningsAndEndsAreNothing) {
+  EXPECT_WITH_CPUS({
+    hz4_thread_init();
+    const bool none = hz4_cache_list() == nullptr && !hz4_is_attached();
+    std::atomic<size_t> attached{0};
+    for (int i = 0; i < 20; ++i) {
+      std::thread([&] {
+        attached += hz4_thread_attach() && !hz4_cache_is_own(hz4_cache_here());
+        UseInEveryRound(nullptr);
+      }).join();
+    }
+    const Stats stats = ThreadsNow();
+    const bool kept = ObjectsEverywhere(6) >= 20;
+    hz4_thread_trim();
+    hz4_mid_trim();
+    _exit(ChildStatus({none, attached == 20, stats.by_cpu == 1, stats.attached == 0, stats.caches >= 1,
+                       stats.caches <= 20, kept, ObjectsEverywhere(6) == 0, MidNow().spans == 0}));
+  });
+}
+
+// What threads left on whichever CPU, one thread brings home; also while others go on.
+TEST(ThreadCpus, TrimEmptiesThemAll) {
+  EXPECT_WITH_CPUS({
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([] {
+        if (!hz4_thread_attach()) abort();
+        for (int i = 0; i < 300; ++i) UseInEveryRound(nullptr);
+      });
+    }
+    for (int i = 0; i < 100; ++i) {
+      hz4_thread_trim();
+      std::this_thread::yield();
+    }
+    for (std::thread &thread : threads) thread.join();
+    hz4_thread_trim();
+    hz4_mid_trim();
+    hz4_mid_check();
+    hz4_meta_check();
+    _exit(ChildStatus({ObjectsEverywhere(1) == 0, ObjectsEverywhere(6) == 0, MidNow().spans == 0}));
+  });
+}
+
+// The child has all that the CPUs held, wherever its parent's threads were.
+TEST(ThreadCpus, AChildHasThemAll) {
+  EXPECT_WITH_CPUS({
+    hz4_thread_init();  // or else the first fork may come before its handlers
+    std::atomic<bool> over{false};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; ++t) {
+      threads.emplace_back([&] {
+        if (!hz4_thread_attach()) abort();
+        while (!over) {
+          void *object = Take(6);
+          if (object != nullptr) Put(6, object);  // there is none while fork is on
+        }
+      });
+    }
+    for (int i = 0; i < 50; ++i) {
+      const pid_t child = fork();
+      if (child == 0) {
+        hz4_thread_attach();
+        UseInEveryRound(&over);
+        hz4_tcache_check();
+        hz4_thread_trim();
+        hz4_mid_trim();
+        hz4_mid_check();
+        // Each thread may have been between Take and Put.
+        const uint64_t out = MidNow().span_objects - MidNow().free_objects;
+        _exit(ChildStatus({ObjectsEverywhere(6) == 0, out <= 3}));
+      }
+      const int status = StatusOf(child);
+      if (status != 0) _exit(status + 10);
+    }
+    over = true;
+    for (std::thread &thread : threads) thread.join();
+    _exit(0);
+  });
+}
+
+TEST(ThreadCpus, HardenedThereAreNone) {
+  EXPECT_WITH_CPUS({
+    hz4_options.harden = 1;
+    _exit(ChildStatus({!hz4_thread_attach(), ThreadsNow().by_cpu == 0}));
+  });
+}
+
+// Then threads have their own.
+TEST(ThreadCpus, WithoutAddressesThereAreNone) {
+  EXPECT_WITH_CPUS({
+    hz4_thread_init();
+    hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;
+    const bool failed = !hz4_thread_attach();  // nor is there memory for its own
+    hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 0;
+    const bool attached = hz4_thread_attach();
+    _exit(ChildStatus({failed, attached, ThreadsNow().by_cpu == 0, hz4_cache_is_own(hz4_cache_here())}));
+  });
 }
 
 }  // namespace

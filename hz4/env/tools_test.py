@@ -4,8 +4,10 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import unittest
 
 LIBRARY, PROGRAM, STATIC_PROGRAM = (os.path.abspath(path) for path in sys.argv[1:4])
@@ -42,6 +44,23 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def sequences():
+    """Where each sequence of the static program starts and ends, by the kernel's descriptors: addresses, for it is not PIE."""
+    with tempfile.NamedTemporaryFile() as content:
+        copy = ["objcopy", "-O", "binary", "--only-section=__rseq_cs", STATIC_PROGRAM, content.name]
+        run(copy, preload=False).check_returncode()
+        words = struct.iter_unpack("<IIQQQ", content.read())
+        return [(start, start + length) for _, _, start, length, _ in words]
+
+
+def sequence_in(function):
+    """The first one in a function."""
+    listing = run(["nm", "-S", STATIC_PROGRAM], preload=False).stdout
+    found = re.search(r"^(\w+) (\w+) [TtWw] %s$" % function, listing, re.MULTILINE)
+    low, size = int(found.group(1), 16), int(found.group(2), 16)
+    return next((sequence for sequence in sorted(sequences()) if low <= sequence[0] < low + size), None)
 
 
 GDB_SETTINGS = [
@@ -96,6 +115,16 @@ class ToolsTest(unittest.TestCase):
     def test_memcheck_that_leaves_malloc_to_hz4(self):
         self.valgrind("--tool=memcheck", "--soname-synonyms=somalloc=nouserintercepts", "--error-exitcode=9")
 
+    # Neither has sequences of its own: there each thread has a cache.
+    def test_caches_belong_to_threads(self):
+        for name, options in (("valgrind", ["-q", "--tool=none"]), ("qemu-x86_64", [])):
+            tool = which(name)
+            if tool is None:
+                skipped(name)
+                continue
+            session = run(["/usr/bin/env", "HZ4_STATS=1", tool, *options, STATIC_PROGRAM], preload=False)
+            self.assertIn("by_cpu=0 ", session.stderr)
+
     def test_strace(self):
         tool = which("strace")
         if tool is None:
@@ -133,6 +162,45 @@ class ToolsTest(unittest.TestCase):
         for line in self.expected.splitlines():
             self.assertIn(line, session.stdout)
         self.check_calls(session)
+
+    # The program stops in malloc's or free's sequence. A debugger that stops a thread there makes it begin anew: so it comes
+    # again and again to a breakpoint in a sequence, and by single steps never to its end; but it does once the breakpoint is
+    # gone, and by anything that lets it run.
+    def step_in_sequence(self, *commands):
+        tool = which("gdb")
+        if tool is None:
+            skipped("gdb")
+            return None
+        start = ["file " + STATIC_PROGRAM, "break stop_here", "run", "delete"]
+        session = gdb(tool, [*GDB_SETTINGS, *start, *commands])
+        text = session.stdout + session.stderr
+        if re.search("ptrace: Operation not permitted|Cannot (create|trace)", text):
+            skipped("gdb", "may not trace here: " + session.stderr.strip().splitlines()[-1])
+            return None
+        self.assertIn("exited normally", text)
+        return session
+
+    def test_gdb_steps_over_malloc_and_free(self):
+        session = self.step_in_sequence("tbreak malloc", "continue", "finish", *["nexti"] * 100, "continue")
+        if session is not None:
+            self.assertIn("Temporary breakpoint 2, ", session.stdout)
+            self.assertIn("child 17", session.stdout)
+
+    def test_gdb_stops_in_a_sequence(self):
+        if which("objcopy") is None or sequence_in("malloc") is None:
+            skipped("objcopy, or a sequence,")
+            return
+        start, end = sequence_in("malloc")
+        stop = ["break *%d" % (start + 4), *["continue"] * 5]
+        session = self.step_in_sequence(*stop, "delete", "continue")
+        if session is not None:
+            self.assertIn("Breakpoint 2, ", session.stdout)
+            self.assertIn("child 17", session.stdout)
+        # Single steps, and then off: by a breakpoint behind it, or by finish.
+        for leave in (["finish"], ["tbreak *%d" % end, "continue"]):
+            session = self.step_in_sequence(*stop, "delete", *["stepi"] * 60, *leave, "continue")
+            if session is not None:
+                self.assertIn("child 17", session.stdout)
 
     def qemu(self):
         tool = which("qemu-x86_64") or which("qemu-x86_64-static")

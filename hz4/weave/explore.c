@@ -24,7 +24,8 @@ struct thread {
   const volatile void *address;
   const void *pc;
   bool fresh;           // its next load returns the newest value: it has waited for others
-  uint64_t seen_writes;  // all writes when it last read; UINT64_MAX when it read an old value
+  bool looked;           // it has read since it last wrote or yielded
+  uint64_t seen_writes;  // all writes at the first such read; UINT64_MAX when one was of an old value
   int error_number;  // its errno
   char tls[TLS_BYTES];
 };
@@ -52,7 +53,7 @@ static int choice_count, choice_next;
 
 // Of the execution at hand.
 static struct step steps[STEPS];
-static int step_count, preemptions, old_values, spurious_failures;
+static int step_count, preemptions, old_values, spurious_failures, interruptions;
 static uint64_t writes;
 static unsigned asleep;  // bit t: thread t is in the sleep set
 static bool started;
@@ -103,13 +104,17 @@ static void note_value(const char *how, uint64_t value) {
 void weave_has_read(uint64_t value, bool old) {
   note_value(old ? "old" : "read", value);
   old_values += old;
-  threads[weave_current].fresh = false;
-  threads[weave_current].seen_writes = old ? UINT64_MAX : writes;
+  struct thread *thread = &threads[weave_current];
+  thread->fresh = false;
+  if (!thread->looked) thread->seen_writes = writes;
+  if (old) thread->seen_writes = UINT64_MAX;
+  thread->looked = true;
 }
 
 void weave_has_written(uint64_t value) {
   note_value("wrote", value);
   ++writes;
+  threads[weave_current].looked = false;
 }
 
 // One in an execution: more would be the same loop once more.
@@ -117,6 +122,15 @@ bool weave_may_fail_spuriously(void) {
   if (spurious_failures > deeper || weave_choose(2) == 0) return false;
   ++spurious_failures;
   return true;
+}
+
+bool weave_may_interrupt(void) {
+  if (scenario->preemptions == WEAVE_UNBOUND) weave_fail("weave: two sequences on one id need a bound");
+  return within(interruptions, scenario->preemptions);
+}
+
+void weave_has_interrupted(void) {
+  ++interruptions;
 }
 
 // ---- scheduler ----
@@ -153,6 +167,7 @@ static bool can_go_on(int t) {
     case WEAVE_BEGIN: return t == 0 || started;
     case WEAVE_JOIN: return others_are_done();
     case WEAVE_YIELD: return threads[t].seen_writes != writes;  // to look again is of use
+    case WEAVE_ENTER: return weave_kernel_may_enter(threads[t].address);
     case WEAVE_ASLEEP:
     case WEAVE_DONE: return false;
     default: return true;
@@ -161,6 +176,10 @@ static bool can_go_on(int t) {
 
 static bool commute(const struct thread *a, const struct thread *b) {
   if (a->pending == WEAVE_YIELD || b->pending == WEAVE_YIELD) return false;
+  if (a->pending == WEAVE_RESTART || b->pending == WEAVE_RESTART) return false;
+  int thread_a = (int)(a - threads), thread_b = (int)(b - threads);
+  if (!weave_kernel_commute(a->pending, a->address, thread_b)) return false;
+  if (!weave_kernel_commute(b->pending, b->address, thread_a)) return false;
   return a->address != b->address || (a->pending == WEAVE_LOAD && b->pending == WEAVE_LOAD);
 }
 
@@ -212,9 +231,17 @@ void weave_step(enum weave_operation operation, const volatile void *address, co
   steps[step_count++] = (struct step){weave_current, thread->pending, address, pc, ""};
 }
 
+uint64_t weave_snapshot(const volatile void *address) {
+  weave_step(WEAVE_LOAD, address, __builtin_return_address(0));
+  uint64_t value = weave_newest(address, sizeof(value));
+  note_value("copied", value);
+  return value;
+}
+
 void weave_yield(const void *pc) {
   weave_step(WEAVE_YIELD, NULL, pc);
   threads[weave_current].fresh = true;
+  threads[weave_current].looked = false;
 }
 
 void weave_futex_wait(const volatile void *word, uint32_t expected, bool timed, const void *pc) {
@@ -257,7 +284,8 @@ static void thread_main(int t) {
 
 static void run_execution(void) {
   weave_memory_begin();
-  step_count = choice_next = preemptions = old_values = spurious_failures = 0;
+  weave_kernel_begin();
+  step_count = choice_next = preemptions = old_values = spurious_failures = interruptions = 0;
   writes = 0;
   asleep = 0;
   started = false;
@@ -268,7 +296,7 @@ static void run_execution(void) {
     ended |= t > 0 && scenario->thread[t - 1] == NULL;
     thread->pending = ended ? WEAVE_DONE : WEAVE_BEGIN;
     thread->address = thread;  // commutes with all
-    thread->fresh = false;
+    thread->fresh = thread->looked = false;
     memcpy(thread->tls, tls_original, tls_bytes);
     getcontext(&thread->context);
     thread->context.uc_stack.ss_sp = stacks[t];
@@ -286,7 +314,7 @@ static void run_execution(void) {
 
 static const char *const operation_names[] = {
     "begins", "load", "store", "exchange", "compare and swap", "futex wait", "sleeps", "dozes",
-    "woken",  "wake", "yield", "join",     "end",
+    "woken",  "wake", "yield", "enters",   "restarts all",     "join",       "end",
 };
 
 static void print_steps(void) {

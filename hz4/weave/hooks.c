@@ -35,6 +35,10 @@ HOOK(void, __tsan_init, (void)) {}
 HOOK(void, __tsan_func_entry, (void *pc)) { (void)pc; }
 HOOK(void, __tsan_func_exit, (void)) {}
 
+// What ThreadSanitizer must be told of sequences, the model of them does.
+HOOK(void, __tsan_acquire, (void *p)) { (void)p; }
+HOOK(void, __tsan_release, (void *p)) { (void)p; }
+
 HOOK(void *, __tsan_memcpy, (void *to, const void *from, size_t bytes)) {
   weave_access(from, bytes, WEAVE_PLAIN_READ);
   weave_access(to, bytes, WEAVE_PLAIN_WRITE);

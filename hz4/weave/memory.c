@@ -60,6 +60,8 @@ static struct group *touched[GROUPS];
 static struct location locations[LOCATIONS];
 static struct mapping mappings[MAPPINGS];
 static struct clock clocks[WEAVE_ALL_THREADS];
+static struct clock id_clocks[WEAVE_IDS];
+static struct clock last_read[WEAVE_ALL_THREADS];  // the message of what each thread has loaded last
 static uint32_t execution;
 static int touched_count, location_count, mapping_count;
 static uintptr_t arena, arena_next;
@@ -100,6 +102,28 @@ void weave_memory_join(int thread) {
   learn(&clocks[0], &clocks[thread]);
 }
 
+void weave_memory_leave(int thread, int id) {
+  learn(&id_clocks[id], &clocks[thread]);
+  ++clocks[thread].at[thread];
+}
+
+void weave_memory_enter(int id) {
+  learn(mine(), &id_clocks[id]);
+}
+
+void weave_memory_follow(void) {
+  learn(mine(), &last_read[weave_current]);
+}
+
+void weave_memory_barrier(void) {
+  struct clock before = *mine();
+  for (int t = 0; t < WEAVE_ALL_THREADS; ++t) learn(mine(), &clocks[t]);
+  for (int t = 0; t < WEAVE_ALL_THREADS; ++t) {
+    learn(&clocks[t], &before);
+    ++clocks[t].at[t];
+  }
+}
+
 void weave_memory_begin(void) {
   for (int i = 0; i < touched_count; ++i) {
     if (touched[i]->written) memcpy((void *)touched[i]->address, &touched[i]->original, GROUP_BYTES);
@@ -107,6 +131,7 @@ void weave_memory_begin(void) {
   ++execution;
   touched_count = location_count = mapping_count = 0;
   memset(clocks, 0, sizeof(clocks));
+  memset(id_clocks, 0, sizeof(id_clocks));
   clocks[0].at[0] = 1;
   arena_next = arena;
 }
@@ -254,6 +279,7 @@ static int oldest_visible(const struct location *location) {
 static void read_store(struct location *location, struct store *store, int order) {
   if (store->seen[weave_current] == 0) store->seen[weave_current] = mine()->at[weave_current];
   if (is_acquire(order)) learn(mine(), &store->message);
+  last_read[weave_current] = store->message;
   weave_has_read(store->value, store != newest_of(location));
 }
 

@@ -19,6 +19,8 @@ enum weave_operation {
   WEAVE_WOKEN,
   WEAVE_WAKE,
   WEAVE_YIELD,
+  WEAVE_ENTER,    // a sequence on an id
+  WEAVE_RESTART,  // all sequences
   WEAVE_JOIN,
   WEAVE_DONE,
 };
@@ -41,6 +43,17 @@ bool weave_may_read_old(void);
 void weave_has_read(uint64_t value, bool old);
 void weave_has_written(uint64_t value);
 bool weave_may_fail_spuriously(void);
+bool weave_may_interrupt(void);
+void weave_has_interrupted(void);
+
+// ---- kernel.c ----
+
+#define WEAVE_IDS 3
+
+void weave_kernel_begin(void);  // a new execution
+bool weave_kernel_may_enter(const volatile void *id);
+// Whether the step of another thread is nothing to the sequence of thread b, if it is in one.
+bool weave_kernel_commute(enum weave_operation of_a, const volatile void *address_of_a, int b);
 
 // ---- memory.c ----
 
@@ -49,8 +62,14 @@ enum weave_access { WEAVE_PLAIN_READ, WEAVE_PLAIN_WRITE, WEAVE_ATOMIC_READ, WEAV
 void weave_memory_begin(void);  // a new execution: everything is as the program loaded it
 void weave_memory_fork(int thread);  // what thread 0 knows, `thread` knows
 void weave_memory_join(int thread);  // the other way round
+void weave_memory_leave(int thread, int id);  // what it knows, those know who come to the id
+void weave_memory_enter(int id);
+void weave_memory_barrier(void);  // this thread knows what all have done, and all know what it has
 
 void weave_access(const volatile void *address, size_t bytes, enum weave_access kind);
+
+// Learns what an acquire would have learnt at this thread's last load.
+void weave_memory_follow(void);
 
 enum weave_change { WEAVE_SET, WEAVE_ADD, WEAVE_SUB };
 

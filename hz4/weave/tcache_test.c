@@ -1,6 +1,6 @@
-// tcache: an object that is freed, sent to its owner's inbox, stolen, flushed at an exit or parked during a fork has
-// one holder at a time, who sees what the last one wrote, and is with Mid when all have ended. One class, bins of one
-// object. The layers below are plain stand-ins, but for the lock.
+// tcache: an object that is freed, sent to its owner's inbox, stolen, flushed at an exit, emptied from afar or parked
+// during a fork has one holder at a time, who sees what the last one wrote, and is with Mid when all have ended. One class,
+// bins of one object. The layers below are plain stand-ins, but for bins and the lock.
 #include "hz4/tcache.h"
 
 #include "hz4/lock.h"
@@ -9,11 +9,12 @@
 #include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
+#include "hz4/rseq.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
 #include "hz4/weave/weave.h"
 
-enum { CLASS = 1, OBJECTS = 4 };
+enum { CLASS = 1, OBJECTS = 4, CACHES = 3 };
 
 // ---- stand-ins ----
 
@@ -24,13 +25,19 @@ struct hz4_options hz4_options;
 
 static struct hz4_lock mid_lock = HZ4_LOCK_INIT(HZ4_RANK_MID);
 static unsigned objects[OBJECTS];  // written by whoever holds the object
-static struct hz4_tcache caches[3];
+// Of CPUs; or of threads, with the stand-ins in them. The zeros before a cache end the one before it.
+static _Alignas(HZ4_CACHE_BYTES) char memory[1 + CACHES][HZ4_CACHE_BYTES];
+static __thread struct hz4_area area;
 // Under mid_lock.
 static unsigned *depot[OBJECTS];
 static uint32_t in_depot;
 
+static struct hz4_tcache *cache(int i) {
+  return (struct hz4_tcache *)memory[1 + i];
+}
+
 struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *given, uint32_t count, const void *giver) {
-  weave_check(size_class == CLASS && giver != &hz4_tcache_ended && giver != &hz4_tcache_none);
+  weave_check(size_class == CLASS && giver != &hz4_no_cache.cache);
   if (!hz4_lock_enter(&mid_lock)) return (struct hz4_mid_result){0};
   for (uint32_t i = 0; i < count; ++i) {
     for (uint32_t j = 0; j < in_depot; ++j) weave_check(depot[j] != given[i]);
@@ -53,7 +60,7 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
 }
 void *hz4_mid_owner(const void *object) {
   weave_check(object != NULL);
-  return &caches[0];
+  return cache(0);
 }
 uint32_t hz4_mid_ebbs(uint32_t size_class) {
   return size_class - CLASS;
@@ -65,6 +72,11 @@ bool hz4_segment_purge(size_t keep_bytes) {
   return keep_bytes == 0;
 }
 struct hz4_pagemap hz4_pagemap;
+void hz4_class_part_tiny(void) {}
+bool hz4_rseq_restart_all(void) {
+  weave_restart_sequences();
+  return true;
+}
 
 // Never the same address twice: a late touch of a batch or a bin is seen.
 void *hz4_meta_alloc(size_t bytes) {
@@ -76,63 +88,141 @@ void hz4_meta_free(void *ptr, size_t bytes) {
   hz4_os_unmap(ptr, 4096);
 }
 
-// ---- scenarios ----
+// ---- caches of threads ----
 
-static void free_object(struct hz4_tcache *cache, unsigned *object) {
+static void free_object(unsigned *object) {
   ++*object;
-  if (!hz4_tcache_push(cache, CLASS, object)) hz4_tcache_overflow(cache, CLASS, object);
+  if (!hz4_sequence_push(CLASS, object)) hz4_tcache_overflow(CLASS, object);
 }
-static void free_again(struct hz4_tcache *cache, unsigned *object) {
-  if (object != NULL) free_object(cache, object);
+static void free_again(unsigned *object) {
+  if (object != NULL) free_object(object);
 }
 
-// Cache 0 owns all objects. Cache 1 frees, cache 2 steals: its bin has its array.
+// In vain, and to be found themselves.
+static void search(int i) {
+  hz4_cache_attach_own(cache(i));
+  weave_check(hz4_tcache_refill(CLASS) == NULL);
+}
+// Cache 0 owns all objects. Cache 1 frees, cache 2 steals. Their bins have arrays.
 static void open_caches(void) {
   hz4_options.inbox = 1;
   hz4_tcache_set_budget(HZ4_TCACHE_BYTES_MIN);
-  for (int i = 0; i < 3; ++i) {
-    hz4_tcache_open(&caches[i]);
-    hz4_tcache_refill(&caches[i], CLASS, false);
+  for (int i = 0; i < CACHES; ++i) {
+    hz4_tcache_open_inboxes(cache(i));
+    search(i);
   }
+  hz4_cache_attach_own(cache(1));
 }
 static void one_waits(void) {
   open_caches();
-  free_object(&caches[1], &objects[0]);
-  free_object(&caches[1], &objects[1]);
+  free_object(&objects[0]);
+  free_object(&objects[1]);
 }
 static void free_two(void) {
-  free_object(&caches[1], &objects[2]);
-  free_object(&caches[1], &objects[3]);
+  hz4_cache_attach_own(cache(1));
+  free_object(&objects[2]);
+  free_object(&objects[3]);
 }
 static void steal(void) {
-  if (hz4_tcache_steal(&caches[2], &caches[0], CLASS)) free_again(&caches[2], hz4_tcache_pop(&caches[2], CLASS));
+  hz4_cache_attach_own(cache(2));
+  free_again(hz4_tcache_refill(CLASS));
 }
 static void owner_refills(void) {
-  free_again(&caches[0], hz4_tcache_refill(&caches[0], CLASS, false));
+  hz4_cache_attach_own(cache(0));
+  free_again(hz4_tcache_refill(CLASS));
+}
+static void search_0(void) {
+  search(0);
+}
+static void search_1(void) {
+  search(1);
+}
+static void search_2(void) {
+  search(2);
 }
 static void owner_exits(void) {
-  hz4_tcache_close(&caches[0]);
+  hz4_tcache_close(cache(0));
 }
 static void owner_exits_next_begins(void) {
   owner_exits();
-  hz4_tcache_open(&caches[0]);
+  hz4_tcache_open_inboxes(cache(0));
 }
 static void empty_inboxes(void) {
-  hz4_tcache_empty_inboxes(&caches[2], &caches[0]);
-}
-static void all_exit(void) {
-  for (int i = 0; i < 3; ++i) hz4_tcache_close(&caches[i]);
+  hz4_cache_attach_own(cache(2));
+  hz4_tcache_empty_afar(cache(0));  // leaves it alone
+  hz4_tcache_empty_inboxes(cache(0), false);
 }
 static void all_are_with_mid(void) {
-  all_exit();
+  for (int i = 0; i < CACHES; ++i) hz4_tcache_close(cache(i));
   weave_check(in_depot == OBJECTS);
-  weave_check(hz4_load_relaxed(&caches[0].inbox[CLASS].word) == HZ4_INBOX_CLOSED);
+  weave_check(hz4_load_relaxed(&cache(0)->inbox[CLASS].word) == HZ4_INBOX_CLOSED);
 }
 static void others_exit(void) {
-  weave_check(hz4_load_relaxed(&caches[0].inbox[CLASS].word) == HZ4_INBOX_CLOSED);
-  hz4_tcache_close(&caches[1]);
-  hz4_tcache_close(&caches[2]);
+  weave_check(hz4_load_relaxed(&cache(0)->inbox[CLASS].word) == HZ4_INBOX_CLOSED);
+  hz4_tcache_close(cache(1));
+  hz4_tcache_close(cache(2));
   weave_check(in_depot == OBJECTS);
+}
+
+// ---- caches of CPUs ----
+
+static void run_on(unsigned ids) {
+  hz4_front.caches = memory[1];
+  hz4_front.area = &area;
+  weave_run_on(ids);
+}
+// No inboxes: what leaves a bin goes to Mid. An object is in the bin of id 0.
+static void one_in_bin(void) {
+  hz4_tcache_set_budget(HZ4_TCACHE_BYTES_MIN);
+  run_on(1);
+  weave_check(hz4_tcache_refill(CLASS) == NULL);
+  free_object(&objects[0]);
+}
+static void frees_two(void) {
+  run_on(1);
+  free_object(&objects[2]);
+  free_object(&objects[3]);
+}
+static void takes_one(void) {
+  run_on(1);
+  unsigned *object = hz4_sequence_pop(CLASS);
+  if (object == NULL) object = hz4_tcache_refill(CLASS);
+  free_again(object);
+  free_object(&objects[1]);
+}
+// It may come to a cache without arrays.
+static void frees_one_and_moves(void) {
+  run_on(3);
+  free_object(&objects[1]);
+}
+// To a cache that nobody has been at.
+static void comes_to_id_1(void) {
+  run_on(2);
+  free_again(hz4_tcache_refill(CLASS));
+}
+static void empties(void) {
+  run_on(4);
+  hz4_tcache_empty_afar(cache(0));
+}
+static void frees_one_and_empties(void) {
+  frees_one_and_moves();
+  empties();
+}
+static void empties_here(void) {
+  run_on(1);
+  free_object(&objects[1]);
+  hz4_tcache_empty_here();
+}
+static void all_come_home(void) {
+  for (int i = 0; i < CACHES; ++i) {
+    run_on(1u << i);
+    hz4_tcache_empty_here();
+  }
+  weave_check(in_depot == OBJECTS);
+}
+static void all_are_given(void) {
+  for (int i = 1; i < OBJECTS; ++i) free_object(&objects[i]);
+  all_come_home();
 }
 
 // ---- fork ----
@@ -141,7 +231,7 @@ static void give(int i) {
   uint8_t ebbs = 0;
   void *object = &objects[i];
   ++objects[i];
-  hz4_tcache_give(&hz4_tcache_ended.counters, CLASS, &object, 1, &ebbs);
+  hz4_tcache_give(CLASS, &object, 1, &ebbs);
 }
 static void give_0(void) {
   give(0);
@@ -172,10 +262,17 @@ static void the_next_takes_all(void) {
 const struct weave_scenario weave_scenarios[] = {
     {"fork ends beside frees", fork_begins, {give_0, give_1_and_2, fork_ends}, the_next_takes_all, 1, 1, false},
     {"one forks beside frees", NULL, {give_0, give_1_and_2, fork_once}, the_next_takes_all, 1, 1, false},
-    {"the owner exits beside frees", one_waits, {owner_exits, free_two}, others_exit, 3, 1, false},
-    {"the owner exits, and a thief", one_waits, {owner_exits, free_two, steal}, others_exit, 2, 1, false},
-    {"the next owner begins", one_waits, {owner_exits_next_begins, free_two, steal}, all_are_with_mid, 1, 1, false},
-    {"the owner refills beside a thief", one_waits, {owner_refills, free_two, steal}, all_are_with_mid, 1, 1, false},
-    {"the owner exits beside a trim", one_waits, {owner_exits, free_two, empty_inboxes}, others_exit, 1, 1, false},
+    {"the owner exits beside frees", one_waits, {owner_exits, free_two}, others_exit, 2, 0, false},
+    {"the owner exits, and a thief", one_waits, {owner_exits, free_two, steal}, others_exit, 1, 1, false},
+    {"the next owner begins", one_waits, {owner_exits_next_begins, free_two, steal}, all_are_with_mid, 1, 0, false},
+    {"the owner refills beside a thief", one_waits, {owner_refills, free_two, steal}, all_are_with_mid, 1, 0, false},
+    {"the owner exits beside a trim", one_waits, {owner_exits, free_two, empty_inboxes}, others_exit, 1, 0, false},
+    {"three look for a victim", NULL, {search_1, search_0, search_2}, NULL, 1, 0, false},
+    {"two on one id", one_in_bin, {frees_two, takes_one}, all_come_home, 2, 1, false},
+    {"two come to a cache", one_in_bin, {comes_to_id_1, comes_to_id_1}, all_are_given, 2, 0, false},
+    {"two on one id, one moves", one_in_bin, {frees_two, frees_one_and_moves}, all_come_home, 2, 0, false},
+    {"two on one id, one empties it", one_in_bin, {frees_two, empties_here}, all_come_home, 2, 0, false},
+    {"one empties from afar", one_in_bin, {frees_two, frees_one_and_empties}, all_come_home, 2, 0, false},
+    {"two on one id, one empties from afar", one_in_bin, {frees_two, takes_one, empties}, all_come_home, 1, 0, false},
     {0},
 };

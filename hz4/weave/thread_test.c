@@ -1,5 +1,5 @@
-// thread: init runs once, before anybody goes on; the list of caches, the steal cursor and the list of idle caches hold
-// whole caches, which belong to one thread at a time. The layers below are plain stand-ins, but for the lock.
+// thread: init runs once, before anybody goes on; the list of caches and that of idle caches hold whole caches, which belong
+// to one thread at a time, or to CPUs. The layers below are plain stand-ins, but for bins and the lock.
 #include "hz4/thread.h"
 
 #include <pthread.h>
@@ -10,24 +10,40 @@
 #include "hz4/mid.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
+#include "hz4/pagemap.h"
+#include "hz4/rseq.h"
 #include "hz4/segment.h"
+#include "hz4/sizeclass.h"
 #include "hz4/weave/weave.h"
 
 #define ALL WEAVE_UNBOUND, WEAVE_UNBOUND
 
-// Whether a steal of this class finds something at once, or looks at all caches in vain.
-enum { FOUND = 1, NOT_FOUND = 2 };
+enum { CLASS = 1, LENGTH = 8 };
 
 // ---- stand-ins ----
 
 static unsigned inits;
 static void (*end_of_thread)(void *);
 static void (*fork_handlers[3])(void);
-static unsigned opened;  // under the lock of the list of threads
+static unsigned opened;  // under the lock of the list of idle caches
+static size_t ids;
+static __thread struct hz4_area area;
 
-struct hz4_tcache hz4_tcache_none, hz4_tcache_ended;
-__thread struct hz4_tcache *hz4_tcache_current __attribute__((tls_model("initial-exec"))) = &hz4_tcache_none;
+const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {[CLASS] = {.object_bytes = 16}};
+struct hz4_pagemap hz4_pagemap;
+void hz4_class_part_tiny(void) {}
 struct hz4_options hz4_options;
+
+size_t hz4_rseq_ids(void) {
+  return ids;
+}
+struct hz4_area *hz4_rseq_area(void) {
+  return &area;
+}
+bool hz4_rseq_restart_all(void) {
+  weave_restart_sequences();
+  return true;
+}
 
 int pthread_key_create(pthread_key_t *key, void (*destructor)(void *)) {
   ++inits;
@@ -36,7 +52,7 @@ int pthread_key_create(pthread_key_t *key, void (*destructor)(void *)) {
   return 0;
 }
 int pthread_setspecific(pthread_key_t key, const void *value) {
-  weave_check(key == 0 && value == hz4_tcache_current);
+  weave_check(key == 0 && value == hz4_cache_here());
   return 0;
 }
 int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
@@ -61,32 +77,33 @@ bool hz4_sys_single_threaded(void) {
 void *hz4_meta_alloc(size_t bytes) {
   return hz4_os_map((bytes + 4095) / 4096 * 4096, 4096);
 }
-
-// A cache's owner counts in capacity_bytes, which is plain, and so sees a second owner.
-void hz4_tcache_set_budget(size_t bytes_per_thread) {
-  weave_check(bytes_per_thread != 0);
+void hz4_meta_free(void *ptr, size_t bytes) {
+  hz4_os_unmap(ptr, (bytes + 4095) / 4096 * 4096);
 }
-void hz4_tcache_open(struct hz4_tcache *cache) {
-  weave_check(cache->capacity_bytes == 0);
-  cache->capacity_bytes = 1;
+
+void hz4_tcache_set_budget(size_t bytes_per_cache) {
+  weave_check(bytes_per_cache != 0);
+}
+void hz4_tcache_open_inboxes(struct hz4_tcache *cache) {
+  weave_check(cache->bins[CLASS].refill == 0);
   ++opened;
 }
 void hz4_tcache_close(struct hz4_tcache *cache) {
-  weave_check(cache->capacity_bytes == 1);
-  cache->capacity_bytes = 0;
+  weave_check(cache->bins[CLASS].refill == 1);
+  cache->bins[CLASS].refill = 0;
 }
-bool hz4_tcache_steal(struct hz4_tcache *cache, struct hz4_tcache *victim, uint32_t size_class) {
-  weave_check(victim != NULL && victim != cache && victim->next_listed != victim);
-  return size_class == FOUND;
+void hz4_tcache_empty_here(void) {
+  weave_check(hz4_is_attached());
 }
-void hz4_tcache_abandon(struct hz4_tcache *cache) {
-  cache->capacity_bytes = 0;
+void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
+  struct hz4_held held[HZ4_AFAR_BINS];
+  weave_check(cache != NULL);
+  for (uint32_t next = hz4_cache_is_own(cache) ? HZ4_CLASS_SLOTS : 1; next < HZ4_CLASS_SLOTS;) {
+    if (hz4_bin_claim_afar(cache, &next, held) != 0) hz4_bin_publish(&held[0]);
+  }
 }
-void hz4_tcache_trim(struct hz4_tcache *cache) {
-  weave_check(cache == hz4_tcache_current);
-}
-void hz4_tcache_empty_inboxes(struct hz4_tcache *cache, struct hz4_tcache *victim) {
-  weave_check(cache != NULL && victim != NULL);
+void hz4_tcache_empty_inboxes(struct hz4_tcache *cache, bool close) {
+  weave_check(cache != NULL && !close);
 }
 void hz4_tcache_settle(void) {}
 
@@ -110,16 +127,32 @@ static void init(void) {
   hz4_thread_init();
   weave_check(inits == 1 && end_of_thread != NULL && hz4_options.tcache_kib == 1);
 }
+static bool here_is_own(void) {
+  return hz4_is_attached() && hz4_cache_is_own(hz4_cache_here());
+}
+// A cache with an array is listed.
+static void make_array(void) {
+  struct hz4_held held;
+  if (!hz4_bin_claim(CLASS, &held)) return;
+  if (held.top == NULL) {
+    hz4_bin_set_array(&held, hz4_bin_new_array(LENGTH), LENGTH);
+    hz4_bin_set_capacity(&held, LENGTH - 1);
+  }
+  hz4_bin_publish(&held);
+}
+// A cache's owner writes to bins[].refill, without a claim, and so sees a second owner.
 static void attach(void) {
-  struct hz4_tcache *cache = hz4_thread_attach();
-  // A fork gate may be closed: then there is none.
-  if (!hz4_tcache_is_real(cache)) return;
-  weave_check(cache == hz4_tcache_current && cache->attached && cache->capacity_bytes == 1);
+  if (!hz4_thread_attach()) return;  // a fork gate may be closed
+  if (here_is_own()) {
+    weave_check(hz4_cache_here()->attached && hz4_cache_here()->bins[CLASS].refill == 0);
+    hz4_cache_here()->bins[CLASS].refill = 1;
+  }
+  make_array();
 }
 static void end(void) {
-  if (!hz4_tcache_is_real(hz4_tcache_current)) return;
-  end_of_thread(hz4_tcache_current);
-  weave_check(hz4_tcache_current == &hz4_tcache_ended);
+  if (!hz4_is_attached()) return;
+  end_of_thread(hz4_cache_here());
+  weave_check(!hz4_is_attached() && !hz4_thread_attach());
 }
 static void attach_and_end(void) {
   attach();
@@ -128,29 +161,11 @@ static void attach_and_end(void) {
 // A cache whose thread has ended, for the next one.
 static void one_idle(void) {
   attach_and_end();
-  hz4_tcache_current = &hz4_tcache_none;
+  hz4_front.ended = false;
 }
-static void walk(void) {
-  unsigned found = 0;
-  for (struct hz4_tcache *cache = hz4_thread_list(); cache != NULL; cache = cache->next_listed) {
-    weave_check(hz4_load_relaxed(&cache->inbox_stash_max) == 0);
-    ++found;
-  }
-  weave_check(found <= 2);
-}
-static void search(void) {
-  weave_check(!hz4_thread_steal(NULL, NOT_FOUND));
-}
-static void steal(void) {
-  hz4_thread_steal(NULL, FOUND);
-}
-static void attach_and_steal(void) {
+static void trim(void) {
   attach();
-  steal();
-}
-static void attach_and_search(void) {
-  attach();
-  weave_check(!hz4_thread_steal(hz4_tcache_current, NOT_FOUND));
+  if (hz4_is_attached()) hz4_thread_trim();
 }
 static void fork_once(void) {
   fork_handlers[0]();
@@ -160,7 +175,7 @@ static void counted(void) {
   struct hz4_thread_stats stats;
   hz4_thread_stats(&stats);
   unsigned listed = 0, attached = 0;
-  for (struct hz4_tcache *cache = hz4_thread_list(); cache != NULL; cache = cache->next_listed) {
+  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
     ++listed;
     attached += cache->attached;
   }
@@ -171,16 +186,39 @@ static void two_attached(void) {
   weave_check(opened == 2);
 }
 
+// ---- caches of CPUs ----
+
+static void init_for_cpus(void) {
+  ids = 2;
+  init();
+}
+static void attach_to_0(void) {
+  weave_run_on(1);
+  attach();
+  weave_check(hz4_is_attached() && !here_is_own());
+}
+static void attach_to_1(void) {
+  weave_run_on(2);
+  attach();
+}
+static void trim_on_1(void) {
+  weave_run_on(2);
+  trim();
+}
+static void two_listed(void) {
+  struct hz4_thread_stats stats;
+  hz4_thread_stats(&stats);
+  weave_check(stats.by_cpu == 1 && stats.attached == 0 && stats.caches == 2 && opened == 0);
+}
+
 const struct weave_scenario weave_scenarios[] = {
     {"two initialise", NULL, {init, init}, init, ALL, false},
-    {"one attaches, one walks", init, {attach, walk}, counted, ALL, false},
-    {"one attaches, one searches", init, {attach, search}, counted, ALL, false},
-    {"one ends, one begins", one_idle, {attach_and_end, attach}, counted, 3, 1, false},
-    {"two attach, one steals by the cursor", init, {attach, attach_and_steal, steal}, two_attached, 2, 1, false},
     {"three initialise", NULL, {init, init, init}, init, ALL, false},
-    {"two attach, one walks", init, {attach, attach, walk}, two_attached, 2, 1, false},
-    {"two attach and search", init, {attach_and_search, attach_and_search}, two_attached, 2, 1, false},
-    {"two search, one attaches", init, {attach, search, search}, counted, 1, 1, false},
+    {"one ends, one begins", one_idle, {attach_and_end, attach}, counted, 3, 1, false},
+    {"one ends, two begin", one_idle, {attach_and_end, attach, attach}, counted, 1, 1, false},
+    {"two attach, one trims", one_idle, {attach, attach, trim}, counted, 1, 1, false},
+    {"two initialise and attach", NULL, {attach, attach}, two_attached, 2, 1, false},
     {"one begins and ends, one forks", init, {attach_and_end, fork_once}, counted, 3, 1, false},
+    {"two attach to CPUs, one trims", init_for_cpus, {attach_to_0, attach_to_1, trim_on_1}, two_listed, 1, 1, false},
     {0},
 };

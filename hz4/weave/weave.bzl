@@ -6,6 +6,8 @@ load("//hz4:build_defs.bzl", "COPTS", "DEFINES")
 # The compiler calls weave's hooks in place of ThreadSanitizer's: the linker is not told of a sanitizer. That is why no
 # sanitizer's own configuration builds these tests.
 _COPTS = COPTS + [
+    "-DHZ4_SEQUENCE_MODEL",
+    "-Wno-array-bounds",  # caches of one class are small, but just as far from each other
     "-fsanitize=thread",
     # The hooks see what memory functions touch.
     "-Dmemcpy=__tsan_memcpy",
@@ -15,9 +17,13 @@ _COPTS = COPTS + [
 
 _TAGS = ["no_sanitizer"]
 
+# What mutants change that is of this directory, and by way of an edited sequence.h.
+_MODEL = "sequence_model.h"
+
 def _edited(name, file, edits):
-    """A copy of //hz4:FILE, changed by each of the sed commands; it is an error if one of them changes nothing."""
+    """A copy of //hz4:FILE or FILE here, changed by each of the sed commands. It is an error if one changes nothing."""
     out = name + "/" + file
+    target = "%s_edit_%s" % (name, file.replace(".", "_"))
     commands = ["cp $< $@"]
     for edit in edits:
         commands += [
@@ -26,9 +32,9 @@ def _edited(name, file, edits):
             "mv $@.new $@",
         ]
     native.genrule(
-        name = name + "_edit",
+        name = target,
         testonly = True,
-        srcs = ["//hz4:" + file],
+        srcs = [file if file == _MODEL else "//hz4:" + file],
         outs = [out],
         cmd = "; ".join(["set -e"] + commands),
     )
@@ -36,8 +42,10 @@ def _edited(name, file, edits):
 
 def _test(name, scenarios, srcs, edited, **kwargs):
     """A test of the scenarios and the code that they run, with a file of it replaced or a header put before it."""
-    headers = [":small/config.h"]
-    if edited != None and edited.endswith(".h"):
+    headers = [":small/config.h", ":small/sequence.h"]
+    if edited != None and edited.endswith("/" + _MODEL):
+        headers[1] = edited.replace(_MODEL, "sequence.h")
+    elif edited != None and edited.endswith(".h"):
         headers.append(edited)
     elif edited != None:
         srcs = [src for src in srcs if src != edited.split("/")[1]]
@@ -46,7 +54,7 @@ def _test(name, scenarios, srcs, edited, **kwargs):
         includes += ["-include", "$(execpath %s)" % header]
     cc_test(
         name = name,
-        srcs = [scenarios, "//hz4:headers"] + headers + ["//hz4:" + src for src in srcs] +
+        srcs = [scenarios, "//hz4:headers", _MODEL] + headers + ["//hz4:" + src for src in srcs] +
                ([edited] if edited != None and edited not in headers else []),
         copts = _COPTS + includes,
         local_defines = DEFINES,
@@ -70,12 +78,19 @@ def weave_test(name, srcs = [], mutants = {}):
     for mutant, edit in mutants.items():
         full_name = "%s_%s" % (name, mutant)
         edited = _edited(full_name, edit[0], edit[1:])
+        if edit[0] == _MODEL:
+            _edited(full_name, "sequence.h", [_SMALL_SEQUENCE, "s|weave/%s|weave/%s|" % (_MODEL, edited)])
         _test(full_name + "_test", scenarios, srcs, edited, size = "medium", args = ["--fails"], tags = _TAGS)
+
+# Where a cache of few size classes has its limits.
+_SMALL_SEQUENCE = "s/LIMIT_OFFSET [0-9]*$/LIMIT_OFFSET (HZ4_CACHE_TOP_OFFSET + 8 * HZ4_CLASS_SLOTS)/"
 
 def weave_config():
     """Of few steps: one round of spinning, since more are the same again, a small page map, one size class."""
+    _edited("small", "sequence.h", [_SMALL_SEQUENCE])
     _edited("small", "config.h", [
         "s/HZ4_LOCK_SPINS 64/HZ4_LOCK_SPINS 1/",
         "s/HZ4_ADDRESS_BITS 48/HZ4_ADDRESS_BITS 40/",
-        "s/HZ4_CLASS_COUNT 96/HZ4_CLASS_COUNT 1/",
+        "s/HZ4_CLASS_COUNT 96/HZ4_CLASS_COUNT 1/;s/HZ4_TINY_CLASSES 3/HZ4_TINY_CLASSES 1/;s/HZ4_HOMES 8/HZ4_HOMES 1/",
+        "s/HZ4_CLAIM_WORDS 32/HZ4_CLAIM_WORDS 2/",
     ])

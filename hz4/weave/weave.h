@@ -20,6 +20,8 @@
 // Bounds. Without one all orders are run, but of those that differ only by swapping independent operations only one
 // (sleep sets). `preemptions` bounds how often a thread is interrupted that could go on, `old_values` how many loads of
 // an execution return other than the newest value.
+// `preemptions` also bounds how often in all a sequence is interrupted by another on its id, or a thread moves to another
+// id; where that is used up, who would enter waits. membarrier interrupts without bound.
 //
 // All memory that instrumented code wrote is put back after each execution, so scenarios start from the program's
 // initial state. Their C is instrumented too. They allocate by hz4_os_map, which is weave's own here.
@@ -56,5 +58,26 @@ __attribute__((noreturn, format(printf, 1, 2))) void weave_fail(const char *form
 
 // Something that the scenario leaves open: each of 0 .. options - 1 in turn.
 int weave_choose(int options);
+
+// ---- restartable sequences, as sequence_model.h has them ----
+
+// That this thread runs on these ids (bit i: id i), at first on the lowest. Without it: on id 0.
+void weave_run_on(unsigned ids);
+
+// Returns the id.
+int weave_sequence_begin(void);
+// Each is a step, and does nothing and returns false where the sequence was interrupted before. The last also ends it.
+bool weave_sequence_look(const volatile void *address);
+bool weave_sequence_load(const volatile void *address, uint64_t *value, bool acquire);
+bool weave_sequence_commit(volatile void *address, uint64_t value);
+void weave_sequence_end(void);
+// What depends on the value that was loaded last comes after what its writer had done: a late acquire.
+void weave_sequence_follow(void);
+
+// membarrier: interrupts all sequences, and is a barrier for all threads.
+void weave_restart_sequences(void);
+
+// What a copy of the memory would hold that fork makes now. A step.
+uint64_t weave_snapshot(const volatile void *address);
 
 #endif  // HZ4_WEAVE_WEAVE_H_

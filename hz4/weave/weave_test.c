@@ -253,6 +253,67 @@ static void count_for_itself(void) {
   weave_check(of_this_thread == 3);
 }
 
+// ---- restartable sequences ----
+
+static void add_by_sequence(void) {
+  for (;;) {
+    uint64_t seen;
+    weave_sequence_begin();
+    if (weave_sequence_load(&x, &seen, false) && weave_sequence_commit(&x, seen + 1)) return;
+  }
+}
+static void add_on_id_1(void) {
+  weave_run_on(2);
+  add_by_sequence();
+}
+static void add_and_move(void) {
+  weave_run_on(3);
+  add_by_sequence();
+}
+static void add_and_read_payload(void) {
+  add_by_sequence();
+  if (hz4_load_relaxed(&x) == 2) ++payload;
+}
+// What a sequence has read before, it commits before or not at all.
+static void store_and_restart(void) {
+  hz4_store_relaxed(&x, 10);
+  weave_restart_sequences();
+  r1 = hz4_load_relaxed(&x);
+}
+static void store_without_restart(void) {
+  hz4_store_relaxed(&x, 10);
+  r1 = hz4_load_relaxed(&x);
+}
+static void what_stood_is_kept(void) {
+  weave_check(r1 != 10 || hz4_load_relaxed(&x) >= 10);
+}
+static void buffer_x_and_restart(void) {
+  hz4_store_relaxed(&x, 1);
+  weave_restart_sequences();
+  r1 = hz4_load_relaxed(&y);
+}
+static void buffer_y_relaxed(void) {
+  hz4_store_relaxed(&y, 1);
+  r2 = hz4_load_relaxed(&x);
+}
+static void follow(void) {
+  uint64_t seen;
+  weave_run_on(2);
+  weave_sequence_begin();
+  if (!weave_sequence_load(&x, &seen, false)) return;
+  weave_sequence_follow();
+  weave_sequence_end();
+  if (seen == 1) weave_check(payload == 42);
+}
+static void do_not_follow(void) {
+  uint64_t seen;
+  weave_run_on(2);
+  weave_sequence_begin();
+  if (!weave_sequence_load(&x, &seen, false)) return;
+  weave_sequence_end();
+  if (seen == 1) weave_check(payload == 42);
+}
+
 // clang's hook does not tell a weak compare-and-swap from a strong one.
 #ifdef __clang__
 #define SPURIOUS_FAILURES false
@@ -302,6 +363,15 @@ const struct weave_scenario weave_scenarios[] = {
     {"unmapped by the user", NULL, {map, unmap_used}, NULL, ALL, false},
     {"unmapped beside the user", map, {use_mapping, unmap_used}, NULL, ALL, true},
     {"used after unmapping", map, {unmap_late}, NULL, ALL, true},
+    {"sequences on one id", NULL, {add_by_sequence, add_by_sequence, add_by_sequence}, is_3, 3, 1, false},
+    {"sequences on two ids", NULL, {add_by_sequence, add_on_id_1}, is_2, 1, 1, true},
+    {"a sequence that moves", NULL, {add_by_sequence, add_and_move}, is_2, 1, 0, true},
+    {"who comes to an id", NULL, {add_and_read_payload, add_and_read_payload}, NULL, 2, 1, true},
+    {"restart", NULL, {add_by_sequence, store_and_restart}, what_stood_is_kept, 3, 1, false},
+    {"no restart", NULL, {add_by_sequence, store_without_restart}, what_stood_is_kept, 2, 1, true},
+    {"restart is a barrier", NULL, {buffer_x_and_restart, buffer_y_relaxed}, not_00, ALL, false},
+    {"an address that depends", NULL, {send, follow}, NULL, ALL, false},
+    {"one that does not", NULL, {send, do_not_follow}, NULL, ALL, true},
     {"thread-local variables", NULL, {count_for_itself, count_for_itself}, NULL, ALL, false},
     {0},
 };

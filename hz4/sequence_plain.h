@@ -1,0 +1,42 @@
+// The sequences of sequence.h where there is no assembly for them: each thread has a cache of its own, and nobody can
+// interfere. Not to be included by itself.
+#define HZ4_SEQUENCE_RESTARTS 0
+#define HZ4_SEQUENCE_SIGNATURE 0u
+
+HZ4_INLINE char *hz4_sequence_own(void) {
+  return hz4_front.caches + (intptr_t)hz4_front.area->id * (intptr_t)HZ4_CACHE_BYTES;
+}
+
+HZ4_INLINE uintptr_t *hz4_sequence_top(char *cache, size_t size_class) {
+  return (uintptr_t *)(cache + HZ4_CACHE_TOP_OFFSET) + size_class;
+}
+
+HZ4_INLINE void *hz4_sequence_pop(size_t size_class) {
+  char *cache = hz4_sequence_own();
+  uintptr_t *top = hz4_sequence_top(cache, size_class);
+  void *object = *(void **)(cache + *top);
+  if (object != NULL) *top -= sizeof(void *);
+  return object;
+}
+
+HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
+  char *cache = hz4_sequence_own();
+  uintptr_t *top = hz4_sequence_top(cache, size_class);
+  if (*top >= *(uintptr_t *)(cache + HZ4_CACHE_LIMIT_OFFSET + size_class * sizeof(uintptr_t))) return false;
+  *top += sizeof(void *);
+  *(void **)(cache + *top) = object;
+  return true;
+}
+
+HZ4_INLINE struct hz4_claim hz4_sequence_claim(size_t size_class) {
+  char *cache = hz4_sequence_own();
+  uintptr_t *top = hz4_sequence_top(cache, size_class);
+  struct hz4_claim claim = {cache, *top};
+  if (claim.top != HZ4_TOP_CLAIMED && claim.top != HZ4_TOP_CLAIMED_AFAR) *top = HZ4_TOP_CLAIMED;
+  return claim;
+}
+
+// `offset`: of a counter of 64 bits in the cache.
+HZ4_INLINE void hz4_sequence_add(size_t offset, uint64_t n) {
+  *(uint64_t *)(hz4_sequence_own() + offset) += n;
+}
