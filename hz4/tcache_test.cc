@@ -321,6 +321,34 @@ TEST_F(Tcache, WhoIsAloneHasALargerBin) {
   }
 }
 
+// A bin is halved at once, also where more leaves than is moved at a time.
+TEST_F(Tcache, AFullBinIsHalvedAtOnce) {
+  hz4_sys_fake.now_ns = uint64_t{1} << 60;
+  for (int swing = 0; swing < HZ4_REGRET_SWINGS; ++swing) {  // or each wave would be an ebb
+    hz4_regret_purged();
+    hz4_regret_wanted(SIZE_MAX / 2 / HZ4_REGRET_SWINGS);
+  }
+  Cache cache, other;
+  const uint32_t c = ClassOf(64);
+  const size_t most = HZ4_BIN_SLOTS_ALONE - kNoObjects;
+  static_assert(HZ4_BIN_SLOTS_ALONE / 2 > 2 * HZ4_MOVE_OBJECTS, "it takes several moves");
+  std::vector<void *> objects = cache.MallocMany(c, 2 * most);
+  for (int wave = 0; wave < 300; ++wave) cache.FreeAll(c, cache.MallocMany(c, most));
+  ASSERT_EQ(cache.Capacity(c), most);
+  const std::vector<void *> others = other.MallocMany(c, 1), own = cache.MallocMany(c, cache.Held(c) + 1);
+  cache.FreeAll(c, own);  // it has heard that it is alone no more
+  const uint64_t shrunk = cache.Count(HZ4_COUNT_bin_shrink);
+  for (; cache.Capacity(c) == most; objects.pop_back()) {
+    ASSERT_FALSE(objects.empty());
+    cache.Free(c, objects.back());
+  }
+  EXPECT_EQ(cache.Capacity(c), most / 2);
+  EXPECT_EQ(cache.Count(HZ4_COUNT_bin_shrink), shrunk + 1);
+  cache.Check();
+  cache.FreeAll(c, objects);
+  other.FreeAll(c, others);
+}
+
 // Who is alone, but only allocates, or only frees, has no more than others.
 TEST_F(Tcache, WhoIsAloneAndOnlyAllocatesHasTheUsualBin) {
   Cache cache;
