@@ -4,8 +4,9 @@
 // bin's array is changed only by sequences (sequence.h), and by who has claimed the bin.
 //
 // A claim takes a bin away from everybody, wherever its holder goes on: others find it empty and full, and go to Mid with
-// one object. So it is for copying pointers only; nobody waits for a lock or for the system while he has one. It ends by
-// one store, which publishes the bin.
+// one object. So it is for copying pointers only, and ends by one store, which publishes the bin; nobody waits for a lock or
+// for the system meanwhile. (But who has claimed several from afar gives one bin's objects to Mid while he has the others:
+// fork waits for claims before it takes a lock, and so the child has what they hold.)
 // From afar, where sequences of other CPUs may be running: a mark goes in place of the top, and then the kernel restarts
 // all sequences. Who had read the top before has committed over the mark by now, or finds it when he begins anew. Where
 // the mark still stands, the bin is claimed.

@@ -401,7 +401,7 @@ static void *refill_from_own(uint32_t bin, uint32_t size_class) {
 
 // What waits in inboxes of caches that may not come to empty them. Looks at a few only, at others each time.
 static struct hz4_batch *steal(uint32_t size_class) {
-  struct hz4_tcache *victim = hz4_load_acquire(&steal_cursor);  // a listed cache: pairs with list_once
+  struct hz4_tcache *victim = hz4_load_acquire(&steal_cursor);  // a listed cache: pairs with hz4_cache_enlist
   struct hz4_batch *batch = NULL;
   for (int i = 0; i < HZ4_STEAL_TRIES && batch == NULL; ++i) {
     if (victim == NULL) victim = hz4_cache_list();

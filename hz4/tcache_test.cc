@@ -335,8 +335,10 @@ TEST_F(Tcache, AFullBinIsHalvedAtOnce) {
   std::vector<void *> objects = cache.MallocMany(c, 2 * most);
   for (int wave = 0; wave < 300; ++wave) cache.FreeAll(c, cache.MallocMany(c, most));
   ASSERT_EQ(cache.Capacity(c), most);
+  // With this miss it hears that it is alone no more.
   const std::vector<void *> others = other.MallocMany(c, 1), own = cache.MallocMany(c, cache.Held(c) + 1);
-  cache.FreeAll(c, own);  // it has heard that it is alone no more
+  objects.insert(objects.end(), own.begin(), own.end());
+  ASSERT_EQ(cache.Capacity(c), most);
   const uint64_t shrunk = cache.Count(HZ4_COUNT_bin_shrink);
   for (; cache.Capacity(c) == most; objects.pop_back()) {
     ASSERT_FALSE(objects.empty());
