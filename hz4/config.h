@@ -81,10 +81,10 @@
 #define HZ4_BIN_SLOTS_FEW 64
 #define HZ4_BIN_MAX_BYTES ((size_t)2 << 20)
 #define HZ4_BIN_MANY_BYTES ((size_t)64 << 10)
-// That of a thread which shares the class with nobody (HZ4_MID_ALONE_VISITS) has up to so many slots, in as many bytes.
+// That of a cache which shares the class with no other (HZ4_MID_ALONE_VISITS) has up to so many slots, in as many bytes.
 #define HZ4_BIN_SLOTS_ALONE 1024
 // A bin that is only ever found empty, or only ever found full, grows up to this; that of larger objects than these not
-// beyond its first bytes, for a thread may have a bin of each size. (docs/design.md has what was tried.)
+// beyond its first bytes, for a cache may have a bin of each size. (docs/design.md has what was tried.)
 #define HZ4_BIN_ONE_WAY_BYTES ((size_t)512 << 10)
 #define HZ4_BIN_ONE_WAY_OBJECT_MAX ((size_t)32 << 10)
 // And beyond its first bytes only after as many misses or overflows as this: so that who frees little keeps little.
@@ -106,7 +106,7 @@
 #define HZ4_BIN_SHRINK_AFTER 64
 // At an ebb, a CPU's cache that was not visited once while the one that ebbs was so often has fallen idle, and is emptied.
 #define HZ4_IDLE_VISITS 256
-// The least and the greatest share of the cache budget that a thread gets, however many or few threads there are.
+// The least and the greatest share of the budget that a cache gets, however many or few caches there are.
 #define HZ4_TCACHE_BYTES_MIN ((size_t)256 << 10)
 #define HZ4_TCACHE_BYTES_MAX ((size_t)32 << 20)
 
@@ -114,7 +114,7 @@
 
 // Objects in one batch node: 512 bytes with its header.
 #define HZ4_BATCH_OBJECTS 62
-// Empty batches that a thread keeps.
+// Empty batches that a cache keeps.
 #define HZ4_BATCH_CACHE 8
 // An inbox refuses a batch of a class when as many wait in it already, or would exceed this many bytes: what an owner who
 // sleeps can withhold. Larger objects than this go to the depot: so few of them leave a bin at once that it is nearer.
@@ -122,7 +122,7 @@
 #define HZ4_INBOX_BATCHES_MAX 4
 #define HZ4_INBOX_BYTES_MAX ((size_t)512 << 10)
 #define HZ4_INBOX_OBJECT_MAX ((size_t)8 << 10)
-// How many threads' inboxes a thread looks into before it opens a fresh span.
+// How many caches' inboxes are looked into before a fresh span is opened.
 #define HZ4_STEAL_TRIES 16
 // How many objects of an overflow batch are asked for their owner.
 #define HZ4_OWNER_SAMPLES 4
@@ -140,8 +140,8 @@
 // Ebbs in a row until free memory inside spans is purged (1/2^this of the most is still out). At the first, mt_remote with
 // 16 threads, which fall idle one by one at its end, had 0.95 and 0.87 of the speed; at the second 0.98 and 0.96.
 #define HZ4_EBBS_TO_PURGE 2
-// A thread that took and gave its own objects of a class so many times in a row shares them with nobody. No fewer than a
-// bin has objects: a thread may take one at a time of what another gives by the bin.
+// A cache that took and gave its own objects of a class so many times in a row shares them with nobody. No fewer than a
+// bin has objects: it may take one at a time of what another gives by the bin.
 #define HZ4_MID_ALONE_VISITS 256
 // Pointers in a depot's first array.
 #define HZ4_DEPOT_SLOTS_MIN 128

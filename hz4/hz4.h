@@ -60,8 +60,8 @@ HZ4_API void *hz4_pvalloc(size_t size);
 // Bytes that may be used in ptr's block, constant while it lives; 0 for NULL (glibc).
 HZ4_API size_t hz4_malloc_usable_size(void *ptr);
 
-// Gives free memory back to the system: the calling thread's caches, the middle layer and all free pages, but for
-// pad bytes of free pages. Returns 1 if anything went back, else 0 (glibc's malloc_trim).
+// Gives free memory back to the system: the caches (those of CPUs all, of those of threads the caller's), the middle layer
+// and all free pages, but for pad bytes of free pages. Returns 1 if anything went back, else 0 (glibc's malloc_trim).
 HZ4_API int hz4_malloc_trim(size_t pad);
 
 // Statistics. Exact for threads that are quiet; safe, and at most a little stale, while others run.

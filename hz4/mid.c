@@ -18,7 +18,7 @@ struct mid_class {
   uint32_t allowance;  // objects the depot may hold, however few are out
   _Atomic(uint32_t) ebbs;  // how often the class has ebbed; read by anybody
   bool spilled;        // objects went past the full depot since the allowance was raised
-  uint16_t alone;      // visits by the same thread in a row with its own objects, up to HZ4_MID_ALONE_VISITS
+  uint16_t alone;      // visits by the same cache in a row with its own objects, up to HZ4_MID_ALONE_VISITS
   const void *visitor;  // who came last
   void **depot;
   struct hz4_span *partial[HZ4_MID_BUCKETS];  // spans with free objects; bucket 0 has the fullest
@@ -167,7 +167,7 @@ static void note_visit_locked(struct mid_class *mid, const void *visitor, const 
   mid->visitor = visitor;
 }
 
-// Only one thread has come for a while, with what was its own: nobody waits for what it gives, so that goes home. There
+// Only one cache has come for a while, with what was its own: nobody waits for what it gives, so that goes home. There
 // it is found again in the order of addresses, and what is allocated together lies together.
 static bool is_alone_locked(const struct mid_class *mid) {
   return mid->alone == HZ4_MID_ALONE_VISITS;
@@ -238,7 +238,7 @@ static void note_rise_locked(struct mid_class *mid) {
 
 // Called when objects came home. When only half of the most objects are still out, the class has ebbed: what caches
 // keep of it now does harm, for an object anywhere in a span keeps the span. So the depot is emptied and may hold half
-// as much, each thread learns it at its next flush, and, if it goes on ebbing, what is free inside the emptier spans goes
+// as much, each cache learns it at its next flush, and, if it goes on ebbing, what is free inside the emptier spans goes
 // back to the system. While there is regret nothing is an ebb: a program whose use swings would pay for the same pages,
 // and for filling the same bins, time and again.
 static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {

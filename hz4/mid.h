@@ -1,13 +1,13 @@
 // Rank 6. Mid: for each size class a depot of waiting objects, and spans with out-of-line bitmaps behind one short lock.
 //
-// Depot: an array of object pointers that one thread's cache gave up and another's may take. It holds at most a quarter
+// Depot: an array of object pointers that one cache gave up and another may take. It holds at most a quarter
 // of the objects that are out of the spans, or an allowance that doubles when the depot was too small and then empty, and
 // halves when the class ebbs; an eighth while memory inside spans goes back; never more than HZ4_DEPOT_OBJECTS_MAX. It is
-// for threads that exchange objects: what a thread gives that alone has taken and given for a while goes to the spans.
+// for caches that exchange objects: what one gives that alone has taken and given for a while goes to the spans.
 // Spans: what exceeds that bound goes back into its span's bitmap. A span whose objects are all home returns to its
 // segment at once; any class may use the pages next. Fuller spans are served first, so that emptier ones can empty.
 // Ebb: when the objects out of the spans have fallen to half of the most there were, the depot is emptied, and the
-// count of ebbs tells the thread caches to shrink their bins, and keep them so; from the second ebb in a row on memory
+// count of ebbs tells the caches to shrink their bins, and keep them so; from the second ebb in a row on memory
 // inside the spans of which half is free is purged. So caches, which hold whole spans back by single objects, follow the
 // program down without a background thread. While there is regret (regret.h) nothing is an ebb.
 //

@@ -1,4 +1,4 @@
-// Rank 3. What a user may set, from the environment, read once before the first allocation of a thread cache.
+// Rank 3. What a user may set, from the environment, read once before the first cache is used.
 //
 // One table makes the parser, the listing and the defaults. A value out of range, a value that is no number and a
 // variable that begins with HZ4_ but is in no table are reported on stderr, once, and otherwise ignored.

@@ -27,7 +27,7 @@ struct hz4_span {
   uint8_t kind;
   uint8_t size_class;    // OBJECTS, else 0
   uint8_t bucket_shift;  // OBJECTS: see Mid
-  // OBJECTS: a hint, read without a lock: the thread cache that refilled from this span last
+  // OBJECTS: a hint, read without a lock: the cache that was refilled from this span last
   _Atomic(void *) owner;
   // OBJECTS: under the class's lock. MAPPED and cached: under large's lock.
   struct hz4_span *next, *prev;
