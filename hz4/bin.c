@@ -45,6 +45,10 @@ struct hz4_tcache *hz4_cache_list(void) {
   return hz4_load_acquire(&listed);  // pairs with hz4_cache_enlist
 }
 
+uint32_t hz4_cache_count(void) {
+  return hz4_load_relaxed(&listed_count);
+}
+
 void hz4_cache_enlist(struct hz4_tcache *cache) {
   bool expected = false;
   if (hz4_load_relaxed(&cache->listed) || !hz4_cas_strong_acquire(&cache->listed, &expected, true)) return;

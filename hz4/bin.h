@@ -97,6 +97,7 @@ void hz4_cache_attach_own(struct hz4_tcache *cache);
 struct hz4_tcache *hz4_cache_list(void);
 // Adds the cache, once. Any thread, any number of times.
 void hz4_cache_enlist(struct hz4_tcache *cache);
+uint32_t hz4_cache_count(void);
 
 // ---- claims ----
 

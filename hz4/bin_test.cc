@@ -396,6 +396,7 @@ TEST_F(BinAfar, BesideThreadsThatGoOn) {
   std::vector<std::vector<void *>> mine(kThreads);
   for (size_t i = 0; i < kObjects; ++i) mine[i % kThreads].push_back(&things[i]);
   std::atomic<bool> over{false};
+  std::atomic<bool> at_work{false};
   std::atomic<uint64_t> steps{0};
   std::vector<std::thread> threads;
   for (size_t t = 0; t < kThreads; ++t) {
@@ -405,6 +406,7 @@ TEST_F(BinAfar, BesideThreadsThatGoOn) {
       hz4_front.area = hz4_rseq_area();
       uint64_t n = 0;
       for (uint64_t i = 0; !over; ++i) {
+        if (n == 1) at_work = true;
         if (i / (t + 2) % 2 == 0 && !mine[t].empty()) {
           if (!hz4_sequence_push(kClass, mine[t].back())) continue;
           mine[t].pop_back();
@@ -421,8 +423,10 @@ TEST_F(BinAfar, BesideThreadsThatGoOn) {
   }
   uint64_t claimed = 0, moved = 0;
   std::vector<void *> carried;
-  for (int i = 0; i < 1000; ++i) {
+  // A count, and until something has been seen: the machine may be busy.
+  for (int i = 0; i < 1000 || moved == 0 || !at_work; ++i) {
     const int id = static_cast<int>(i % std::min<size_t>(ids, kThreads + 1));
+    if (i >= 1000) sched_yield();
     if (ClaimAfar(cpus.cache(id)) == 0) continue;
     ++claimed;
     void *taken[HZ4_MOVE_OBJECTS];

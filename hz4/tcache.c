@@ -236,6 +236,16 @@ static void note_direction(bool missed) {
   hz4_front.ahead = hz4_front.overflow_run < HZ4_AHEAD_OVERFLOWS ? 0 : HZ4_NOWHERE;
 }
 
+// What the cache may hold. (Threads' own are told by how many threads have one.)
+static size_t share_of(const struct hz4_tcache *cache) {
+  size_t bytes = hz4_load_relaxed(&budget_bytes);
+  if (hz4_cache_is_own(cache)) return bytes;
+  uint32_t caches = hz4_cache_count();
+  size_t share = (hz4_options.tcache_kib << 10) / (caches != 0 ? caches : 1);
+  if (share < HZ4_TCACHE_BYTES_MIN) share = HZ4_TCACHE_BYTES_MIN;
+  return share < bytes ? share : bytes;
+}
+
 // Notes a miss or an overflow. Returns how many objects the bin should have room for, if its class and the budget allow;
 // fewer than it has where it is alone no more.
 // A bin that only misses or only overflows (threads that only allocate, or only free) gains nothing from holding more than
@@ -253,7 +263,7 @@ static uint32_t note_need(struct hz4_held *held, bool missed, bool *over_budget)
   if (room != 0 && !(bin->missed && bin->overflowed) && !may_grow_one_way(bin, size_class, wanted)) return room;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
   size_t after = hz4_load_relaxed(&held->cache->capacity_bytes) + more;
-  if (room != 0 && after > hz4_load_relaxed(&budget_bytes)) {
+  if (room != 0 && after > share_of(held->cache)) {
     *over_budget = true;
     return room;
   }

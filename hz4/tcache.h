@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-// Each cache may hold so many bytes. Any thread may call it.
+// Each cache may hold so many bytes; CPUs' caches besides no more together than HZ4_TCACHE_KIB says. Any thread may call it.
 void hz4_tcache_set_budget(size_t bytes_per_cache);
 
 // An object of the class, whose bin was found empty, and more for the bin: from the inbox, a depot, spans, others'

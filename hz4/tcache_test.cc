@@ -202,6 +202,35 @@ TEST_F(Tcache, BudgetBoundsTheBins) {
   }
 }
 
+// However many CPUs there are, HZ4_TCACHE_KIB is for all of their caches together.
+TEST_F(Tcache, CachesOfCpusShareTheBudget) {
+  const uint64_t kib = ::hz4_options.tcache_kib;
+  const size_t share = size_t{1} << 20;
+  const uint32_t from = ClassOf(1024), to = ClassOf(8192);
+  size_t first = 0;  // free of charge
+  for (uint32_t c = from; c <= to; ++c) first += (HZ4_BIN_SLOTS_MIN - kNoObjects) * hz4_class_bytes(c);
+  constexpr int kCpus = 4;
+  {
+    Cpus cpus(kCpus);
+    for (int id = 0; id < kCpus; ++id) cpus.Do(id, [&] { FreeHere(from, MallocHere(from)); });  // now all are listed
+    ::hz4_options.tcache_kib = share * hz4_cache_count() >> 10;
+    for (int id = 0; id < kCpus; ++id) {
+      cpus.Do(id, [&] {
+        for (int wave = 0; wave < 20; ++wave) {
+          for (uint32_t c = from; c <= to; ++c) {
+            std::vector<void *> objects(70);
+            for (void *&object : objects) object = MallocHere(c);
+            FreeSome(c, objects);
+          }
+        }
+      });
+      EXPECT_LE(cpus.cache(id)->capacity_bytes, share + first);
+      EXPECT_GE(cpus.cache(id)->capacity_bytes, share / 2);
+    }
+  }
+  ::hz4_options.tcache_kib = kib;
+}
+
 TEST_F(Tcache, ABinGrowsToTheLastByteOfTheBudget) {
   hz4_tcache_set_budget(0);
   Cache cache;

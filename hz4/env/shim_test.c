@@ -202,7 +202,9 @@ static void test_mallinfo(void) {
     CHECK(pthread_create(&thread, NULL, free_most, first) == 0 && pthread_join(thread, NULL) == 0);
   }
   struct mallinfo2 idle = mallinfo2();
-  CHECK(hz4_stats_get("heap_free_bytes") > 0 && hz4_stats_get("heap_depot_bytes") > 0);
+  // Where all ran on one CPU, its cache was alone, and what it gave went home past the depot.
+  bool by_cpu = hz4_stats_get("thread_by_cpu") == 1;
+  CHECK(hz4_stats_get("heap_free_bytes") > 0 && (by_cpu || hz4_stats_get("heap_depot_bytes") > 0));
   CHECK(idle.uordblks < during.uordblks - (size_t)kBlocks * kSmall / 2);
   CHECK(idle.uordblks >= before.uordblks + (size_t)kBlocks / 10 * kSmall);
   CHECK(idle.uordblks + idle.fordblks == idle.arena);
