@@ -665,11 +665,13 @@ TEST(ThreadCpus, TrimEmptiesThemAll) {
 TEST(ThreadCpus, AChildHasThemAll) {
   EXPECT_WITH_CPUS({
     hz4_thread_init();  // or else the first fork may come before its handlers
+    constexpr int kCarried = 100;
+    int exact = 0;
     std::atomic<bool> over{false};
     std::vector<std::thread> threads;
     for (int t = 0; t < 3; ++t) {
       threads.emplace_back([&] {
-        if (!hz4_thread_attach()) abort();
+        while (!hz4_thread_attach()) sched_yield();  // fork is on
         while (!over) {
           void *object = Take(6);
           if (object != nullptr) Put(6, object);  // there is none while fork is on
@@ -685,13 +687,16 @@ TEST(ThreadCpus, AChildHasThemAll) {
         hz4_thread_trim();
         hz4_mid_trim();
         hz4_mid_check();
-        // Each thread may have been between Take and Put.
+        // Each thread may have been between Take and Put, or, seldom, have carried what Mid gave it to its bin.
         const uint64_t out = MidNow().span_objects - MidNow().free_objects;
-        _exit(ChildStatus({ObjectsEverywhere(6) == 0, out <= 3}));
+        const int status = ChildStatus({ObjectsEverywhere(6) == 0, out <= 3 * HZ4_MOVE_OBJECTS});
+        _exit(status != 0 ? status : out <= 3 ? 0 : kCarried);
       }
       const int status = StatusOf(child);
-      if (status != 0) _exit(status + 10);
+      if (status != 0 && status != kCarried) _exit(status + 10);
+      if (status == 0) ++exact;
     }
+    if (exact < 25) _exit(9);
     over = true;
     for (std::thread &thread : threads) thread.join();
     _exit(0);
