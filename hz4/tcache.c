@@ -167,8 +167,10 @@ static bool leave(uint32_t size_class, void *const *objects, uint32_t n, uint8_t
   struct hz4_tcache *owner = owner_of(size_class, objects, n);
   uint32_t sent = owner != NULL ? send(owner, size_class, objects, n) : 0;
   bool ebbed = hz4_tcache_give(size_class, objects + sent, n - sent, ebbs);
-  // A thread that has the owner as its own may be asleep: then nobody else would empty its inbox.
-  if (ebbed && owner != NULL) give_chain(owner, size_class, hz4_inbox_take(&owner->inbox[size_class]));
+  // Who allocated them may not come to take them, and each keeps a page from being purged.
+  for (struct hz4_tcache *c = ebbed ? hz4_cache_list() : NULL; c != NULL; c = c->next_listed) {
+    give_chain(c, size_class, hz4_inbox_take(&c->inbox[size_class]));
+  }
   return ebbed;
 }
 

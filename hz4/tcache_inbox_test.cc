@@ -158,6 +158,26 @@ TEST_F(TcacheInbox, AnEbbEmptiesTheOwnersInbox) {
   owner.FreeAll(c, objects);
 }
 
+// And whoever it was sent to: the batch that ebbs may be of another's objects.
+TEST_F(TcacheInbox, AnEbbEmptiesTheClasssInboxes) {
+  Cache first, second, other;
+  const uint32_t c = ClassOf(1024);
+  const std::vector<void *> sent = first.MallocMany(c, 600);
+  std::vector<void *> objects = second.MallocMany(c, 4000);
+  other.Free(c, other.Malloc(c));  // so that it has heard of all ebbs so far
+  const uint32_t before = hz4_mid_ebbs(c);
+  for (void *object : sent) other.Free(c, object);
+  ASSERT_EQ(hz4_mid_ebbs(c), before);
+  ASSERT_GT(first.Waiting(c), 0u);
+  for (; hz4_mid_ebbs(c) == before; objects.pop_back()) {
+    ASSERT_FALSE(objects.empty());
+    other.Free(c, objects.back());
+  }
+  EXPECT_LE(first.Waiting(c), size_t{HZ4_BATCH_OBJECTS});
+  first.Check();
+  second.FreeAll(c, objects);
+}
+
 TEST_F(TcacheInbox, WithoutInboxesEverythingGoesToMid) {
   hz4_options.inbox = 0;
   Cache owner, other;
