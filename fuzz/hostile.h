@@ -1,10 +1,10 @@
-// A kernel that refuses, as the input wants it (hz4/sys_fake.h).
+// A kernel that refuses, as the input wants it (hz4/test/sys_fake.h).
 #ifndef HZ4_FUZZ_HOSTILE_H_
 #define HZ4_FUZZ_HOSTILE_H_
 
 #include <fuzzer/FuzzedDataProvider.h>
 
-#include "hz4/sys_fake.h"
+#include "hz4/test/sys_fake.h"
 
 namespace hz4_fuzz {
 

@@ -1,4 +1,6 @@
-"""How hz4's own C is compiled."""
+"""How hz4's own C is compiled, and what a module of it is."""
+
+load("@rules_cc//cc:defs.bzl", "cc_library", "cc_test")
 
 # A frame pointer and a stack protector would be a third of the fast path's instructions. No builtin malloc: the
 # compiler must not turn a malloc that clears its memory into a call of calloc. Hidden: the public names say otherwise.
@@ -24,3 +26,40 @@ SKIP_UNLESS_SHIPPED = select({
     "//hz4:optimised": [],
     "//conditions:default": ["--skip"],
 })
+
+def hz4_library(name, **kwargs):
+    """A cc_library of hz4's own C."""
+    cc_library(
+        name = name,
+        copts = COPTS,
+        local_defines = DEFINES,
+        linkstatic = True,
+        **kwargs
+    )
+
+def hz4_module(name, deps = [], tests = None, test_deps = [], kernel = ["//hz4/test:sys_fake"], **kwargs):
+    """A rung of the ladder: NAME is NAME.c and NAME.h, what there is of them, and NAME_test is test/NAME_test.cc.
+
+    Args:
+      name: of the module.
+      deps: all that its files may include.
+      tests: names without _test, if they are not just the module's. A test may include what the module may.
+      test_deps: what else the tests may include.
+      kernel: what is beneath them.
+      **kwargs: for the library.
+    """
+    hz4_library(
+        name = name,
+        srcs = kwargs.pop("srcs", native.glob([name + ".c"])),
+        hdrs = kwargs.pop("hdrs", native.glob([name + ".h"])),
+        deps = deps,
+        **kwargs
+    )
+    for test in [name] if tests == None else tests:
+        cc_test(
+            name = test + "_test",
+            size = "small",
+            srcs = ["//hz4/test:%s_test.cc" % test],
+            tags = ["no_msan"],
+            deps = [":" + name, "//hz4/test:helpers", "@googletest//:gtest_main"] + kernel + test_deps,
+        )

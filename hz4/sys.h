@@ -1,5 +1,5 @@
-// Rank 1. What hz4 asks of the system, each in one function, so that tests can put a hostile kernel beneath (sys_fake.c).
-// All platform glue of the memory side is sys_linux.c. Results and errno as the kernel gives them.
+// Rank 1. What hz4 asks of the system, each in one function, so that tests can put a hostile kernel beneath
+// (test/sys_fake.c). All platform glue of the memory side is sys_linux.c. Results and errno as the kernel gives them.
 #ifndef HZ4_SYS_H_
 #define HZ4_SYS_H_
 

@@ -33,8 +33,8 @@ C_FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-DHZ4_STATS_FAST=1", "-O1", "-w", "-fno
 CXX_FLAGS = ["-std=c++17", "-DHZ4_STATS_FAST=1", "-O1", "-w", "-fsized-deallocation", "-DPAGE_BYTES=16384", "-DALL_N=0",
              "-idirafter", "/usr/lib/llvm-19/lib/clang/19/include"]  # for fuzzer/FuzzedDataProvider.h
 
-# No part of libhz4 as tests link it: who needs a kernel, or libc's names, says which. And programs.
-APART = ["sys_linux", "sys_fake", "shim", "c_heap_test", "fast_path_pairs", "options_list"]
+# No part of libhz4 as tests link it: who needs a kernel, or libc's names, says which.
+APART = ["sys_linux", "sys_fake", "shim"]
 NOT_FAST = ["creep"]
 # Of tests that take long, the parts that do not.
 FAST_PART = {
@@ -47,6 +47,8 @@ FAST_PART = {
 }
 # hz4 is their malloc.
 REPLACES_MALLOC = ["cxx_operators", "env/shim"]
+
+FAKE_KERNEL = "hz4/test/sys_fake.c"
 
 MEMORY_BYTES = 8 << 30  # of addresses
 STEP_SECONDS = 0.1
@@ -66,9 +68,13 @@ class Test:
         self.seconds = 0.0
 
 
+def all_modules():
+    return sorted(glob.glob("hz4/*.c")) + [FAKE_KERNEL]
+
+
 def all_tests():
     tests = []
-    for path in sorted(glob.glob("hz4/*_test.cc")):
+    for path in sorted(glob.glob("hz4/test/*_test.cc")):
         name = stem(path)[:-len("_test")]
         if name in NOT_FAST:
             continue
@@ -79,7 +85,7 @@ def all_tests():
         if "fuzz/heap_driver.h" in open(path, encoding="utf-8").read():
             sources.append("fuzz/heap_driver.cc")
         tests.append(Test("fuzz/" + stem(path), sources, ["testdata/" + stem(path)]))
-    tests.append(Test("sized_harden", ["hz4/sized_test.cc"], [], ["-lgtest_main", "-lgtest"], {"HZ4_HARDEN": "1"}))
+    tests.append(Test("sized_harden", ["hz4/test/sized_test.cc"], [], ["-lgtest_main", "-lgtest"], {"HZ4_HARDEN": "1"}))
     tests.append(Test("env/shim", ["hz4/env/shim_test.c"]))
     return tests
 
@@ -139,12 +145,12 @@ class Build:
 
     def explicit(self, test):
         headers = set().union(*(self.headers_of(source) for source in test.sources))
-        fake = "hz4/sys_fake.h" in headers or not headers & {"hz4/hz4.h", "hz4/sys.h"}
+        fake = "hz4/test/sys_fake.h" in headers or not headers & {"hz4/hz4.h", "hz4/sys.h"}
         shim = ["hz4/shim.c"] if test.name in REPLACES_MALLOC else []
-        return [*test.sources, "hz4/sys_fake.c" if fake else "hz4/sys_linux.c", *shim]
+        return [*test.sources, FAKE_KERNEL if fake else "hz4/sys_linux.c", *shim]
 
     def prepare(self, tests, pool):
-        modules = [path for path in sorted(glob.glob("hz4/*.c"))]
+        modules = all_modules()
         sources = modules + sorted({source for test in tests for source in test.sources})
         for source, built in zip(sources, pool.map(self.compile, sources)):
             if built is None:
@@ -161,7 +167,7 @@ class Build:
         trace = self.link(test, program, self.archive)
         if trace is None:
             sys.exit("mutate: %s does not link" % test.name)
-        used = [path for path in sorted(glob.glob("hz4/*.c")) if os.path.basename(self.object_of(path)) in trace]
+        used = [path for path in all_modules() if os.path.basename(self.object_of(path)) in trace]
         for source in [*test.sources, *used]:
             test.inputs |= self.headers_of(source)
         failed, test.seconds = run_test(test, program, 300)
@@ -217,7 +223,7 @@ def killer(build, tests, mutant):
             file.write(mutant.text)
         affected = [test for test in tests if mutant.path in test.inputs]
         affected.sort(key=lambda test: (mutant.module not in test.name, test.seconds))
-        modules = [path for path in glob.glob("hz4/*.c") if mutant.path in build.headers_of(path)]
+        modules = [path for path in all_modules() if mutant.path in build.headers_of(path)]
         if any(build.compile(path, directory) is None for path in modules):
             return INVALID
         archive = build.archive_of(directory)

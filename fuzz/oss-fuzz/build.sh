@@ -1,7 +1,7 @@
 #!/bin/sh
 # OSS-Fuzz's build step, with plain compilers. Reads SRC OUT CC CXX CFLAGS CXXFLAGS LIB_FUZZING_ENGINE, and optionally
 # WORK. Makes in $OUT for each fuzzer of fuzz/BUILD: NAME, NAME_seed_corpus.zip, and NAME.dict and NAME.options if there
-# are such. What is compiled is what hz4/BUILD lists.
+# are such.
 # shellcheck disable=SC2086 # the variables of flags are lists of words
 set -eu
 
@@ -21,16 +21,15 @@ compile() {
 }
 
 # All modules but libc's names and the kernel. Each fuzzer links the kernel that it includes.
-modules=$(sed -n '/^MODULE_SOURCES = \[/,/^\]/s/^ *"\(.*\)",$/\1/p' hz4/BUILD)
-for file in $modules; do
+for file in hz4/*.c; do
   case $file in
-    shim.c | sys_linux.c) ;;
-    *) compile "hz4/$file" "$work/common/${file%.c}.o" ;;
+    hz4/shim.c | hz4/sys_linux.c) ;;
+    *) compile "$file" "$work/common/$(basename "$file" .c).o" ;;
   esac
 done
 compile fuzz/heap_driver.cc "$work/common/heap_driver.o"
 compile hz4/sys_linux.c "$work/sys_linux.o"
-compile hz4/sys_fake.c "$work/sys_fake.o"
+compile hz4/test/sys_fake.c "$work/sys_fake.o"
 rm -f "$work/libhz4.a"
 ar rcs "$work/libhz4.a" "$work"/common/*.o
 

@@ -1,8 +1,8 @@
 #!/bin/bash
-# early_late_test.sh <program> <early library> <libhz4.so>: the program alone, with a preloaded library before it, and
+# early_late_test.sh <libhz4.so> <program> <early library>: the program alone, with a preloaded library before it, and
 # the program's hz4 under a preloaded one.
 set -u
-program=$1 early=$(realpath "$2") library=$(realpath "$3")
+library=$(realpath "$1") program=$2 early=$(realpath "$3")
 expected=$'main done\nlast destructor done'
 
 run() {

@@ -1,0 +1,135 @@
+// The bitmap of one span.
+#include "hz4/span_objects.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "hz4/os.h"
+#include "hz4/sizeclass.h"
+#include "hz4/test/sys_fake.h"
+
+namespace {
+
+class SpanObjects : public testing::Test {
+ protected:
+  void SetUp() override { hz4_sys_fake_reset(); }
+  void TearDown() override {
+    hz4_span_check(span_);
+    hz4_os_unmap(span_->base, span_->bytes);
+  }
+
+  void Cut(size_t object_bytes) {
+    class_ = hz4_class_of_size(object_bytes);
+    memory_.assign(hz4_span_meta_bytes(class_) / sizeof(uint64_t), 0);
+    span_ = reinterpret_cast<struct hz4_span *>(memory_.data());
+    span_->bytes = static_cast<size_t>(hz4_class_table[class_].span_pages) << HZ4_PAGE_SHIFT;
+    span_->base = static_cast<char *>(hz4_os_map(span_->bytes, HZ4_PAGE_BYTES));
+    ASSERT_NE(span_->base, nullptr);
+    hz4_span_cut(span_, class_);
+  }
+  void *Object(uint32_t index) const { return span_->base + index * hz4_class_bytes(class_); }
+  std::vector<void *> Take(uint32_t want) {
+    std::vector<void *> objects(want);
+    objects.resize(hz4_span_take(span_, objects.data(), want, &filled_));
+    return objects;
+  }
+  uint32_t Put(const std::vector<void *> &objects) {
+    return hz4_span_put(span_, objects.data(), static_cast<uint32_t>(objects.size()));
+  }
+
+  uint32_t class_ = 0;
+  std::vector<uint64_t> memory_;
+  struct hz4_span *span_ = nullptr;
+  size_t filled_ = 0;
+};
+
+TEST_F(SpanObjects, TheLowestGoFirst) {
+  Cut(512);
+  const uint32_t all = span_->object_count;
+  ASSERT_EQ(all, 128u);
+  std::vector<void *> first = Take(70);
+  ASSERT_EQ(first.size(), 70u);
+  for (uint32_t i = 0; i < 70; ++i) ASSERT_EQ(first[i], Object(i));
+  EXPECT_EQ(Put({Object(65), Object(3)}), 2u);
+  EXPECT_EQ(Take(3), (std::vector<void *>{Object(3), Object(65), Object(70)}));
+  EXPECT_EQ(Take(all).size(), all - 71);
+  EXPECT_TRUE(Take(1).empty());
+  EXPECT_EQ(span_->free_count, 0u);
+}
+
+TEST_F(SpanObjects, NoBitIsThereBeyondTheLastObject) {
+  Cut(1000);  // 1,024 bytes: 64 objects, a whole word
+  EXPECT_EQ(Take(1000).size(), span_->object_count);
+  hz4_os_unmap(span_->base, span_->bytes);
+  Cut(1100);
+  ASSERT_NE(span_->object_count % 64, 0u);
+  EXPECT_EQ(Take(1000).size(), span_->object_count);
+}
+
+TEST_F(SpanObjects, PutStopsAtAnObjectOfAnotherSpan) {
+  Cut(256);
+  const std::vector<void *> objects = Take(3);
+  EXPECT_EQ(Put({objects[2], objects[0], span_->base + span_->bytes, objects[1]}), 2u);
+  EXPECT_EQ(Put({objects[1], span_->base - 256}), 1u);
+  EXPECT_EQ(span_->free_count, span_->object_count);
+}
+
+TEST_F(SpanObjects, HasWhatIsIn) {
+  Cut(64);
+  Take(66);
+  EXPECT_FALSE(hz4_span_has(span_, Object(65)));
+  EXPECT_TRUE(hz4_span_has(span_, Object(66)));
+  EXPECT_FALSE(hz4_span_has(span_, Object(2)));
+  Put({Object(65)});
+  EXPECT_TRUE(hz4_span_has(span_, Object(65)));
+}
+
+TEST_F(SpanObjects, WhatIsNoObjectThatIsOutIsReported) {
+  Cut(48);
+  Take(2);
+  EXPECT_DEATH(Put({Object(2)}), "double free");
+  EXPECT_DEATH(Put({Object(1), Object(1)}), "double free");
+  EXPECT_DEATH(Put({static_cast<char *>(Object(1)) + 16}), "free of a pointer into the middle of an object");
+  EXPECT_DEATH(Put({Object(span_->object_count)}), "free of a pointer into the middle of an object");
+}
+
+// Objects of 3,072 bytes do not end where system pages do.
+TEST_F(SpanObjects, PartsWithoutAnObjectThatIsOutGoBack) {
+  Cut(3072);
+  const size_t granule = std::max(hz4_os_page_bytes(), span_->bytes / 64);
+  const uint32_t all = span_->object_count;
+  std::vector<void *> objects = Take(all);
+  for (void *object : objects) std::memset(object, 7, 3072);
+  EXPECT_EQ(hz4_span_purge(span_), 0u);
+  objects.erase(objects.begin() + 5);
+  Put(objects);
+  const size_t begin = 5 * 3072 / granule, end = (6 * 3072 - 1) / granule + 1;
+  const size_t granules = (all * 3072 + granule - 1) / granule;
+  EXPECT_EQ(hz4_span_purge(span_), (granules - (end - begin)) * granule);
+  EXPECT_EQ(hz4_span_hollow_bytes(span_), (granules - (end - begin)) * granule);
+  EXPECT_EQ(hz4_span_purge(span_), 0u) << "once";
+  EXPECT_EQ(static_cast<char *>(Object(5))[0], 7);
+  EXPECT_EQ(static_cast<char *>(Object(5))[3071], 7);
+  EXPECT_EQ(static_cast<char *>(Object(0))[0], 0);
+  EXPECT_EQ(static_cast<char *>(Object(all - 1))[3071], 0);
+
+  filled_ = 0;
+  Take(1);
+  EXPECT_EQ(filled_, (3071 / granule + 1) * granule);
+  EXPECT_EQ(hz4_span_hollow_bytes(span_), (granules - (end - begin)) * granule - filled_);
+  Put({Object(0)});
+  Take(1);
+  EXPECT_EQ(filled_, (3071 / granule + 1) * granule) << "that memory is there already";
+}
+
+TEST_F(SpanObjects, ABrokenBitmapIsFound) {
+  Cut(128);
+  Take(70);
+  EXPECT_DEATH((++span_->free_count, hz4_span_check(span_)), "span: free_count differs from the bitmap");
+  EXPECT_DEATH((++span_->first_word, hz4_span_check(span_)), "span: a free object lies before first_word");
+}
+
+}  // namespace

@@ -1,0 +1,241 @@
+#include "hz4/test/sys_fake.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "hz4/sys.h"
+
+#define LEDGER_RANGES 65536
+#define HIGH_START ((uintptr_t)1 << 52)
+#define LOW_END ((uintptr_t)1 << 39)
+#define KIB64 ((size_t)64 << 10)
+
+struct hz4_sys_fake hz4_sys_fake;
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+// Under mutex: what is mapped, as disjoint ranges in any order. Searched from the end, where the latest are: most calls
+// are about those, and the earlier ones may be thousands that a munmap refused.
+static struct range {
+  uintptr_t start, end;
+} ledger[LEDGER_RANGES];
+static size_t ledger_count;
+static uintptr_t next_high = HIGH_START;
+static uintptr_t next_low = LOW_END;
+static size_t next_odd;
+
+void hz4_sys_fake_reset(void) {
+  for (int call = 0; call < HZ4_SYS_CALLS; ++call) {
+    hz4_store_relaxed(&hz4_sys_fake.fail_every[call], 0);
+    hz4_store_relaxed(&hz4_sys_fake.calls[call], 0);
+    hz4_store_relaxed(&hz4_sys_fake.failures[call], 0);
+  }
+  hz4_store_relaxed(&hz4_sys_fake.limit_bytes, 0);
+  hz4_store_relaxed(&hz4_sys_fake.odd_places, false);
+  hz4_store_relaxed(&hz4_sys_fake.purge_keeps, false);
+  hz4_store_relaxed(&hz4_sys_fake.low_places, false);
+  hz4_store_relaxed(&hz4_sys_fake.high_bytes, 0);
+  hz4_store_relaxed(&hz4_sys_fake.high_maps, 0);
+  hz4_store_relaxed(&hz4_sys_fake.huge_bytes, 0);
+  hz4_store_relaxed(&hz4_sys_fake.now_ns, 0);
+  hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
+  hz4_store_relaxed(&hz4_sys_fake.failure_unmaps_to, false);
+  hz4_sys_fake.before_move = NULL;
+}
+
+// ---- the ledger ----
+
+static void add_range(uintptr_t start, size_t bytes) {
+  HZ4_CHECK(ledger_count < LEDGER_RANGES, "sys_fake: the ledger is full");
+  ledger[ledger_count++] = (struct range){start, start + bytes};
+  hz4_fetch_add_relaxed(&hz4_sys_fake.mapped_bytes, bytes);
+  hz4_fetch_add_relaxed(&hz4_sys_fake.mapped_ranges, 1);
+}
+
+static size_t overlap(const struct range *range, uintptr_t start, uintptr_t end) {
+  uintptr_t from = range->start > start ? range->start : start, to = range->end < end ? range->end : end;
+  return from < to ? to - from : 0;
+}
+
+static void check_mapped(const char *complaint, uintptr_t start, size_t bytes) {
+  size_t found = 0;
+  for (size_t i = ledger_count; i > 0 && found < bytes; --i) found += overlap(&ledger[i - 1], start, start + bytes);
+  HZ4_CHECK(found == bytes, complaint);
+}
+
+// pre: all of it is mapped.
+static void remove_range(uintptr_t start, size_t bytes) {
+  uintptr_t end = start + bytes;
+  for (size_t i = ledger_count; i > 0 && bytes != 0; --i) {
+    struct range whole = ledger[i - 1];
+    size_t common = overlap(&whole, start, end);
+    if (common == 0) continue;
+    bytes -= common;
+    ledger[i - 1] = ledger[--ledger_count];
+    hz4_fetch_sub_relaxed(&hz4_sys_fake.mapped_bytes, whole.end - whole.start);
+    hz4_fetch_sub_relaxed(&hz4_sys_fake.mapped_ranges, 1);
+    // What stays of it goes to the end of the table, and overlaps no more.
+    if (whole.start < start) add_range(whole.start, start - whole.start);
+    if (whole.end > end) add_range(end, whole.end - end);
+  }
+}
+
+// ---- calls ----
+
+static bool fails(enum hz4_sys_call call, int error) {
+  uint64_t number = hz4_fetch_add_relaxed(&hz4_sys_fake.calls[call], 1) + 1;
+  uint64_t every = hz4_load_relaxed(&hz4_sys_fake.fail_every[call]);
+  if (every == 0 || number % every != 0) return false;
+  hz4_fetch_add_relaxed(&hz4_sys_fake.failures[call], 1);
+  errno = error;
+  return true;
+}
+
+static bool over_limit(size_t more_bytes) {
+  size_t limit = hz4_load_relaxed(&hz4_sys_fake.limit_bytes);
+  if (limit == 0 || hz4_load_relaxed(&hz4_sys_fake.mapped_bytes) + more_bytes <= limit) return false;
+  errno = ENOMEM;
+  return true;
+}
+
+static void check_pages(const char *complaint, const void *base, size_t bytes) {
+  size_t page = hz4_sys_page_bytes();
+  HZ4_CHECK(bytes != 0 && bytes % page == 0 && hz4_is_aligned(base, page), complaint);
+}
+
+static char *real_mmap(void *hint, size_t bytes) {
+  char *base = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return base == MAP_FAILED ? NULL : base;
+}
+
+// A mapping at an address that is `offset` beyond a multiple of `align`: maps more and cuts the ends off.
+static char *mmap_at_offset(size_t bytes, size_t align, size_t offset) {
+  if (bytes + align < bytes) return NULL;
+  char *raw = real_mmap(NULL, bytes + align);
+  if (raw == NULL) return NULL;
+  char *base = (char *)(((uintptr_t)raw - offset + align - 1) / align * align + offset);
+  size_t before = (size_t)(base - raw);
+  if (before != 0) munmap(raw, before);
+  if (before != align) munmap(base + bytes, align - before);
+  return base;
+}
+
+static char *place(void *hint, size_t bytes) {
+  size_t page = hz4_sys_page_bytes();
+  if (hz4_load_relaxed(&hz4_sys_fake.odd_places) && page < KIB64) {
+    next_odd = next_odd % (KIB64 / page - 1) + 1;
+    return mmap_at_offset(bytes, KIB64, next_odd * page);
+  }
+  if (hz4_load_relaxed(&hz4_sys_fake.low_places) && hint == NULL) hint = (void *)(next_low -= hz4_round_up(bytes, page));
+  char *base = real_mmap(hint, bytes);
+  if (base == NULL || hz4_is_aligned(base, page)) return base;
+  munmap(base, bytes);
+  return mmap_at_offset(bytes, page, 0);
+}
+
+void *hz4_sys_mmap(void *hint, size_t bytes) {
+  check_pages("sys_fake: mmap not in whole pages", hint, bytes);
+  if (fails(HZ4_SYS_MMAP, ENOMEM)) return NULL;
+  pthread_mutex_lock(&mutex);
+  char *base = NULL;
+  size_t high = hz4_load_relaxed(&hz4_sys_fake.high_bytes);
+  if (high != 0 && bytes >= high) {
+    base = (char *)next_high;
+    next_high += hz4_round_up(bytes, KIB64);
+    hz4_fetch_add_relaxed(&hz4_sys_fake.high_maps, 1);
+  } else if (!over_limit(bytes)) {
+    base = place(hint, bytes);
+  }
+  if (base != NULL) add_range((uintptr_t)base, bytes);
+  pthread_mutex_unlock(&mutex);
+  return base;
+}
+
+bool hz4_sys_munmap(void *base, size_t bytes) {
+  check_pages("sys_fake: munmap not in whole pages", base, bytes);
+  pthread_mutex_lock(&mutex);
+  check_mapped("sys_fake: munmap of memory that is not hz4's", (uintptr_t)base, bytes);
+  bool done = !fails(HZ4_SYS_MUNMAP, ENOMEM);
+  if (done) {
+    remove_range((uintptr_t)base, bytes);
+    done = (uintptr_t)base >= HIGH_START || munmap(base, bytes) == 0;
+  }
+  pthread_mutex_unlock(&mutex);
+  return done;
+}
+
+bool hz4_sys_purge(void *base, size_t bytes) {
+  check_pages("sys_fake: purge not in whole pages", base, bytes);
+  pthread_mutex_lock(&mutex);
+  check_mapped("sys_fake: purge of memory that is not hz4's", (uintptr_t)base, bytes);
+  pthread_mutex_unlock(&mutex);
+  if (fails(HZ4_SYS_PURGE, EINVAL)) return false;
+  return hz4_load_relaxed(&hz4_sys_fake.purge_keeps) || madvise(base, bytes, MADV_DONTNEED) == 0;
+}
+
+void hz4_sys_wish_huge(void *base, size_t bytes) {
+  check_pages("sys_fake: huge pages not in whole pages", base, bytes);
+  pthread_mutex_lock(&mutex);
+  check_mapped("sys_fake: huge pages for memory that is not hz4's", (uintptr_t)base, bytes);
+  pthread_mutex_unlock(&mutex);
+  hz4_fetch_add_relaxed(&hz4_sys_fake.huge_bytes, bytes);
+  errno = EINVAL;  // as of a kernel that has none
+}
+
+static bool resize_locked(void *base, size_t old_bytes, size_t new_bytes) {
+  if (new_bytes > old_bytes) {
+    if (over_limit(new_bytes - old_bytes)) return false;
+    if (hz4_load_relaxed(&hz4_sys_fake.never_in_place)) {
+      errno = ENOMEM;
+      return false;
+    }
+  }
+  if (mremap(base, old_bytes, new_bytes, 0) == MAP_FAILED) return false;
+  remove_range((uintptr_t)base, old_bytes);
+  add_range((uintptr_t)base, new_bytes);
+  return true;
+}
+
+static bool move_locked(void *base, size_t old_bytes, size_t new_bytes, void *to, bool fail) {
+  check_mapped("sys_fake: mremap onto memory that is not hz4's", (uintptr_t)to, new_bytes);
+  if (fail) {
+    if (!hz4_load_relaxed(&hz4_sys_fake.failure_unmaps_to)) return false;
+    remove_range((uintptr_t)to, new_bytes);
+    munmap(to, new_bytes);
+    errno = EFAULT;
+    return false;
+  }
+  if (hz4_sys_fake.before_move != NULL) hz4_sys_fake.before_move(base);
+  remove_range((uintptr_t)to, new_bytes);
+  HZ4_CHECK(mremap(base, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to, "sys_fake: mremap failed");
+  remove_range((uintptr_t)base, old_bytes);
+  add_range((uintptr_t)to, new_bytes);
+  return true;
+}
+
+bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
+  check_pages("sys_fake: mremap not in whole pages", base, old_bytes);
+  check_pages("sys_fake: mremap not to whole pages", to, new_bytes);
+  pthread_mutex_lock(&mutex);
+  check_mapped("sys_fake: mremap of memory that is not hz4's", (uintptr_t)base, old_bytes);
+  bool fail = fails(HZ4_SYS_MREMAP, ENOMEM);
+  bool done = to != NULL ? move_locked(base, old_bytes, new_bytes, to, fail)
+                         : !fail && resize_locked(base, old_bytes, new_bytes);
+  pthread_mutex_unlock(&mutex);
+  return done;
+}
+
+size_t hz4_sys_page_bytes(void) {
+  size_t page = hz4_load_relaxed(&hz4_sys_fake.page_bytes);
+  return page != 0 ? page : (size_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t hz4_sys_now_ns(void) {
+  return hz4_load_relaxed(&hz4_sys_fake.now_ns);
+}
+
+bool hz4_sys_single_threaded(void) {
+  return hz4_load_relaxed(&hz4_sys_fake.single_threaded);
+}

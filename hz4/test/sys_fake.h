@@ -1,0 +1,48 @@
+// A hostile kernel for tests, in place of sys_linux.c: real memory, with the failures, limits and places a test asks for.
+//
+// It keeps a ledger of what hz4 has mapped. A call that is not in whole pages (of page_bytes), or that touches memory
+// which hz4 has not mapped, prints "hz4: sys_fake: ..." and aborts: a real kernel would have damaged somebody silently.
+//
+// Knobs may be set at any time, page_bytes only before the first call. All zero is an obliging kernel.
+#ifndef HZ4_TEST_SYS_FAKE_H_
+#define HZ4_TEST_SYS_FAKE_H_
+
+#include "hz4/atomic.h"
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum hz4_sys_call { HZ4_SYS_MMAP, HZ4_SYS_MUNMAP, HZ4_SYS_PURGE, HZ4_SYS_MREMAP, HZ4_SYS_CALLS };
+
+struct hz4_sys_fake {
+  // knobs
+  _Atomic(uint64_t) fail_every[HZ4_SYS_CALLS];  // calls number n, 2n, ... of the kind fail, and set errno; 0: none
+  _Atomic(size_t) limit_bytes;                  // mmap and mremap fail rather than have more mapped; 0: no limit
+  _Atomic(size_t) page_bytes;                   // 0: the machine's own
+  _Atomic(bool) odd_places;         // mmap takes no hint and never gives a multiple of 64 KiB, where pages are smaller
+  _Atomic(bool) purge_keeps;        // purge says yes and does nothing, as qemu's
+  _Atomic(bool) low_places;         // mmap without a hint gives addresses below 2^39
+  _Atomic(size_t) high_bytes;       // an mmap of as much or more gives 53 bits of address, not to be touched; 0: none
+  _Atomic(uint64_t) now_ns;         // the clock, which stands still; 0: there is none
+  _Atomic(bool) single_threaded;    // libc says so
+  _Atomic(bool) never_in_place;     // mremap without a target does not grow
+  _Atomic(bool) failure_unmaps_to;  // an mremap that fails has unmapped its target before, as Linux may
+  void (*before_move)(void *base);  // called before a mapping leaves `base`, by one thread; NULL: nothing is
+  // counted
+  _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];
+  _Atomic(uint64_t) mapped_bytes, mapped_ranges, high_maps;
+  _Atomic(uint64_t) huge_bytes;  // of mappings that were wished to be of huge pages
+};
+
+extern struct hz4_sys_fake hz4_sys_fake;
+
+// All knobs to zero but page_bytes, and what is counted of calls too. What is mapped stays mapped.
+void hz4_sys_fake_reset(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_TEST_SYS_FAKE_H_
