@@ -16,6 +16,7 @@
 #include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/segment.h"
+#include "hz4/transfer.h"
 
 namespace {
 
@@ -60,7 +61,7 @@ void Fork(bool on) {
   } else {
     hz4_mid_fork_parent();
     hz4_bin_fork_parent();
-    hz4_tcache_settle();
+    hz4_transfer_settle();
   }
 }
 
@@ -68,7 +69,7 @@ void Fork(bool on) {
 void Toggle(size_t i) {
   if (!are_own || fork_is_on) return;
   if (is_open[i]) hz4_tcache_close(CacheOf(i));
-  else hz4_tcache_open_inboxes(CacheOf(i));
+  else hz4_transfer_open(CacheOf(i));
   is_open[i] = !is_open[i];
 }
 
@@ -122,7 +123,7 @@ void CheckAll() {
 void EmptyAnother(FuzzedDataProvider *input) {
   hz4_tcache *other = CacheOf(input->ConsumeIntegralInRange<size_t>(0, kCaches - 1));
   if (!are_own) hz4_tcache_empty_afar(other);
-  if (input->ConsumeBool()) hz4_tcache_empty_inboxes(other, false);
+  if (input->ConsumeBool()) hz4_transfer_empty(other, false);
 }
 
 void Step(FuzzedDataProvider *input, hz4_fuzz::Objects *objects, size_t i, uint32_t c) {

@@ -11,6 +11,7 @@
 #include "hz4/segment.h"
 #include "hz4/span.h"
 #include "hz4/thread.h"
+#include "hz4/transfer.h"
 
 static void *no_memory(void) {
   errno = ENOMEM;
@@ -104,7 +105,7 @@ static void free_object(uint32_t size_class, void *ptr) {
     return;
   }
   hz4_count_shared(&hz4_no_cache.cache.counters, hz4_range_of(hz4_class_bytes(size_class)), HZ4_COUNT_direct_free, 1);
-  hz4_tcache_give(size_class, &ptr, 1, NULL);
+  hz4_transfer_give(size_class, &ptr, 1, NULL);
 }
 
 // The span of a large block. Aborts, naming the pointer, when ptr is not the address of one.

@@ -1,4 +1,4 @@
-// Rank 9. The malloc contract: sizes, alignments and errno, and the way of each call to its layer.
+// Rank 10. The malloc contract: sizes, alignments and errno, and the way of each call to its layer.
 //
 // The two fast paths are here, inline, so that hz4_malloc and malloc are each one function without a call inside.
 #ifndef HZ4_ALLOC_H_
@@ -43,7 +43,7 @@ bool hz4_alloc_trim(size_t pad);
 void hz4_alloc_check(void);
 
 HZ4_INLINE void hz4_count_fast(uint32_t size_class, enum hz4_counter id) {
-  if (HZ4_STATS_FAST) hz4_tcache_count((uint32_t)hz4_class_bytes(size_class), id, 1);
+  if (HZ4_STATS_FAST) hz4_count_here(size_class, id, 1);
 }
 
 // An object out of this CPU's bin; NULL: it is empty, as that of class 0 is always.

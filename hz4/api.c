@@ -1,4 +1,4 @@
-// Rank 11. hz4's own names.
+// Rank 12. hz4's own names.
 #include "hz4/alloc.h"
 #include "hz4/hz4.h"
 #include "hz4/stats.h"

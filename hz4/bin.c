@@ -61,6 +61,15 @@ void hz4_cache_enlist(struct hz4_tcache *cache) {
   } while (!hz4_cas_weak_release(&listed, &next, cache));  // publishes next_listed to hz4_cache_list
 }
 
+void hz4_count_here(uint32_t size_class, enum hz4_counter id, uint64_t n) {
+  enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
+  if (!hz4_is_attached()) {
+    hz4_count_shared(&hz4_no_cache.cache.counters, range, id, n);
+    return;
+  }
+  hz4_sequence_add(offsetof(struct hz4_tcache, counters) + ((size_t)range * HZ4_COUNTERS + id) * sizeof(uint64_t), n);
+}
+
 // ---- claims ----
 
 static bool is_claimed(uintptr_t top) {
@@ -214,6 +223,15 @@ void hz4_bin_set_capacity(struct hz4_held *held, uint32_t objects) {
   hz4_fetch_add_relaxed(&held->cache->capacity_bytes,
                         ((size_t)objects - bin->capacity) * hz4_class_bytes(held->size_class));
   bin->capacity = (uint16_t)objects;
+}
+
+uint32_t hz4_bin_put(struct hz4_held *held, void *const *objects, uint32_t n) {
+  uint32_t room = held->bin->capacity - hz4_bin_objects(held), fit = n < room ? n : room, rest = n - fit;
+  if (fit == 0) return rest;
+  for (uint32_t i = rest; i < n; ++i) HZ4_SEQUENCE_RELEASE(objects[i]);
+  memcpy(held->top + 1, objects + rest, fit * sizeof(void *));
+  held->top += fit;
+  return rest;
 }
 
 uint32_t hz4_bin_take_oldest(struct hz4_held *held, uint32_t keep, void **out) {

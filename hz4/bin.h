@@ -99,6 +99,9 @@ struct hz4_tcache *hz4_cache_list(void);
 void hz4_cache_enlist(struct hz4_tcache *cache);
 uint32_t hz4_cache_count(void);
 
+// Counts where this thread is: in its cache, by a sequence, or with others who have none.
+void hz4_count_here(uint32_t size_class, enum hz4_counter id, uint64_t n);
+
 // ---- claims ----
 
 // A bin that this thread has claimed.
@@ -148,6 +151,9 @@ void **hz4_bin_set_array(struct hz4_held *held, void **slots, uint32_t length);
 
 // pre: it has an array that is long enough, and no more objects.
 void hz4_bin_set_capacity(struct hz4_held *held, uint32_t objects);
+
+// Puts objects on top as far as they fit, the last ones, the very last on top. Returns how many did not fit, the first.
+uint32_t hz4_bin_put(struct hz4_held *held, void *const *objects, uint32_t count);
 
 // Takes the oldest objects until `keep` are left, or HZ4_MOVE_OBJECTS. Returns their number.
 uint32_t hz4_bin_take_oldest(struct hz4_held *held, uint32_t keep, void **out);

@@ -1,4 +1,4 @@
-// Rank 1. Counters that any thread reads. A cache's are written by sequences (hz4_tcache_count), without a locked
+// Rank 1. Counters that any thread reads. A cache's are written by sequences (hz4_count_here), without a locked
 // instruction.
 //
 // One table makes the fields, the text and the JSON. "per range" counters exist for small and for mid size classes.

@@ -1,4 +1,4 @@
-// Rank 11. libc's names (glibc manual, "Replacing malloc"), for programs that preload hz4 or link it as their malloc.
+// Rank 12. libc's names (glibc manual, "Replacing malloc"), for programs that preload hz4 or link it as their malloc.
 //
 // operator new and delete need nothing here: libstdc++'s call malloc, aligned_alloc and free. reallocarray, strdup and
 // strndup are libc's own, and call ours.

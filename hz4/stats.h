@@ -1,4 +1,4 @@
-// Rank 10. Sums the counters and prints them: the lines that the research hz4 printed, by the same names, and one line
+// Rank 11. Sums the counters and prints them: the lines that the research hz4 printed, by the same names, and one line
 // for each layer. docs/statistics.md says what each name means. No stdio, no allocation.
 #ifndef HZ4_STATS_H_
 #define HZ4_STATS_H_

@@ -3,175 +3,15 @@
 #include <sched.h>
 #include <string.h>
 
-#include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/options.h"
-#include "hz4/pagemap.h"
-#include "hz4/segment.h"
 #include "hz4/sizeclass.h"
-
-_Static_assert(sizeof(struct hz4_batch) == 512, "eight cache lines");
-_Static_assert(HZ4_BATCH_OBJECTS * HZ4_INBOX_OBJECT_MAX <= HZ4_INBOX_BYTES_MAX, "a batch fits");
+#include "hz4/transfer.h"
 
 static _Atomic(size_t) budget_bytes = HZ4_TCACHE_BYTES_MAX;
 
-// Where the next search of inboxes begins.
-HZ4_IN_DATA static _Atomic(struct hz4_tcache *) steal_cursor;
-
-// Objects freed while fork held Mid's locks.
-HZ4_IN_DATA static struct hz4_inbox held_back[HZ4_CLASS_SLOTS];
-
 void hz4_tcache_set_budget(size_t bytes_per_cache) {
   hz4_store_relaxed(&budget_bytes, bytes_per_cache);
-}
-
-static void count(uint32_t size_class, enum hz4_counter id, uint64_t n) {
-  if (hz4_is_attached()) hz4_tcache_count(hz4_class_bytes(size_class), id, n);
-  else hz4_count_shared(&hz4_no_cache.cache.counters, hz4_range_of(hz4_class_bytes(size_class)), id, n);
-}
-
-// ---- batches ----
-
-static struct hz4_batch *new_batch(struct hz4_tcache *cache) {
-  struct hz4_batch *batch = hz4_inbox_take(&cache->spare);
-  if (batch == NULL) return hz4_meta_alloc(sizeof(struct hz4_batch));
-  for (struct hz4_batch *rest = batch->next; rest != NULL;) {
-    struct hz4_batch *next = rest->next;
-    if (!hz4_inbox_push(&cache->spare, rest, HZ4_BATCH_CACHE)) hz4_meta_free(rest, sizeof(*rest));
-    rest = next;
-  }
-  return batch;
-}
-
-static void delete_batch(struct hz4_tcache *cache, struct hz4_batch *batch) {
-  if (!hz4_inbox_push(&cache->spare, batch, HZ4_BATCH_CACHE)) hz4_meta_free(batch, sizeof(*batch));
-}
-
-static void hold_back(uint32_t size_class, void *const *objects, uint32_t count) {
-  while (count != 0) {
-    struct hz4_batch *batch = hz4_meta_alloc(sizeof(*batch));
-    // Out of memory for 512 bytes, within the instant of a fork: there is no place left that could keep the objects.
-    if (batch == NULL) return;
-    uint32_t n = count < HZ4_BATCH_OBJECTS ? count : HZ4_BATCH_OBJECTS;
-    memcpy(batch->objects, objects, n * sizeof(void *));
-    batch->count = n;
-    hz4_inbox_push(&held_back[size_class], batch, HZ4_INBOX_NO_LIMIT);
-    objects += n;
-    count -= n;
-  }
-}
-
-// ---- giving ----
-
-// False: fork is on, and the objects are held back.
-static bool give(uint32_t size_class, void *const *objects, uint32_t n, uint32_t *ebbs) {
-  struct hz4_mid_result given = hz4_mid_give(size_class, objects, n, hz4_cache_here());
-  if (given.objects == 0) {
-    hold_back(size_class, objects, n);
-    return false;
-  }
-  count(size_class, HZ4_COUNT_flush_lock, 1);
-  if (given.spans_closed != 0) {
-    count(size_class, HZ4_COUNT_span_closed, given.spans_closed);
-    hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
-  }
-  *ebbs = given.ebbs;
-  return true;
-}
-
-static void settle_class(uint32_t size_class) {
-  for (struct hz4_batch *batch = hz4_inbox_take(&held_back[size_class]); batch != NULL;) {
-    struct hz4_batch *next = batch->next;
-    uint32_t ebbs;
-    give(size_class, batch->objects, (uint32_t)batch->count, &ebbs);
-    hz4_meta_free(batch, sizeof(*batch));
-    batch = next;
-  }
-}
-
-// Out of a tiny bin: objects may be of several homes, for the thread may have changed caches while it filled the bin.
-static void give_tiny(void *const *objects, uint32_t n) {
-  for (uint32_t first = 0, i = 0; i < n; first = i) {
-    uint32_t size_class = (uint32_t)hz4_pagemap_class(objects[first]), ebbs;
-    while (i < n && hz4_pagemap_class(objects[i]) == size_class) ++i;
-    if (give(size_class, objects + first, i - first, &ebbs)) settle_class(size_class);
-  }
-}
-
-bool hz4_tcache_give(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *ebbs) {
-  uint32_t ebbs_now;
-  if (HZ4_UNLIKELY(hz4_class_is_tiny_bin(size_class))) {
-    give_tiny(objects, n);
-    return false;
-  }
-  if (n == 0 || !give(size_class, objects, n, &ebbs_now)) return false;
-  settle_class(size_class);  // another thread may have held objects back just after fork had settled
-  if (ebbs == NULL || *ebbs == (uint8_t)ebbs_now) return false;
-  *ebbs = (uint8_t)ebbs_now;
-  return true;
-}
-
-void hz4_tcache_settle(void) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) settle_class(c);
-}
-
-// The other cache whose spans the objects are from, if they are small and a sample of them agrees on one; else NULL.
-static struct hz4_tcache *owner_of(uint32_t size_class, void *const *objects, uint32_t n) {
-  if (hz4_options.inbox == 0 || hz4_class_bytes(size_class) > HZ4_INBOX_OBJECT_MAX) return NULL;
-  if (hz4_class_is_tiny_bin(size_class)) return NULL;
-  struct hz4_tcache *owner = hz4_mid_owner(objects[0]);
-  if (owner == NULL || owner == hz4_cache_here()) return NULL;
-  uint32_t step = (n - 1) / (HZ4_OWNER_SAMPLES - 1) | 1;  // odd: two owners may have taken turns
-  for (uint32_t i = 1; i < HZ4_OWNER_SAMPLES; ++i) {
-    if (hz4_mid_owner(objects[i * step < n ? i * step : n - 1]) != owner) return NULL;
-  }
-  return owner;
-}
-
-// Pushes objects to the owner's inbox, batch by batch, until it refuses. Returns how many went.
-static uint32_t send(struct hz4_tcache *owner, uint32_t size_class, void *const *objects, uint32_t n) {
-  uintptr_t batches = HZ4_INBOX_BYTES_MAX / (HZ4_BATCH_OBJECTS * hz4_class_bytes(size_class));
-  if (batches > HZ4_INBOX_BATCHES_MAX) batches = HZ4_INBOX_BATCHES_MAX;
-  uint32_t sent = 0;
-  while (sent < n) {
-    struct hz4_tcache *here = hz4_cache_here();
-    struct hz4_batch *batch = new_batch(here);
-    if (batch == NULL) break;
-    uint32_t part = n - sent < HZ4_BATCH_OBJECTS ? n - sent : HZ4_BATCH_OBJECTS;
-    memcpy(batch->objects, objects + sent, part * sizeof(void *));
-    batch->count = part;
-    if (!hz4_inbox_push(&owner->inbox[size_class], batch, batches)) {
-      delete_batch(here, batch);
-      count(size_class, HZ4_COUNT_inbox_refused, 1);
-      break;
-    }
-    count(size_class, HZ4_COUNT_inbox_push, 1);
-    count(size_class, HZ4_COUNT_inbox_push_objects, part);
-    sent += part;
-  }
-  return sent;
-}
-
-static void give_chain(struct hz4_tcache *cache, uint32_t size_class, struct hz4_batch *batch) {
-  while (batch != NULL) {
-    struct hz4_batch *next = batch->next;
-    hz4_tcache_give(size_class, batch->objects, (uint32_t)batch->count, NULL);
-    delete_batch(cache, batch);
-    batch = next;
-  }
-}
-
-// The objects have left a bin. True when the class has ebbed.
-static bool leave(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *ebbs) {
-  count(size_class, HZ4_COUNT_flush_objects, n);
-  struct hz4_tcache *owner = owner_of(size_class, objects, n);
-  uint32_t sent = owner != NULL ? send(owner, size_class, objects, n) : 0;
-  bool ebbed = hz4_tcache_give(size_class, objects + sent, n - sent, ebbs);
-  // Who allocated them may not come to take them, and each keeps a page from being purged.
-  for (struct hz4_tcache *c = ebbed ? hz4_cache_list() : NULL; c != NULL; c = c->next_listed) {
-    give_chain(c, size_class, hz4_inbox_take(&c->inbox[size_class]));
-  }
-  return ebbed;
 }
 
 // ---- size of bins ----
@@ -189,9 +29,9 @@ HZ4_NOINLINE static bool halve(uint32_t size_class) {
     bool done = hz4_bin_objects(&held) <= room;
     if (room != 0 && done && held.bin->capacity > room) hz4_bin_set_capacity(&held, room);
     hz4_bin_publish(&held);
-    if (n != 0) leave(size_class, objects, n, NULL);
+    if (n != 0) hz4_transfer_send(size_class, objects, n, NULL);
   } while (n == HZ4_MOVE_OBJECTS);
-  if (room != 0) count(size_class, HZ4_COUNT_bin_shrink, 1);
+  if (room != 0) hz4_count_here(size_class, HZ4_COUNT_bin_shrink, 1);
   return room != 0;
 }
 
@@ -324,7 +164,7 @@ static bool claim_in_need(uint32_t size_class, bool missed, struct hz4_held *hel
     }
     if (slots != NULL) hz4_bin_free_array(slots, length);
   }
-  if (grown) count(size_class, HZ4_COUNT_bin_grow, 1);
+  if (grown) hz4_count_here(size_class, HZ4_COUNT_bin_grow, 1);
   return true;
 }
 
@@ -336,18 +176,12 @@ static void put(uint32_t bin, uint32_t size_class, void *const *objects, uint32_
   uint32_t rest = n;
   struct hz4_held held;
   if (hz4_bin_claim(bin, &held)) {
-    uint32_t room = held.bin->capacity - hz4_bin_objects(&held), fit = n < room ? n : room;
-    rest = n - fit;
-    for (uint32_t i = rest; i < n; ++i) HZ4_SEQUENCE_RELEASE(objects[i]);
-    if (fit != 0) {
-      memcpy(held.top + 1, objects + rest, fit * sizeof(void *));
-      held.top += fit;
-    }
+    rest = hz4_bin_put(&held, objects, n);
     held.bin->ebbs = (uint8_t)ebbs;  // who allocates need not hold less
     held.bin->alone = alone;
     hz4_bin_publish(&held);
   }
-  hz4_tcache_give(size_class, objects, rest, NULL);
+  hz4_transfer_give(size_class, objects, rest, NULL);
 }
 
 // Fills the bin from a chain of batches; what it has no room for goes to Mid. Returns one object.
@@ -357,24 +191,17 @@ static void *unpack(uint32_t bin, uint32_t size_class, struct hz4_batch *batch) 
   struct hz4_held held;
   bool claimed = hz4_bin_claim(bin, &held);
   for (struct hz4_batch *b = batch; b != NULL; b = b->next) {
-    uint32_t n = (uint32_t)b->count, room = claimed ? held.bin->capacity - hz4_bin_objects(&held) : 0;
-    uint32_t fit = n < room ? n : room;
-    b->count = n - fit;
-    for (uint32_t i = (uint32_t)b->count; i < n; ++i) HZ4_SEQUENCE_RELEASE(b->objects[i]);
-    if (fit != 0) {
-      memcpy(held.top + 1, b->objects + b->count, fit * sizeof(void *));
-      held.top += fit;
-    }
-    waiting += n;
-    spilled += n - fit;
+    waiting += (uint32_t)b->count;
+    if (claimed) b->count = hz4_bin_put(&held, b->objects, (uint32_t)b->count);
+    spilled += (uint32_t)b->count;
     ++batches;
   }
   if (claimed) hz4_bin_publish(&held);
   struct hz4_tcache *here = hz4_cache_here();
-  give_chain(here, size_class, batch);
-  count(size_class, HZ4_COUNT_inbox_spill, spilled);
-  count(size_class, HZ4_COUNT_inbox_batches, batches);
-  count(size_class, HZ4_COUNT_refill_objects, waiting - spilled);
+  hz4_transfer_give_batches(here, size_class, batch);
+  hz4_count_here(size_class, HZ4_COUNT_inbox_spill, spilled);
+  hz4_count_here(size_class, HZ4_COUNT_inbox_batches, batches);
+  hz4_count_here(size_class, HZ4_COUNT_refill_objects, waiting - spilled);
   if (waiting > hz4_load_relaxed(&here->inbox_stash_max)) hz4_store_relaxed(&here->inbox_stash_max, waiting);
   return object;
 }
@@ -384,11 +211,11 @@ static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, b
   uint32_t fresh_objects = (uint32_t)(HZ4_REFILL_FRESH_BYTES / hz4_class_bytes(size_class));
   if (fresh_objects < want / 4 + 1) fresh_objects = want / 4 + 1;
   struct hz4_mid_result got = hz4_mid_take(size_class, objects, want, fresh ? fresh_objects : 0, hz4_cache_here());
-  if (!fresh) count(size_class, HZ4_COUNT_refill_lock, 1);  // else the same malloc took it just before
+  if (!fresh) hz4_count_here(size_class, HZ4_COUNT_refill_lock, 1);  // else the same malloc took it just before
   if (got.objects == 0) return NULL;
-  count(size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, 1);
-  count(size_class, HZ4_COUNT_refill_objects, got.objects);
-  if (got.spans_opened != 0) count(size_class, HZ4_COUNT_span_opened, got.spans_opened);
+  hz4_count_here(size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, 1);
+  hz4_count_here(size_class, HZ4_COUNT_refill_objects, got.objects);
+  if (got.spans_opened != 0) hz4_count_here(size_class, HZ4_COUNT_span_opened, got.spans_opened);
   // The newest on top; of a span's, the lowest address.
   for (uint32_t i = 0, j = got.objects - 1; got.from_depot == 0 && i < j; ++i, --j) {
     void *swap = objects[i];
@@ -411,24 +238,10 @@ static void *refill_from_own(uint32_t bin, uint32_t size_class) {
   return objects[n - 1];
 }
 
-// What waits in inboxes of caches that may not come to empty them. Looks at a few only, at others each time.
-static struct hz4_batch *steal(uint32_t size_class) {
-  struct hz4_tcache *victim = hz4_load_acquire(&steal_cursor);  // a listed cache: pairs with hz4_cache_enlist
-  struct hz4_batch *batch = NULL;
-  for (int i = 0; i < HZ4_STEAL_TRIES && batch == NULL; ++i) {
-    if (victim == NULL) victim = hz4_cache_list();
-    if (victim == NULL) break;
-    batch = hz4_inbox_take(&victim->inbox[size_class]);
-    victim = victim->next_listed;
-  }
-  hz4_store_release(&steal_cursor, victim);
-  return batch;
-}
-
 void *hz4_tcache_refill(uint32_t size_class) {
   uint32_t want = 1;
   struct hz4_held held;
-  count(size_class, HZ4_COUNT_refill_calls, 1);
+  hz4_count_here(size_class, HZ4_COUNT_refill_calls, 1);
   if (claim_in_need(size_class, true, &held)) {
     // Others may have freed meanwhile, or this is another CPU's bin.
     void *found = hz4_bin_objects(&held) != 0 ? *held.top-- : NULL;
@@ -450,15 +263,15 @@ void *hz4_tcache_refill(uint32_t size_class) {
   }
   struct hz4_batch *batch = hz4_inbox_take(&hz4_cache_here()->inbox[size_class]);
   if (batch != NULL) {
-    count(size_class, HZ4_COUNT_refill_inbox, 1);
+    hz4_count_here(size_class, HZ4_COUNT_refill_inbox, 1);
     return unpack(bin, size_class, batch);
   }
   void *object = refill_from_mid(bin, size_class, want, false);
   if (object != NULL) return object;
   // Before memory is asked of the system.
-  batch = steal(size_class);
+  batch = hz4_transfer_steal(size_class);
   if (batch != NULL) {
-    count(size_class, HZ4_COUNT_refill_steal, 1);
+    hz4_count_here(size_class, HZ4_COUNT_refill_steal, 1);
     return unpack(bin, size_class, batch);
   }
   return refill_from_mid(bin, size_class, want, true);
@@ -470,7 +283,7 @@ static void empty(struct hz4_held *held) {
   uint32_t size_class = held->size_class, length, n;
   void **slots = hz4_bin_take_array(held, &length, &n);
   if (slots == NULL) return;
-  hz4_tcache_give(size_class, slots + 1, n, NULL);
+  hz4_transfer_give(size_class, slots + 1, n, NULL);
   hz4_bin_free_array(slots, length);
 }
 
@@ -494,19 +307,6 @@ void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
   for (uint32_t next = hz4_cache_is_own(cache) ? HZ4_CLASS_SLOTS : 1; next < HZ4_CLASS_SLOTS;) {
     uint32_t n = hz4_bin_claim_afar(cache, &next, held);
     for (uint32_t i = 0; i < n; ++i) empty(&held[i]);
-  }
-}
-
-void hz4_tcache_empty_inboxes(struct hz4_tcache *cache, bool close) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
-    struct hz4_inbox *inbox = &cache->inbox[c];
-    give_chain(cache, c, close ? hz4_inbox_close(inbox) : hz4_inbox_take(inbox));
-  }
-  struct hz4_batch *spare = hz4_inbox_take(&cache->spare);
-  while (spare != NULL) {
-    struct hz4_batch *next = spare->next;
-    hz4_meta_free(spare, sizeof(*spare));
-    spare = next;
   }
 }
 
@@ -534,7 +334,7 @@ static void empty_idle_caches(void) {
       hz4_store_relaxed(&cache->all_visits_then, all);
     } else if (all - hz4_load_relaxed(&cache->all_visits_then) >= HZ4_IDLE_VISITS) {
       hz4_tcache_empty_afar(cache);
-      hz4_tcache_empty_inboxes(cache, false);
+      hz4_transfer_empty(cache, false);
     }
   }
 }
@@ -545,7 +345,7 @@ HZ4_NOINLINE static bool flush(uint32_t size_class, void *object) {
   uint32_t n = 0;
   struct hz4_held held;
   if (!claim_in_need(size_class, false, &held)) {
-    hz4_tcache_give(size_class, &object, 1, NULL);
+    hz4_transfer_give(size_class, &object, 1, NULL);
     return false;
   }
   if (hz4_bin_objects(&held) >= held.bin->capacity) n = hz4_bin_take_oldest(&held, staying(held.bin), objects);
@@ -553,23 +353,19 @@ HZ4_NOINLINE static bool flush(uint32_t size_class, void *object) {
   if (fits) *++held.top = object;
   uint8_t ebbs = held.bin->ebbs;
   hz4_bin_publish(&held);
-  bool ebbed = n != 0 && leave(size_class, objects, n, &ebbs);
-  if (!fits) ebbed |= hz4_tcache_give(size_class, &object, 1, &ebbs);
+  bool ebbed = n != 0 && hz4_transfer_send(size_class, objects, n, &ebbs);
+  if (!fits) ebbed |= hz4_transfer_give(size_class, &object, 1, &ebbs);
   return ebbed;
 }
 
 void hz4_tcache_overflow(uint32_t size_class, void *object) {
-  count(size_class, HZ4_COUNT_flush_calls, 1);
+  hz4_count_here(size_class, HZ4_COUNT_flush_calls, 1);
   if (!flush(size_class, object)) return;
   halve(size_class);
   empty_idle_caches();
 }
 
 // ---- begin and end ----
-
-void hz4_tcache_open_inboxes(struct hz4_tcache *cache) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) hz4_inbox_open(&cache->inbox[c]);
-}
 
 void hz4_tcache_close(struct hz4_tcache *cache) {
   struct hz4_front saved = hz4_front;
@@ -580,7 +376,7 @@ void hz4_tcache_close(struct hz4_tcache *cache) {
     while (!hz4_bin_claim(c, &held)) sched_yield();  // fork is on
     empty(&held);
   }
-  hz4_tcache_empty_inboxes(cache, true);
+  hz4_transfer_empty(cache, true);
   hz4_front = saved;
 }
 

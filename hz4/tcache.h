@@ -1,9 +1,7 @@
-// Rank 7. What goes through the caches: growing, refilling and flushing bins.
+// Rank 8. What goes through the caches: growing, refilling and flushing bins.
 //
 // Adopt what you free: a freed object goes into the bin of the CPU that frees, whoever allocated it. When a bin overflows,
-// its older half leaves, or as many as make whole batches if it was not found empty since it grew: to the inbox of the
-// cache whose spans the objects are from, if they are small, a sample of them agrees on one, and its inbox is not full;
-// to Mid otherwise.
+// its older half leaves, or as many as make whole batches if it was not found empty since it grew.
 #ifndef HZ4_TCACHE_H_
 #define HZ4_TCACHE_H_
 
@@ -29,21 +27,6 @@ void hz4_tcache_overflow(uint32_t size_class, void *object);
 void hz4_tcache_empty_here(void);
 void hz4_tcache_empty_afar(struct hz4_tcache *cache);
 void hz4_tcache_close(struct hz4_tcache *cache);
-
-// Gives all that waits in the cache's inboxes to Mid. close: nothing can arrive after, until they are opened.
-void hz4_tcache_empty_inboxes(struct hz4_tcache *cache, bool close);
-void hz4_tcache_open_inboxes(struct hz4_tcache *cache);
-
-// Gives objects to Mid; while fork is on, to a holding place, which hz4_tcache_settle empties after it, and each later
-// give. True when the class has ebbed since `*ebbs`, which is brought up to date. ebbs may be NULL.
-bool hz4_tcache_give(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *ebbs);
-void hz4_tcache_settle(void);
-
-// Counts in the cache that this thread is at. pre: attached.
-HZ4_INLINE void hz4_tcache_count(size_t object_bytes, enum hz4_counter id, uint64_t n) {
-  size_t index = (size_t)hz4_range_of(object_bytes) * HZ4_COUNTERS + id;
-  hz4_sequence_add(offsetof(struct hz4_tcache, counters) + index * sizeof(uint64_t), n);
-}
 
 // Aborts where an invariant of the cache that this thread is at is broken.
 void hz4_tcache_check(void);

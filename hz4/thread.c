@@ -13,6 +13,7 @@
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
 #include "hz4/sys.h"
+#include "hz4/transfer.h"
 
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_THREADS);
 static struct hz4_lock fork_lock = HZ4_LOCK_INIT(HZ4_RANK_FORK);
@@ -91,7 +92,7 @@ static void fork_parent(void) {
   hz4_lock_fork_end();
   hz4_bin_fork_parent();
   hz4_lock_release(&fork_lock);
-  hz4_tcache_settle();
+  hz4_transfer_settle();
 }
 
 // The caches of the threads that are gone: nobody has a claim, so that they are whole.
@@ -118,7 +119,7 @@ static void fork_child(void) {
   hz4_lock_fork_end();
   hz4_bin_fork_child();
   hz4_lock_release(&fork_lock);
-  hz4_tcache_settle();
+  hz4_transfer_settle();
   inherit();
 }
 
@@ -172,7 +173,7 @@ static struct hz4_tcache *take_idle_or_new(void) {
     cache->area.id = HZ4_AREA_NO_ID;  // before it is listed: nobody may take it for a CPU's
   }
   if (cache != NULL) {
-    hz4_tcache_open_inboxes(cache);
+    hz4_transfer_open(cache);
     hz4_cache_enlist(cache);
     cache->attached = true;
     share_budget(hz4_fetch_add_relaxed(&attached_count, 1) + 1);
@@ -238,7 +239,7 @@ void hz4_thread_trim(void) {
   hz4_tcache_empty_here();
   for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
     hz4_tcache_empty_afar(cache);
-    hz4_tcache_empty_inboxes(cache, false);
+    hz4_transfer_empty(cache, false);
   }
 }
 

@@ -1,4 +1,4 @@
-// Rank 8. Whose caches there are, and how threads come to them, end and fork.
+// Rank 9. Whose caches there are, and how threads come to them, end and fork.
 //
 // Caches of CPUs, where sequences are to be had: one for each number that the kernel hands out to the threads which run at
 // once. They lie side by side, zero at first, and so need no beginning; a thread's first slow operation tells it where, and

@@ -1,4 +1,4 @@
-// Rank 11. vfork, for its children may allocate, though POSIX forbids it.
+// Rank 12. vfork, for its children may allocate, though POSIX forbids it.
 //
 // A child of vfork runs in its parent's memory, while the thread that made it waits; other threads of the parent go on.
 // The kernel keeps no id for it, so that what stands in the waiting thread's area is old: another thread may have it now.

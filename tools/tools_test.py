@@ -23,7 +23,7 @@ class MutationsTest(unittest.TestCase):
         chosen = mutations.choose(120, 1)
         self.assertGreaterEqual(len(chosen), 100)
         self.assertEqual(len({m.key for m in chosen}), len(chosen))
-        for name in "alloc.c inbox.h large.c lock.c meta.c mid.c os.c segment.c span_objects.c tcache.c thread.c".split():
+        for name in "alloc.c inbox.h large.c lock.c meta.c mid.c os.c segment.c span_objects.c tcache.c thread.c transfer.c".split():
             self.assertGreaterEqual(sum(m.path == "hz4/" + name for m in chosen), 2, name)
 
     def test_a_fault_is_one_line(self):

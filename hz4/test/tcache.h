@@ -16,6 +16,7 @@
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
 #include "hz4/tcache.h"
+#include "hz4/transfer.h"
 #include "hz4/test/sys_fake.h"
 
 namespace hz4_test {
@@ -105,7 +106,7 @@ class At {
 class Cache {
  public:
   Cache() : cache_(Take()) {
-    hz4_tcache_open_inboxes(cache_);
+    hz4_transfer_open(cache_);
     const Front saved = hz4_front;
     hz4_cache_attach_own(cache_);
     hz4_front.ahead = hz4_front.overflow_run = 0;
@@ -234,7 +235,7 @@ class Cpus {
   ~Cpus() {
     for (int id = 0; id < count_; ++id) {
       Do(id, hz4_tcache_empty_here);
-      hz4_tcache_empty_inboxes(cache(id), true);
+      hz4_transfer_empty(cache(id), true);
     }
   }
 

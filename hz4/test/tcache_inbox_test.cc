@@ -106,7 +106,7 @@ TEST_F(TcacheInbox, EachObjectOfTheSampleMustAgree) {
     const uint64_t pushed = other.Count(HZ4_COUNT_inbox_push);
     other.Free(c, take(&of_a));
     EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push) == pushed, in_sample) << odd << " of " << leave;
-    hz4_tcache_empty_inboxes(a.get(), false);
+    hz4_transfer_empty(a.get(), false);
     GiveToMid(c, other.PopAll(c));
   }
   EXPECT_EQ(other.Capacity(c), room);
@@ -248,7 +248,7 @@ TEST_F(TcacheInbox, TrimAndEmptiedInboxesGiveEverything) {
   owner.FreeAll(c, {objects.begin() + 900, objects.end()});
   other.Empty();
   owner.Empty();
-  hz4_tcache_empty_inboxes(owner.get(), false);
+  hz4_transfer_empty(owner.get(), false);
   EXPECT_EQ(owner.Waiting(c), 0u);
   EXPECT_EQ(owner.Held(c) + other.Held(c), 0u);
   hz4_mid_trim();
@@ -285,7 +285,7 @@ TEST_F(TcacheInbox, ThreadsFreeEachOthersObjects) {
           *static_cast<volatile int *>(object) = t;
           cache.Free(c, object);
         }
-        if (random() % 20 == 0) hz4_tcache_empty_inboxes(caches[random() % kThreads].get(), false);
+        if (random() % 20 == 0) hz4_transfer_empty(caches[random() % kThreads].get(), false);
         if (i % 100 == 0) cache.Check();
       }
     });

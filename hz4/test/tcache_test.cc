@@ -670,7 +670,7 @@ TEST_F(TcacheTiny, HeldBackByTheirHome) {
   a.Empty();  // of a tiny bin too
   EXPECT_EQ(a.Held(bin), 0u);
   hz4_mid_fork_parent();
-  hz4_tcache_settle();
+  hz4_transfer_settle();
 }
 
 // ---- fork, and no memory ----
@@ -688,7 +688,7 @@ TEST_F(Tcache, WhatIsFreedWhileForkIsHeldBack) {
   hz4_mid_fork_parent();
   hz4_mid_trim();
   EXPECT_GT(MidNow().spans, 0u);
-  hz4_tcache_settle();  // and TearDown finds every span at home
+  hz4_transfer_settle();  // and TearDown finds every span at home
 }
 
 // Nobody claims a bin then: what does not fit is held back one by one, and there is nothing for who finds it empty.
@@ -711,7 +711,7 @@ TEST_F(Tcache, NoBinIsClaimedWhileForkIsOn) {
   cache.FreeAll(c, kept);
   hz4_mid_fork_parent();
   hz4_bin_fork_parent();
-  hz4_tcache_settle();
+  hz4_transfer_settle();
   cache.Check();
 }
 
@@ -787,7 +787,7 @@ TEST_F(Tcache, RandomTrafficOfThreeCaches) {
         }
       }
       if (random() % 200 == 0) cache.Empty();
-      if (random() % 200 == 0) hz4_tcache_empty_inboxes(cache.get(), false);
+      if (random() % 200 == 0) hz4_transfer_empty(cache.get(), false);
       if (i % 50 == 0) {
         for (Cache &each : caches) each.Check();
         hz4_mid_check();

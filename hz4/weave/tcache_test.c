@@ -12,6 +12,7 @@
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
+#include "hz4/transfer.h"
 #include "hz4/weave/weave.h"
 
 enum { CLASS = 1, OBJECTS = 4, CACHES = 3 };
@@ -108,7 +109,7 @@ static void open_caches(void) {
   hz4_options.inbox = 1;
   hz4_tcache_set_budget(HZ4_TCACHE_BYTES_MIN);
   for (int i = 0; i < CACHES; ++i) {
-    hz4_tcache_open_inboxes(cache(i));
+    hz4_transfer_open(cache(i));
     search(i);
   }
   hz4_cache_attach_own(cache(1));
@@ -145,12 +146,12 @@ static void owner_exits(void) {
 }
 static void owner_exits_next_begins(void) {
   owner_exits();
-  hz4_tcache_open_inboxes(cache(0));
+  hz4_transfer_open(cache(0));
 }
 static void empty_inboxes(void) {
   hz4_cache_attach_own(cache(2));
   hz4_tcache_empty_afar(cache(0));  // leaves it alone
-  hz4_tcache_empty_inboxes(cache(0), false);
+  hz4_transfer_empty(cache(0), false);
 }
 static void all_are_with_mid(void) {
   for (int i = 0; i < CACHES; ++i) hz4_tcache_close(cache(i));
@@ -231,7 +232,7 @@ static void give(int i) {
   uint8_t ebbs = 0;
   void *object = &objects[i];
   ++objects[i];
-  hz4_tcache_give(CLASS, &object, 1, &ebbs);
+  hz4_transfer_give(CLASS, &object, 1, &ebbs);
 }
 static void give_0(void) {
   give(0);
@@ -247,7 +248,7 @@ static void fork_begins(void) {
 static void fork_ends(void) {
   hz4_lock_fork_release(&mid_lock);
   hz4_lock_fork_end();
-  hz4_tcache_settle();
+  hz4_transfer_settle();
 }
 static void fork_once(void) {
   fork_begins();

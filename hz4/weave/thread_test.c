@@ -14,6 +14,7 @@
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
+#include "hz4/transfer.h"
 #include "hz4/weave/weave.h"
 
 #define ALL WEAVE_UNBOUND, WEAVE_UNBOUND
@@ -84,7 +85,7 @@ void hz4_meta_free(void *ptr, size_t bytes) {
 void hz4_tcache_set_budget(size_t bytes_per_cache) {
   weave_check(bytes_per_cache != 0);
 }
-void hz4_tcache_open_inboxes(struct hz4_tcache *cache) {
+void hz4_transfer_open(struct hz4_tcache *cache) {
   weave_check(cache->bins[CLASS].refill == 0);
   ++opened;
 }
@@ -102,10 +103,10 @@ void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
     if (hz4_bin_claim_afar(cache, &next, held) != 0) hz4_bin_publish(&held[0]);
   }
 }
-void hz4_tcache_empty_inboxes(struct hz4_tcache *cache, bool close) {
+void hz4_transfer_empty(struct hz4_tcache *cache, bool close) {
   weave_check(cache != NULL && !close);
 }
-void hz4_tcache_settle(void) {}
+void hz4_transfer_settle(void) {}
 
 #define NOTHING(name) void name(void) {}
 NOTHING(hz4_mid_fork_prepare)

@@ -1,0 +1,40 @@
+// Rank 7. What leaves the caches: in batches to the inbox of the cache whose spans the objects are from, if they are small,
+// a sample of them agrees on one, and its inbox is not full; to Mid otherwise; while fork is on, to a place where they wait.
+//
+// Any thread may call any of these, at a cache or not, unless it says otherwise.
+#ifndef HZ4_TRANSFER_H_
+#define HZ4_TRANSFER_H_
+
+#include "hz4/base.h"
+#include "hz4/bin.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Gives objects to Mid, and what waited for the end of a fork with them. True when the class has ebbed since `*ebbs`, which
+// is brought up to date. ebbs may be NULL.
+bool hz4_transfer_give(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *ebbs);
+
+// Gives what has left a bin to its owner, or to Mid. True when the class has ebbed: then nothing of it waits in any inbox.
+// pre: attached.
+bool hz4_transfer_send(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *ebbs);
+
+// Gives all of a chain of batches to Mid; the cache keeps a few of them, empty.
+void hz4_transfer_give_batches(struct hz4_tcache *cache, uint32_t size_class, struct hz4_batch *batch);
+
+// What waits in inboxes of caches that may not come to empty them, of a few only, of others each time. NULL: nothing there.
+struct hz4_batch *hz4_transfer_steal(uint32_t size_class);
+
+// Gives all that waits in the cache's inboxes to Mid. close: nothing can arrive after, until they are opened.
+void hz4_transfer_empty(struct hz4_tcache *cache, bool close);
+void hz4_transfer_open(struct hz4_tcache *cache);
+
+// After fork, in both: gives what waited for its end to Mid.
+void hz4_transfer_settle(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_TRANSFER_H_
