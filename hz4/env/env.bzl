@@ -27,11 +27,11 @@ _LINKOPTS = ["-pthread", "-ldl"]
 _TAGS = ["no_sanitizer"]
 
 def env_test(name, src = None, malloc = HZ4_MALLOC, size = "medium", linkopts = [], tags = [], deps = ["//hz4"], **kwargs):
-    """NAME_test: a program that is a test. LINKED is defined in it when its malloc is hz4.
+    """A test that is a program. LINKED is defined in it when its malloc is hz4.
 
     Args:
-      name: of the test, without _test.
-      src: NAME_test.c, if it is not said.
+      name: of the test.
+      src: NAME.c, if it is not said.
       malloc: HZ4_MALLOC; or SYSTEM_MALLOC, beside which a program has hz4's own names.
       size: as cc_test's.
       linkopts: more of them.
@@ -40,9 +40,9 @@ def env_test(name, src = None, malloc = HZ4_MALLOC, size = "medium", linkopts = 
       **kwargs: for cc_test.
     """
     cc_test(
-        name = name + "_test",
+        name = name,
         size = size,
-        srcs = [src or name + "_test.c"],
+        srcs = [src or name + ".c"],
         copts = _COPTS,
         linkopts = _LINKOPTS + linkopts,
         local_defines = ["LINKED"] if malloc == HZ4_MALLOC else [],
@@ -53,7 +53,7 @@ def env_test(name, src = None, malloc = HZ4_MALLOC, size = "medium", linkopts = 
     )
 
 def env_program(name, src = None, malloc = SYSTEM_MALLOC, linkopts = [], deps = [], **kwargs):
-    """NAME: a program for env_script_test; without an allocator any can be loaded into it.
+    """A program for env_script_test; without an allocator any can be loaded into it.
 
     Args:
       name: of the program.
@@ -76,7 +76,7 @@ def env_program(name, src = None, malloc = SYSTEM_MALLOC, linkopts = [], deps = 
     )
 
 def env_library(name, src, **kwargs):
-    """NAME: a shared library from SRC, without an allocator."""
+    """A shared library from SRC, without an allocator."""
     cc_binary(
         name = name,
         testonly = True,
@@ -88,25 +88,25 @@ def env_library(name, src, **kwargs):
         **kwargs
     )
 
-def env_script_test(name, src, files, args = [], size = "medium", tags = [], **kwargs):
-    """NAME_test: a script that is given the paths of libhz4.so and of the files, and then the args.
+def env_script_test(name, src, operands, args = [], size = "medium", tags = [], **kwargs):
+    """A test that is a script: it is given the paths of libhz4.so and of the operands, and then the args.
 
     Args:
-      name: of the test, without _test.
+      name: of the test.
       src: the script, for Python or a shell.
-      files: what it runs or reads.
+      operands: what it runs or reads.
       args: what follows.
       size: as cc_test's.
       tags: more of them.
       **kwargs: for the rule.
     """
-    files = ["//hz4:libhz4.so"] + files
+    files = ["//hz4:libhz4.so"] + operands
     rule = sh_test
     if src.endswith(".py"):
         rule = py_test
         kwargs["main"] = src
     rule(
-        name = name + "_test",
+        name = name,
         size = size,
         srcs = [src],
         args = ["$(rootpaths %s)" % file for file in files] + args,
