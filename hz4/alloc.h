@@ -40,6 +40,8 @@ void *hz4_alloc_valloc(size_t size);
 void *hz4_alloc_pvalloc(size_t size);
 size_t hz4_alloc_usable_size(const void *ptr);
 bool hz4_alloc_trim(size_t pad);
+// So many bytes of free pages stay, whatever is in use: HZ4_DIRTY_KIB from now on.
+void hz4_alloc_keep(size_t bytes);
 void hz4_alloc_check(void);
 
 HZ4_INLINE void hz4_count_fast(uint32_t size_class, enum hz4_counter id) {
@@ -55,9 +57,14 @@ HZ4_INLINE void *hz4_alloc_from_bin(uint32_t size_class) {
   return object;
 }
 
+// NULL: the slow way.
+HZ4_INLINE void *hz4_alloc_malloc_fast(size_t size) {
+  if (HZ4_UNLIKELY(size > HZ4_CLASS_MAX_BYTES)) return NULL;
+  return hz4_alloc_from_bin(hz4_class_of_malloc(size));
+}
+
 HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
-  if (HZ4_UNLIKELY(size > HZ4_CLASS_MAX_BYTES)) return hz4_alloc_malloc_slow(size);
-  void *object = hz4_alloc_from_bin(hz4_class_of_malloc(size));
+  void *object = hz4_alloc_malloc_fast(size);
   return HZ4_LIKELY(object != NULL) ? object : hz4_alloc_malloc_slow(size);
 }
 

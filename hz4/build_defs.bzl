@@ -4,12 +4,14 @@ load("@rules_cc//cc:defs.bzl", "cc_library", "cc_test")
 
 # A frame pointer and a stack protector would be a third of the fast path's instructions. No builtin malloc: the
 # compiler must not turn a malloc that clears its memory into a call of calloc. Hidden: the public names say otherwise.
+# Exceptions pass through operators new.
 COPTS = [
     "-Werror",
     "-Wshadow",
     "-Wstrict-prototypes",
     "-fPIC",
     "-fvisibility=hidden",
+    "-fexceptions",
     "-fomit-frame-pointer",
     "-fno-stack-protector",
     "-fno-builtin-malloc",

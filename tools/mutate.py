@@ -34,7 +34,7 @@ CXX_FLAGS = ["-std=c++17", "-DHZ4_STATS_FAST=1", "-O1", "-w", "-fsized-deallocat
              "-idirafter", "/usr/lib/llvm-19/lib/clang/19/include"]  # for fuzzer/FuzzedDataProvider.h
 
 # No part of libhz4 as tests link it: who needs a kernel, or libc's names, says which.
-APART = ["sys_linux", "sys_fake", "shim"]
+APART = ["sys_linux", "sys_fake", "shim", "operators", "operators_archive", "operators_shared"]
 NOT_FAST = ["creep"]
 # Of tests that take long, the parts that do not.
 FAST_PART = {
@@ -146,8 +146,9 @@ class Build:
     def explicit(self, test):
         headers = set().union(*(self.headers_of(source) for source in test.sources))
         fake = "hz4/test/sys_fake.h" in headers or not headers & {"hz4/hz4.h", "hz4/sys.h"}
-        shim = ["hz4/shim.c"] if test.name in REPLACES_MALLOC else []
-        return [*test.sources, FAKE_KERNEL if fake else "hz4/sys_linux.c", *shim]
+        names = ["hz4/shim.c"] if test.name in REPLACES_MALLOC else []
+        names += ["hz4/operators.c", "hz4/operators_archive.c"] if test.name == "cxx_operators" else []
+        return [*test.sources, FAKE_KERNEL if fake else "hz4/sys_linux.c", *names]
 
     def prepare(self, tests, pool):
         modules = all_modules()

@@ -20,10 +20,10 @@ compile() {
   esac
 }
 
-# All modules but libc's names and the kernel. Each fuzzer links the kernel that it includes.
+# All modules but libc's and C++'s names and the kernel. Each fuzzer links the kernel that it includes.
 for file in hz4/*.c; do
   case $file in
-    hz4/shim.c | hz4/sys_linux.c) ;;
+    hz4/shim.c | hz4/operators*.c | hz4/sys_linux.c) ;;
     *) compile "$file" "$work/common/$(basename "$file" .c).o" ;;
   esac
 done

@@ -18,10 +18,11 @@ SOURCES = [argument for argument in sys.argv[1:] if argument.endswith(".c")]
 
 BYTES_MAX = 4096
 # Calls by a pointer: options.c makes them, and alloc.c where a block is libc's; these are what they are given. Of them
-# LIBC goes on to functions of libc's.
+# LIBC goes on to functions of libc's, and the operators to those of the C++ library.
 INDIRECT = "__indirect_call"
 LIBC = ["hz4/shim.c:usable_size", "hz4/shim.c:release"]
 CALLBACKS = ["hz4_warn", "hz4/stats.c:write_option_text", "hz4/shim.c:holds"] + LIBC
+CXX_LIBRARY = re.compile("hz4_operators_|hz4/operators")
 CALLERS = re.compile("hz4_options_|hz4_alloc_|hz4/alloc.c:")
 
 NODE = re.compile(r'^node: \{ title: "([^"]*)" label: "[^"]*\\n(\d+) bytes \(([a-z,]+)\)')
@@ -42,7 +43,9 @@ def call_graph(directory):
                     frames[node.group(1)] = int(node.group(2))
                     if node.group(3) == "dynamic":
                         unbounded.append(node.group(1))
-                elif edge and (edge.group(1) not in LIBC or edge.group(2) != INDIRECT):
+                elif edge and edge.group(2) == INDIRECT and (edge.group(1) in LIBC or CXX_LIBRARY.match(edge.group(1))):
+                    continue
+                elif edge:
                     calls.setdefault(edge.group(1), []).append(edge.group(2))
     return frames, calls, unbounded
 

@@ -1,7 +1,10 @@
-// All 20 replaceable operators of C++ (8 new, 12 delete) over hz4, which takes libc's place in this program.
+// All 20 replaceable operators of C++17 (8 new, 12 delete), which are hz4's in this program, as malloc is. Those 4 that do not
+// throw are the C++ library's where hz4 comes out of an archive.
 #include <malloc.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -104,10 +107,10 @@ TEST(CxxOperatorsTest, DeleteFreesWhatNewGave) {
   hz4_check();
 }
 
-// Sizes within an alignment of SIZE_MAX are left out: libstdc++ rounds them up, to 0, before it asks for memory.
+// Rounded up to an alignment, the largest would be 0.
 TEST(CxxOperatorsTest, FailureThrowsOrGivesNull) {
   for (const NewOperator &one : kNew) {
-    for (size_t size : {size_t{PTRDIFF_MAX} + 1, size_t{PTRDIFF_MAX}, SIZE_MAX - 4096}) {
+    for (size_t size : {size_t{PTRDIFF_MAX} + 1, size_t{PTRDIFF_MAX}, SIZE_MAX - 4096, SIZE_MAX - 4095, SIZE_MAX - 1, SIZE_MAX}) {
       hidden_size = size;
       if (one.throws) {
         EXPECT_THROW(Hidden(one.allocate(hidden_size)), std::bad_alloc) << one.name << " " << size;
@@ -120,6 +123,28 @@ TEST(CxxOperatorsTest, FailureThrowsOrGivesNull) {
   // g++ checks the length itself, and throws bad_array_new_length; clang asks operator new for SIZE_MAX bytes.
   EXPECT_THROW(Hidden(new uint64_t[hidden_size]), std::bad_alloc);
   hz4_check();
+}
+
+// Of a block up to 256 KiB with HZ4_HARDEN=1: cxx_operators_harden_test.
+TEST(CxxOperatorsDeathTest, WrongSizesAndAlignmentsAreFound) {
+  const char *message = "^hz4: sized free with a wrong size or alignment: 0x[0-9a-f]{16}\n$";
+  const size_t size = getenv("HZ4_HARDEN") != nullptr ? kSize : 3 * kMiB;
+  void *one = Hidden(::operator new(size)), *many = Hidden(::operator new[](size));
+  void *aligned = Hidden(::operator new(size, kAlign));
+  EXPECT_EXIT(::operator delete(one, size / 20), ::testing::KilledBySignal(SIGABRT), message);
+  EXPECT_EXIT(::operator delete[](many, size * 2), ::testing::KilledBySignal(SIGABRT), message);
+  EXPECT_EXIT(::operator delete(aligned, size * 2, kAlign), ::testing::KilledBySignal(SIGABRT), message);
+  EXPECT_EXIT(::operator delete(one, size, std::align_val_t{48}), ::testing::KilledBySignal(SIGABRT), message);
+  ::operator delete(one, size);
+  ::operator delete[](many, size);
+  ::operator delete(aligned, size, kAlign);
+}
+
+TEST(CxxOperatorsTest, AlignmentsThatAreNoneThrow) {
+  std::set_new_handler([] { abort(); });  // no memory is missing
+  EXPECT_THROW(Hidden(::operator new(100, std::align_val_t{48})), std::bad_alloc);
+  EXPECT_THROW(Hidden(::operator new[](100, std::align_val_t{0})), std::bad_alloc);
+  std::set_new_handler(nullptr);
 }
 
 // The handler runs until memory is there, throws, or is gone: here it gives up at its third call.
