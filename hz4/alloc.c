@@ -291,6 +291,11 @@ bool hz4_alloc_trim(size_t pad) {
   return any;
 }
 
+void hz4_alloc_keep(size_t bytes) {
+  hz4_thread_init();  // which sets it as well
+  hz4_segment_set_floor(bytes);
+}
+
 void hz4_alloc_check(void) {
   hz4_thread_init();
   if (hz4_is_attached()) hz4_tcache_check();

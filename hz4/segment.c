@@ -45,7 +45,7 @@ HZ4_IN_DATA static size_t regretted_pages;
 HZ4_IN_DATA static _Atomic(size_t) hollow_bytes;
 
 // Set once.
-static size_t floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;
+static _Atomic(size_t) floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;
 static unsigned share_shift = 4;
 
 #define LIST_ADD(head, item, links)                  \
@@ -94,7 +94,7 @@ static uint32_t longest_run(uint64_t set) {
 
 static size_t dirty_limit_locked(void) {
   size_t full_pages = used_pages - (hz4_load_relaxed(&hollow_bytes) >> HZ4_PAGE_SHIFT);
-  size_t limit = floor_pages + (full_pages >> share_shift);
+  size_t limit = hz4_load_relaxed(&floor_pages) + (full_pages >> share_shift);
   if (dirty_pages <= limit || regretted_pages == 0) return limit;  // the clock need not be asked
   if (!hz4_regret_lasts()) regretted_pages = 0;
   return limit + regretted_pages;
@@ -299,8 +299,12 @@ void hz4_segment_filled(size_t bytes) {
 }
 
 void hz4_segment_configure(size_t floor_bytes, unsigned shift) {
-  floor_pages = floor_bytes >> HZ4_PAGE_SHIFT;
+  hz4_segment_set_floor(floor_bytes);
   share_shift = shift;
+}
+
+void hz4_segment_set_floor(size_t bytes) {
+  hz4_store_relaxed(&floor_pages, bytes >> HZ4_PAGE_SHIFT);
 }
 
 void hz4_segment_stats(struct hz4_segment_stats *out) {

@@ -46,6 +46,8 @@ bool hz4_segment_unmap_free(void);
 
 // Bounds for the dirty pages: limit = floor_bytes + used bytes >> share_shift. Set once, before threads.
 void hz4_segment_configure(size_t floor_bytes, unsigned share_shift);
+// The floor alone, at any time: it counts from the next purge on.
+void hz4_segment_set_floor(size_t bytes);
 
 struct hz4_segment_stats {
   uint64_t segments, used_bytes, dirty_bytes, clean_bytes, acquired, released, purged_runs, peak_used_bytes,

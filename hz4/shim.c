@@ -1,7 +1,6 @@
 // Rank 12. libc's names (glibc manual, "Replacing malloc"), for programs that preload hz4 or link it as their malloc.
 //
-// operator new and delete need nothing here: libstdc++'s call malloc, aligned_alloc and free. reallocarray, strdup and
-// strndup are libc's own, and call ours.
+// operator new and delete are in operators.c. reallocarray, strdup and strndup are libc's own, and call ours.
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
@@ -76,11 +75,27 @@ EXPORT void malloc_stats(void) {
   hz4_stats_print(STDERR_FILENO);
 }
 
-// There is no knob of glibc's that hz4 has: 0 is "failed", as the manual says. hz4's own are HZ4_ variables.
+// 1 for what glibc knows, for programs that go no further without; 0 for what it does not, though glibc takes that too. One
+// is a bound that hz4 has: how much free memory stays (negative: all, as in glibc). The others are advice about arenas, mappings
+// and fast bins, of which hz4 has none, or about debugging.
 EXPORT int mallopt(int parameter, int value) {
-  (void)parameter;
-  (void)value;
-  return 0;
+  switch (parameter) {
+    case M_TRIM_THRESHOLD:
+      hz4_alloc_keep(value < 0 ? SIZE_MAX : (size_t)value);
+      return 1;
+    case M_ARENA_MAX:
+    case M_ARENA_TEST:
+    case M_CHECK_ACTION:
+    case M_GRAIN:
+    case M_KEEP:
+    case M_MMAP_MAX:
+    case M_MMAP_THRESHOLD:
+    case M_MXFAST:
+    case M_NLBLKS:
+    case M_PERTURB:
+    case M_TOP_PAD: return 1;
+    default: return 0;
+  }
 }
 
 // The fields that have a meaning here, in bytes: arena and hblkhd are what is mapped for small and for large blocks,

@@ -276,9 +276,32 @@ static void test_trim(void) {
   CHECK(malloc_trim(0) == 0);  // nothing is left to give
 }
 
-// malloc_stats writes to stderr, and only there; mallopt has no knob of ours and says so.
-static void test_stats_and_mallopt(void) {
-  CHECK(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 0 && mallopt(12345, 1) == 0);
+// Programs take 0 for a failure, and some end.
+static void test_mallopt(void) {
+  const int known[] = {M_MXFAST, M_NLBLKS, M_GRAIN, M_KEEP, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_CHECK_ACTION,
+                       M_PERTURB, M_ARENA_TEST, M_ARENA_MAX};
+  for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) CHECK(mallopt(known[i], 1) == 1);
+  for (int value = -1; value <= 1; value++) CHECK(mallopt(12345, value) == 0 && mallopt(-9, value) == 0);
+}
+
+// What a real-time program does first: memory that it has touched once stays. (The pieces are page runs of their own.)
+static void test_trim_threshold(void) {
+  enum { kPieces = 100, kPiece = 512 << 10 };
+  static char *pieces[kPieces];
+  for (int round = 0; round < 2; round++) {
+    CHECK(mallopt(M_TRIM_THRESHOLD, round == 0 ? -1 : 0) == 1);
+    for (int i = 0; i < kPieces; i++) memset(pieces[i] = malloc(kPiece), 1, kPiece);
+    long full = rss_kib();
+    for (int i = 0; i < kPieces; i++) free(pieces[i]);
+    long kept = (kPieces * (kPiece >> 10)) - (full - rss_kib());
+    if (round == 0) CHECK(kept > kPieces * (kPiece >> 10) * 9 / 10);
+    if (round == 1) CHECK(kept < kPieces * (kPiece >> 10) / 10);
+  }
+  CHECK(mallopt(M_TRIM_THRESHOLD, 4 << 20) == 1);
+}
+
+// malloc_stats writes to stderr, and only there.
+static void test_stats(void) {
   int pipes[2];
   CHECK(pipe(pipes) == 0);
   pid_t child = fork();
@@ -309,7 +332,9 @@ int main(void) {
   test_mallinfo();
   test_malloc_info();
   test_trim();
-  test_stats_and_mallopt();
+  test_mallopt();
+  test_trim_threshold();
+  test_stats();
   puts("PASSED");
   return 0;
 }
