@@ -4,6 +4,10 @@
 #include "hz4/stats.h"
 #include "hz4/thread.h"
 
+const char *hz4_version(void) {
+  return HZ4_VERSION_STRING;
+}
+
 HZ4_HOT void *hz4_malloc(size_t size) {
   return hz4_alloc_malloc(size);
 }

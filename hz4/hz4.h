@@ -23,6 +23,22 @@ extern "C" {
 
 #define HZ4_API __attribute__((visibility("default")))
 
+// The version of this header: the one place where it is said. CMake reads it here, and a test (//install:version_test)
+// holds the others to it.
+#define HZ4_VERSION_MAJOR 0
+#define HZ4_VERSION_MINOR 1
+#define HZ4_VERSION_PATCH 0
+
+// 100 for 0.1.0: to be compared by #if.
+#define HZ4_VERSION_NUMBER (HZ4_VERSION_MAJOR * 10000 + HZ4_VERSION_MINOR * 100 + HZ4_VERSION_PATCH)
+
+#define HZ4_VERSION_TEXT(major, minor, patch) #major "." #minor "." #patch
+#define HZ4_VERSION_EXPANDED(major, minor, patch) HZ4_VERSION_TEXT(major, minor, patch)
+#define HZ4_VERSION_STRING HZ4_VERSION_EXPANDED(HZ4_VERSION_MAJOR, HZ4_VERSION_MINOR, HZ4_VERSION_PATCH)
+
+// The version of the library, as "0.1.0", for good.
+HZ4_API const char *hz4_version(void);
+
 // C17 7.22.3. size 0 gives a unique block that can be freed (glibc manual, "Basic Memory Allocation").
 HZ4_API void *hz4_malloc(size_t size);
 
