@@ -27,9 +27,13 @@ HZ4_NOINLINE static void *new_slow(size_t align, size_t size, const void *caller
   }
 }
 
-HZ4_HOT void *hz4_Znwm(size_t size) {
+HZ4_INLINE void *new(size_t size, const void *caller) {
   void *object = hz4_alloc_malloc_fast(size);
-  return HZ4_LIKELY(object != NULL) ? object : new_slow(16, size, CALLER);
+  return HZ4_LIKELY(object != NULL) ? object : new_slow(16, size, caller);
+}
+
+HZ4_HOT void *hz4_Znwm(size_t size) {
+  return new(size, CALLER);
 }
 
 void *hz4_ZnwmSt11align_val_t(size_t size, size_t align) {
@@ -40,12 +44,12 @@ void *hz4_ZnwmSt11align_val_t(size_t size, size_t align) {
 SAME_AS(hz4_Znwm) void *_Znwm(size_t size);
 SAME_AS(hz4_ZnwmSt11align_val_t) void *_ZnwmSt11align_val_t(size_t size, size_t align);
 
-HZ4_OPERATOR void *_Znam(size_t size) {
-  return _Znwm(size);
+HZ4_OPERATOR HZ4_HOT void *_Znam(size_t size) {
+  return HZ4_OPERATOR_IS_OURS(_Znwm) ? new(size, CALLER) : _Znwm(size);
 }
 
 HZ4_OPERATOR void *_ZnamSt11align_val_t(size_t size, size_t align) {
-  return _ZnwmSt11align_val_t(size, align);
+  return HZ4_OPERATOR_IS_OURS(_ZnwmSt11align_val_t) ? new_slow(align, size, CALLER) : _ZnwmSt11align_val_t(size, align);
 }
 
 // ---- delete ----
