@@ -1,7 +1,7 @@
 // Rank 12. The C++ library's part for libhz4.so, and the operators new that do not throw.
 //
-// The library may be loaded with the program, or later and for one plugin alone (a C program that loads C++): so it is
-// looked for when memory has run out, first where all look, then in what the caller itself was linked with.
+// The library may come with the program, or later and for one plugin alone (a C program that loads C++): then it is looked
+// for when memory has run out, in what the caller itself was linked with.
 #include <dlfcn.h>
 
 #include "hz4/alloc.h"
@@ -13,33 +13,42 @@
 #pragma weak dlopen
 #pragma weak dlsym
 
-// The symbol out of `scope` (RTLD_DEFAULT or RTLD_NEXT), or else as the object that holds `caller` sees it. NULL: none.
-static void *find(const char *symbol, void *scope, const void *caller) {
-  if (dlsym == NULL || dladdr == NULL || dlopen == NULL || dlclose == NULL) return NULL;
-  void *found = dlsym(scope, symbol);
+// Where the library came with the program. Named here, they are exported by a program that has it inside (-static-libstdc++).
+#pragma weak _ZSt15get_new_handlerv
+#pragma weak _ZSt17__throw_bad_allocv
+hz4_new_handler _ZSt15get_new_handlerv(void);  // std::get_new_handler
+void _ZSt17__throw_bad_allocv(void);           // std::__throw_bad_alloc
+
+// The symbol as the object sees it that holds `caller`; NULL: not at all.
+static void *find(const char *symbol, const void *caller) {
   Dl_info object;
-  if (found != NULL || dladdr(caller, &object) == 0) return found;
+  if (dladdr == NULL || dlopen == NULL || dlsym == NULL || dlclose == NULL || dladdr(caller, &object) == 0) return NULL;
   void *handle = dlopen(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
   if (handle == NULL) return NULL;
-  found = dlsym(handle, symbol);
+  void *found = dlsym(handle, symbol);
   dlclose(handle);  // the caller is in it, so that it stays
   return found;
 }
 
 hz4_new_handler hz4_operators_handler(const void *caller) {
-  hz4_new_handler (*get)(void);
-  *(void **)&get = find("_ZSt15get_new_handlerv", RTLD_DEFAULT, caller);  // std::get_new_handler
+  hz4_new_handler (*get)(void) = _ZSt15get_new_handlerv;
+  if (get == NULL) *(void **)&get = find("_ZSt15get_new_handlerv", caller);
   return get != NULL ? get() : NULL;
 }
 
 void hz4_operators_throw(const void *caller) {
-  void (*throw)(void);
-  *(void **)&throw = find("_ZSt17__throw_bad_allocv", RTLD_DEFAULT, caller);  // std::__throw_bad_alloc
+  void (*throw)(void) = _ZSt17__throw_bad_allocv;
+  if (throw == NULL) *(void **)&throw = find("_ZSt17__throw_bad_allocv", caller);
   if (throw != NULL) throw();
   hz4_panic("operator new: no memory, and no C++ library to throw std::bad_alloc");
 }
 
 // ---- new that does not throw ----
+
+static void *library_operator(const char *name, const void *caller) {
+  void *next = dlsym != NULL ? dlsym(RTLD_NEXT, name) : NULL;
+  return next != NULL ? next : find(name, caller);
+}
 
 // Without a handler nothing need be thrown, unless the program has a throwing new of its own. Else the C++ library's does
 // what is left: it calls the throwing new, and catches.
@@ -49,7 +58,7 @@ static void *new(const char *name, size_t size, const void *nothrow, const void 
     if (HZ4_LIKELY(block != NULL) || hz4_operators_handler(caller) == NULL) return block;
   }
   void *(*library_new)(size_t, const void *);
-  *(void **)&library_new = find(name, RTLD_NEXT, caller);
+  *(void **)&library_new = library_operator(name, caller);
   return library_new != NULL ? library_new(size, nothrow) : NULL;
 }
 
@@ -59,7 +68,7 @@ static void *new_aligned(const char *name, size_t size, size_t align, const void
     if (HZ4_LIKELY(block != NULL) || hz4_operators_handler(caller) == NULL) return block;
   }
   void *(*library_new)(size_t, size_t, const void *);
-  *(void **)&library_new = find(name, RTLD_NEXT, caller);
+  *(void **)&library_new = library_operator(name, caller);
   return library_new != NULL ? library_new(size, align, nothrow) : NULL;
 }
 

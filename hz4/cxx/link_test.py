@@ -12,7 +12,7 @@ import unittest
 
 from linked import check_bindings, check_new, check_static, run
 
-SHARED, ARCHIVE, PROGRAM = (os.path.abspath(path) for path in sys.argv[1:4])
+SHARED, ARCHIVE, PROGRAM, CATCH = (os.path.abspath(path) for path in sys.argv[1:5])
 
 
 class LinkTest(unittest.TestCase):
@@ -23,9 +23,9 @@ class LinkTest(unittest.TestCase):
             shutil.copy(SHARED, os.path.join(self.folder, name))
         shutil.copy(ARCHIVE, os.path.join(self.folder, "libhz4_static.a"))
 
-    def link(self, *arguments):
+    def link(self, *arguments, source=PROGRAM):
         program = os.path.join(self.folder, "program")
-        run(["g++", "-O2", "-Wl,--as-needed", PROGRAM, "-o", program, "-L" + self.folder, *arguments])
+        run(["g++", "-O2", "-Wl,--as-needed", source, "-o", program, "-L" + self.folder, *arguments])
         return program
 
     def test_shared(self):
@@ -42,6 +42,11 @@ class LinkTest(unittest.TestCase):
         program = self.link("-static", "-lhz4_static", "-lpthread")
         check_new(self, program, self.folder)
         check_static(self, program)
+
+    def test_bad_alloc_of_a_library_inside_the_program(self):
+        program = self.link("-static-libstdc++", "-lhz4", source=CATCH)
+        self.assertNotIn("libstdc++", run(["readelf", "-d", program]).stdout)
+        run([program], LD_LIBRARY_PATH=self.folder)
 
 
 if __name__ == "__main__":
