@@ -80,17 +80,22 @@ class ArchivesTest(unittest.TestCase):
             rows = [line.split() for line in run("nm", "-g", "--defined-only", path).splitlines()]
             yield {row[2] for row in rows if len(row) == 3}
 
-    def test_malloc_defines_the_names_of_libc_and_no_others(self):
+    def test_shim_defines_the_names_of_libc_and_no_others(self):
         listed = {name for name in expected_symbols() if not re.match("hz4_|_Zn|_Zd", name)}
-        for defined in self.defined("libmalloc"):
+        for defined in self.defined("libshim"):
             self.assertEqual(sorted(defined), sorted(listed))
 
+    def test_operators_are_those_that_need_not_catch(self):
+        listed = {name for name in expected_symbols() if re.match("_Zd|_Zn(?!.*nothrow)", name)}
+        self.assertEqual(len(listed), 16)
+        for defined in self.defined("liboperators"):
+            self.assertEqual(sorted(name for name in defined if not name.startswith("hz4_")), sorted(listed))
+
     def test_whole_archive_defines_the_list_and_else_only_its_own_prefix(self):
+        listed = {name for name in expected_symbols() if not re.match("_Zn.*nothrow", name)}
         for defined in self.defined("libhz4_static"):
-            # The new that do not throw are left to the C++ library, which can catch.
-            self.assertEqual([name for name in expected_symbols() - defined if "_Zn" not in name], [])
-            self.assertEqual(len([name for name in defined if "_Zn" in name and not name.startswith("hz4_")]), 4)
-            self.assertEqual([name for name in defined - expected_symbols() if not name.startswith("hz4_")], [])
+            self.assertEqual(sorted(listed - defined), [])
+            self.assertEqual([name for name in defined - listed if not name.startswith("hz4_")], [])
 
 
 class SegmentsTest(unittest.TestCase):
