@@ -6,6 +6,7 @@
 #include "hz4/large.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
+#include "hz4/misuse.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/segment.h"
@@ -72,6 +73,7 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
     uint32_t c = class_for(size, align);
     void *block = c != 0 ? alloc_class(c) : hz4_large_alloc(size, align, zeroed);
     if (c != 0) *zeroed = false;
+    hz4_misuse_report();
     if (HZ4_LIKELY(block != NULL)) {
       errno = saved;
       return block;
@@ -159,6 +161,7 @@ void hz4_alloc_free_slow(void *ptr) {
   if (size_class != 0) free_object(size_class, ptr);
   else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
   else hz4_large_free(large_span(ptr, "free of a pointer that is not allocated"));
+  hz4_misuse_report();
   errno = saved;
 }
 
@@ -288,6 +291,7 @@ bool hz4_alloc_trim(size_t pad) {
   bool any = hz4_large_trim();
   any |= hz4_segment_purge(pad);
   if (pad == 0) any |= hz4_segment_unmap_free();
+  hz4_misuse_report();
   return any;
 }
 

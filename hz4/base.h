@@ -33,26 +33,45 @@ extern "C" {
 #endif
 
 // Prints "hz4: <what>" (and, in the second form, the pointer) on stderr without allocating, and aborts.
+// pre: the thread has no lock and no claim, and nothing in hand, for SIGABRT's handler may use hz4, and not return.
 __attribute__((noreturn, cold)) void hz4_panic(const char *what);
 __attribute__((noreturn, cold)) void hz4_panic_pointer(const char *what, const void *ptr);
 
+// The same for who may have all that: the program's handler of SIGABRT does not run.
+__attribute__((noreturn, cold)) void hz4_assertion_failed(const char *what);
+
 // Prints "hz4: <what><detail>" on stderr in one write. detail may be NULL.
 __attribute__((cold)) void hz4_warn(const char *what, const char *detail);
+
+// Descriptor 2; or -1 if it was closed as hz4 began, for what has that number now the program opened for something else.
+// unchanged: also if it is another file than then, be it that the program has put it there, or closed the first.
+int hz4_stderr(bool unchanged);
+void hz4_stderr_remember(void);
+
+// Writes it all, unless the system will not.
+void hz4_write(int fd, const char *text, size_t bytes);
 
 #ifdef __cplusplus
 }
 #endif
 
-// Always on: for what a wrong caller can cause, and for invariants whose test costs nothing where it stands.
+// Always on: for invariants whose test costs nothing where it stands. pre: as hz4_panic.
 #define HZ4_CHECK(condition, what)                  \
   do {                                              \
     if (HZ4_UNLIKELY(!(condition))) hz4_panic(what); \
   } while (0)
 
+// For functions that look whether a structure is whole while it is locked: they return what is broken, or NULL, to who
+// reports it afterwards.
+#define HZ4_HOLDS(condition, what)               \
+  do {                                           \
+    if (HZ4_UNLIKELY(!(condition))) return what; \
+  } while (0)
+
 // On in debug builds (-c dbg); compiled, and then removed, in all others.
 #define HZ4_ASSERT(condition)                                                        \
   do {                                                                               \
-    if (HZ4_DEBUG && HZ4_UNLIKELY(!(condition))) hz4_panic("assertion: " #condition); \
+    if (HZ4_DEBUG && HZ4_UNLIKELY(!(condition))) hz4_assertion_failed(#condition); \
   } while (0)
 
 HZ4_INLINE bool hz4_is_power_of_two(size_t n) {

@@ -1,6 +1,5 @@
 #include "hz4/bin.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include "hz4/lock.h"
@@ -8,6 +7,7 @@
 #include "hz4/pagemap.h"
 #include "hz4/rseq.h"
 #include "hz4/sizeclass.h"
+#include "hz4/syscall.h"
 
 _Static_assert(sizeof(struct hz4_tcache) + HZ4_CACHE_ZEROS <= HZ4_CACHE_BYTES, "caches are so far from each other");
 _Static_assert(offsetof(struct hz4_tcache, top) == HZ4_CACHE_TOP_OFFSET, "as the sequences have it");
@@ -179,7 +179,7 @@ void hz4_bin_fork_begin(void) {
   hz4_store_relaxed(&fork_is_on, true);
   for (uint32_t i = 0; i < HZ4_CLAIM_WORDS; ++i) hz4_fetch_add_acq_rel(&claims[i].open, 0);  // pairs with begin_claim
   // This thread has claims of its own where it forks in a signal's handler: both sides end them.
-  while (open_claims() > hz4_front.claims) sched_yield();
+  while (open_claims() > hz4_front.claims) hz4_yield();
 }
 
 void hz4_bin_fork_parent(void) {
@@ -260,16 +260,17 @@ void **hz4_bin_take_array(struct hz4_held *held, uint32_t *length, uint32_t *cou
   return slots;
 }
 
-void hz4_bin_check(const struct hz4_held *held) {
+const char *hz4_bin_broken(const struct hz4_held *held) {
   const struct hz4_bin *bin = held->bin;
-  HZ4_CHECK((bin->slots == NULL) == (held->top == NULL), "bin: no array, yet not empty");
-  if (bin->slots == NULL) return;
-  HZ4_CHECK(bin->slots[0] == NULL, "bin: no NULL below");
-  HZ4_CHECK(bin->capacity < hz4_bin_length(bin) && hz4_bin_objects(held) <= bin->capacity, "bin: it overflows");
+  HZ4_HOLDS((bin->slots == NULL) == (held->top == NULL), "bin: no array, yet not empty");
+  if (bin->slots == NULL) return NULL;
+  HZ4_HOLDS(bin->slots[0] == NULL, "bin: no NULL below");
+  HZ4_HOLDS(bin->capacity < hz4_bin_length(bin) && hz4_bin_objects(held) <= bin->capacity, "bin: it overflows");
   for (uint32_t i = 1; i <= hz4_bin_objects(held); ++i) {
     uint32_t size_class = (uint32_t)hz4_pagemap_class(bin->slots[i]);
     bool tiny = hz4_class_is_tiny_bin(held->size_class) && size_class >= HZ4_TINY_HOME;
-    HZ4_CHECK(size_class == held->size_class || (tiny && hz4_class_bytes(size_class) == hz4_class_bytes(held->size_class)),
+    HZ4_HOLDS(size_class == held->size_class || (tiny && hz4_class_bytes(size_class) == hz4_class_bytes(held->size_class)),
               "bin: an object of another class");
   }
+  return NULL;
 }

@@ -162,8 +162,8 @@ uint32_t hz4_bin_take_oldest(struct hz4_held *held, uint32_t keep, void **out);
 // second slot on. NULL: it had none.
 void **hz4_bin_take_array(struct hz4_held *held, uint32_t *length, uint32_t *count);
 
-// Aborts where an invariant of the bin is broken.
-void hz4_bin_check(const struct hz4_held *held);
+// The invariant of the bin that is broken, or NULL.
+const char *hz4_bin_broken(const struct hz4_held *held);
 
 #ifdef __cplusplus
 }

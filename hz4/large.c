@@ -358,18 +358,24 @@ void hz4_large_stats(struct hz4_large_stats *out) {
   out->grown_in_place = hz4_load_relaxed(&grown_in_place);
 }
 
-void hz4_large_check(void) {
-  if (!hz4_lock_enter(&lock)) return;
+static const char *broken_locked(void) {
   size_t cached = 0, retained = 0;
   for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
     struct hz4_span *span = cache[i];
     if (span == NULL) continue;
-    HZ4_CHECK(span->kind == HZ4_SPAN_MAPPED, "large: a cached span is no mapping");
-    HZ4_CHECK(hz4_pagemap_span(span->base) == NULL, "large: a cached mapping is in the page map");
+    HZ4_HOLDS(span->kind == HZ4_SPAN_MAPPED, "large: a cached span is no mapping");
+    HZ4_HOLDS(hz4_pagemap_span(span->base) == NULL, "large: a cached mapping is in the page map");
     *(span->purged == 0 ? &cached : &retained) += span->bytes;
   }
-  HZ4_CHECK(cached == cached_bytes && retained == retained_bytes, "large: cached bytes do not add up");
+  HZ4_HOLDS(cached == cached_bytes && retained == retained_bytes, "large: cached bytes do not add up");
+  return NULL;
+}
+
+void hz4_large_check(void) {
+  if (!hz4_lock_enter(&lock)) return;
+  const char *broken = broken_locked();
   hz4_lock_release(&lock);
+  if (broken != NULL) hz4_panic(broken);
 }
 
 void hz4_large_fork_prepare(void) {

@@ -4,11 +4,10 @@
 // state's acquire on taking pairs with its release on giving up, and publishes everything that the lock protects.
 #include "hz4/lock.h"
 
-#include <errno.h>
 #include <linux/futex.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
+
+#include "hz4/syscall.h"
 
 // FORKED is only ever set and cleared by fork; no waiter overwrites it.
 enum { FREE = 0, TAKEN = 1, CONTENDED = 2, FORKED = 3 };
@@ -21,7 +20,7 @@ static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
 
 static void note_acquired(const struct hz4_lock *lock) {
   if (!HZ4_DEBUG) return;
-  if (held_ranks >> lock->rank != 0) hz4_panic("assertion: locks are taken in rising rank");
+  if (held_ranks >> lock->rank != 0) hz4_assertion_failed("locks are taken in rising rank");
   held_ranks |= 1u << lock->rank;
 }
 
@@ -34,9 +33,8 @@ void hz4_lock_assert_held(const struct hz4_lock *lock) {
 }
 
 static void futex(_Atomic(uint32_t) *word, int operation, uint32_t value, const struct timespec *timeout) {
-  int saved = errno;  // a failing futex means "look again", and free must keep errno
-  syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
-  errno = saved;
+  // One that fails means "look again".
+  hz4_syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
 }
 
 static void relax(void) {

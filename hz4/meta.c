@@ -201,17 +201,23 @@ void hz4_meta_stats(struct hz4_meta_stats *out) {
   out->used_bytes = hz4_load_relaxed(&used_bytes);
 }
 
-void hz4_meta_check(void) {
-  if (!hz4_lock_enter(&lock)) return;
+static const char *broken_locked(void) {
   uint64_t free_bytes = (uint64_t)(bump_end - bump);
   for (size_t units = 0; units < sizeof(free_lists) / sizeof(free_lists[0]); ++units) {
     for (struct free_block *block = free_lists[units]; block != NULL; block = block->next) {
-      HZ4_CHECK(block->units == units && hz4_is_aligned(block, HZ4_META_UNIT), "meta: broken free list");
+      HZ4_HOLDS(block->units == units && hz4_is_aligned(block, HZ4_META_UNIT), "meta: broken free list");
       free_bytes += units * HZ4_META_UNIT;
     }
   }
-  HZ4_CHECK(free_bytes + hz4_load_relaxed(&used_bytes) == hz4_load_relaxed(&mapped_bytes), "meta: bytes do not add up");
+  HZ4_HOLDS(free_bytes + hz4_load_relaxed(&used_bytes) == hz4_load_relaxed(&mapped_bytes), "meta: bytes do not add up");
+  return NULL;
+}
+
+void hz4_meta_check(void) {
+  if (!hz4_lock_enter(&lock)) return;
+  const char *broken = broken_locked();
   hz4_lock_release(&lock);
+  if (broken != NULL) hz4_panic(broken);
 }
 
 void hz4_meta_fork_prepare(void) {

@@ -4,6 +4,7 @@
 
 #include "hz4/lock.h"
 #include "hz4/meta.h"
+#include "hz4/misuse.h"
 #include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/regret.h"
@@ -141,11 +142,12 @@ static uint32_t put_locked(struct mid_class *mid, uint32_t size_class, void *con
   for (uint32_t i = 0; i < count;) {
     struct hz4_span *span = hz4_pagemap_span(objects[i]);
     if (HZ4_UNLIKELY(span == NULL || span->size_class != size_class)) {
-      hz4_panic_pointer("free of a pointer that is not allocated", objects[i]);
+      hz4_misuse_note("free of a pointer that is not allocated", objects[i++]);
+      continue;
     }
-    uint32_t before = span->free_count, n = hz4_span_put(span, objects + i, count - i);
-    mid->free_count += n;
-    i += n;
+    uint32_t before = span->free_count;
+    i += hz4_span_put(span, objects + i, count - i);
+    mid->free_count += span->free_count - before;
     if (span->free_count < span->object_count) {
       relink_locked(mid, span, before);
       continue;
@@ -367,34 +369,44 @@ void hz4_mid_stats(struct hz4_mid_stats *out) {
   }
 }
 
-static uint64_t check_bucket_locked(struct mid_class *mid, uint32_t size_class, uint32_t bucket) {
-  uint64_t free_count = 0;
+static const char *broken_in_bucket_locked(struct mid_class *mid, uint32_t size_class, uint32_t bucket, uint64_t *free_count) {
   for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) {
-    hz4_span_check(span);
+    const char *broken = hz4_span_broken(span);
+    if (broken != NULL) return broken;
     bool partial = span->free_count > 0 && span->free_count < span->object_count;
-    HZ4_CHECK(partial, "mid: a full or an empty span is listed as partial");
-    HZ4_CHECK(span->kind == HZ4_SPAN_OBJECTS && span->size_class == size_class, "mid: a span of another class");
-    HZ4_CHECK(bucket_of(span) == bucket && span->bucket == bucket, "mid: a span is in the wrong bucket");
-    HZ4_CHECK(hz4_pagemap_span(span->base) == span, "mid: a span is not in the page map");
-    HZ4_CHECK(span->next == NULL || span->next->prev == span, "mid: broken list");
-    free_count += span->free_count;
+    HZ4_HOLDS(partial, "mid: a full or an empty span is listed as partial");
+    HZ4_HOLDS(span->kind == HZ4_SPAN_OBJECTS && span->size_class == size_class, "mid: a span of another class");
+    HZ4_HOLDS(bucket_of(span) == bucket && span->bucket == bucket, "mid: a span is in the wrong bucket");
+    HZ4_HOLDS(hz4_pagemap_span(span->base) == span, "mid: a span is not in the page map");
+    HZ4_HOLDS(span->next == NULL || span->next->prev == span, "mid: broken list");
+    *free_count += span->free_count;
   }
-  return free_count;
+  return NULL;
+}
+
+static const char *broken_locked(struct mid_class *mid, uint32_t size_class) {
+  uint64_t free_count = 0;
+  const char *broken = NULL;
+  for (uint32_t b = 0; b < HZ4_MID_BUCKETS && broken == NULL; ++b) {
+    broken = broken_in_bucket_locked(mid, size_class, b, &free_count);
+  }
+  if (broken != NULL) return broken;
+  HZ4_HOLDS(free_count == mid->free_count, "mid: free objects do not add up");
+  HZ4_HOLDS(mid->depot_count <= mid->depot_slots, "mid: depot overflows its array");
+  HZ4_HOLDS(mid->depot_count + mid->free_count <= mid->object_count, "mid: more objects than there are");
+  for (uint32_t i = 0; i < mid->depot_count; ++i) {
+    HZ4_HOLDS(hz4_pagemap_class(mid->depot[i]) == size_class, "mid: a depot object of another class");
+  }
+  return NULL;
 }
 
 void hz4_mid_check(void) {
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     struct mid_class *mid = &classes[c];
     if (!hz4_lock_enter(&mid->lock)) continue;
-    uint64_t free_count = 0;
-    for (uint32_t b = 0; b < HZ4_MID_BUCKETS; ++b) free_count += check_bucket_locked(mid, c, b);
-    HZ4_CHECK(free_count == mid->free_count, "mid: free objects do not add up");
-    HZ4_CHECK(mid->depot_count <= mid->depot_slots, "mid: depot overflows its array");
-    HZ4_CHECK(mid->depot_count + mid->free_count <= mid->object_count, "mid: more objects than there are");
-    for (uint32_t i = 0; i < mid->depot_count; ++i) {
-      HZ4_CHECK(hz4_pagemap_class(mid->depot[i]) == c, "mid: a depot object of another class");
-    }
+    const char *broken = broken_locked(mid, c);
     hz4_lock_release(&mid->lock);
+    if (broken != NULL) hz4_panic(broken);
   }
 }
 

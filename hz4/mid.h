@@ -36,7 +36,7 @@ struct hz4_mid_result {
 struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner);
 
 // Gives objects back. `giver` is who, as in hz4_mid_take; NULL: nobody who comes again. A pointer that is no live object
-// of this class is reported and the process aborts.
+// of this class is noted as misuse, and left out.
 // objects == 0: fork is on and nothing has changed. Never otherwise fails.
 struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver);
 

@@ -1,11 +1,47 @@
-// Messages without malloc or stdio: composed on the stack, written by one write(2).
+// Messages without malloc or stdio: composed on the stack, written by one system call, which is no cancellation point.
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "hz4/base.h"
+#include "hz4/syscall.h"
 
 #define LINE_BYTES 256
+
+// ---- where it goes ----
+
+// What descriptor 2 was as hz4 began. Set once, before there are threads.
+static enum { NOT_KNOWN, CLOSED, OPEN } was;
+static struct stat file_then;
+
+void hz4_stderr_remember(void) {
+  long result = hz4_syscall(SYS_fstat, STDERR_FILENO, &file_then);
+  was = result == 0 ? OPEN : result == -EBADF ? CLOSED : NOT_KNOWN;
+}
+
+int hz4_stderr(bool unchanged) {
+  if (was == CLOSED) return -1;
+  if (!unchanged || was == NOT_KNOWN) return STDERR_FILENO;
+  struct stat now = {0};
+  bool same = hz4_syscall(SYS_fstat, STDERR_FILENO, &now) == 0 && now.st_dev == file_then.st_dev &&
+              now.st_ino == file_then.st_ino;
+  return same ? STDERR_FILENO : -1;
+}
+
+void hz4_write(int fd, const char *text, size_t bytes) {
+  while (bytes != 0) {
+    long n = hz4_syscall(SYS_write, fd, text, bytes);
+    if (n == -EINTR) continue;
+    if (n <= 0) return;  // closed or full: there is nobody to tell
+    text += n;
+    bytes -= (size_t)n;
+  }
+}
+
+// ---- lines ----
 
 static size_t append(char *line, size_t used, const char *text) {
   while (*text != '\0' && used < LINE_BYTES - 1) line[used++] = *text++;
@@ -14,9 +50,7 @@ static size_t append(char *line, size_t used, const char *text) {
 
 static void write_line(char *line, size_t used) {
   line[used++] = '\n';
-  // One try: where stderr is closed or full there is nobody to tell.
-  ssize_t written = write(STDERR_FILENO, line, used);
-  (void)written;
+  hz4_write(hz4_stderr(false), line, used);
 }
 
 void hz4_warn(const char *what, const char *detail) {
@@ -44,5 +78,14 @@ void hz4_panic_pointer(const char *what, const void *ptr) {
   used = append(line, used, ": ");
   used = append(line, used, hex);
   write_line(line, used);
+  abort();
+}
+
+void hz4_assertion_failed(const char *what) {
+  hz4_warn("assertion: ", what);
+  const long none[16] = {0};  // a sigaction of the kernel's, of whatever shape: the default, and no signal blocked
+  hz4_syscall(SYS_rt_sigaction, SIGABRT, none, NULL, sizeof(none[0]));
+  hz4_syscall(SYS_rt_sigprocmask, SIG_SETMASK, none, NULL, sizeof(none[0]));
+  hz4_syscall(SYS_tgkill, hz4_syscall(SYS_getpid, 0), hz4_syscall(SYS_gettid, 0), SIGABRT);
   abort();
 }

@@ -2,10 +2,9 @@
 
 #include <errno.h>
 #include <sys/auxv.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "hz4/sequence.h"
+#include "hz4/syscall.h"
 
 // Not in the headers of every libc and kernel that this is built with.
 #ifndef SYS_rseq
@@ -30,23 +29,22 @@ size_t hz4_rseq_ids(void) {
   // The kernel refuses a mask that is too small for all CPUs which there may ever be.
   static const size_t most_bytes = 1024;
   unsigned long mask[1024 / sizeof(unsigned long)];
-  int saved = errno;
   size_t ids = 0;
   for (size_t bytes = sizeof(mask[0]); bytes <= most_bytes && ids == 0; bytes *= 2) {
-    if (syscall(SYS_sched_getaffinity, 0, bytes, mask) > 0) ids = bytes * 8;
-    else if (errno != EINVAL) break;
+    long result = hz4_syscall(SYS_sched_getaffinity, 0, bytes, mask);
+    if (result > 0) ids = bytes * 8;
+    else if (result != -EINVAL) break;
   }
-  errno = saved;
   return ids;
 }
 
 // Whether the area is this thread's: it is now, or had been registered with the same size.
 static bool is_registered(struct hz4_area *area, unsigned long bytes) {
-  return syscall(SYS_rseq, area, bytes, 0, HZ4_SEQUENCE_SIGNATURE) == 0 || errno == EBUSY;
+  long result = hz4_syscall(SYS_rseq, area, bytes, 0, HZ4_SEQUENCE_SIGNATURE);
+  return result == 0 || result == -EBUSY;
 }
 
 struct hz4_area *hz4_rseq_area(void) {
-  int saved = errno;
   if (&__rseq_size == NULL || __rseq_size == 0) return NULL;
   struct hz4_area *area = (struct hz4_area *)((char *)__builtin_thread_pointer() + __rseq_offset);
   bool registered = is_registered(area, AREA_BYTES);
@@ -55,16 +53,13 @@ struct hz4_area *hz4_rseq_area(void) {
   if (!registered && feature_bytes > AREA_BYTES && hz4_is_power_of_two(align)) {
     registered = is_registered(area, hz4_round_up(feature_bytes, align));
   }
-  errno = saved;
   return registered ? area : NULL;
 }
 
 bool hz4_rseq_restart_all(void) {
-  int saved = errno;
-  bool done = syscall(SYS_membarrier, MEMBARRIER_RESTART, 0, 0) == 0;
-  if (!done && errno == EPERM && syscall(SYS_membarrier, MEMBARRIER_REGISTER_RESTART, 0, 0) == 0) {
-    done = syscall(SYS_membarrier, MEMBARRIER_RESTART, 0, 0) == 0;
+  long result = hz4_syscall(SYS_membarrier, MEMBARRIER_RESTART);
+  if (result == -EPERM && hz4_syscall(SYS_membarrier, MEMBARRIER_REGISTER_RESTART) == 0) {
+    result = hz4_syscall(SYS_membarrier, MEMBARRIER_RESTART);
   }
-  errno = saved;
-  return done;
+  return result == 0;
 }

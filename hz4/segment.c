@@ -323,34 +323,42 @@ void hz4_segment_stats(struct hz4_segment_stats *out) {
   hz4_lock_release(&lock);
 }
 
-static void check_segment_locked(const struct hz4_segment *segment, uint32_t longest) {
-  HZ4_CHECK(segment->longest_free == longest, "segment: on the wrong list");
-  HZ4_CHECK(longest_run(~segment->used) == longest, "segment: longest run is stale");
-  HZ4_CHECK((segment->used & segment->dirty) == 0, "segment: a used page is dirty");
-  HZ4_CHECK((segment->used & segment->hollow) == 0, "segment: a used page is listed as hollow and free");
-  HZ4_CHECK((segment->dirty & ~segment->touched) == 0, "segment: a page is dirty that was never used");
-  HZ4_CHECK((segment->dirty != 0) == (segment->by_age.next != NULL), "segment: dirt is not listed");
+static const char *broken_in_segment_locked(const struct hz4_segment *segment, uint32_t longest) {
+  HZ4_HOLDS(segment->longest_free == longest, "segment: on the wrong list");
+  HZ4_HOLDS(longest_run(~segment->used) == longest, "segment: longest run is stale");
+  HZ4_HOLDS((segment->used & segment->dirty) == 0, "segment: a used page is dirty");
+  HZ4_HOLDS((segment->used & segment->hollow) == 0, "segment: a used page is listed as hollow and free");
+  HZ4_HOLDS((segment->dirty & ~segment->touched) == 0, "segment: a page is dirty that was never used");
+  HZ4_HOLDS((segment->dirty != 0) == (segment->by_age.next != NULL), "segment: dirt is not listed");
+  return NULL;
 }
 
-void hz4_segment_check(void) {
-  if (!hz4_lock_enter(&lock)) return;
+static const char *broken_locked(void) {
   size_t dirty = 0, whole = 0;
   for (uint32_t n = 1; n <= HZ4_SEGMENT_PAGES_MAX; ++n) {
-    HZ4_CHECK((by_length[n] != NULL) == (lengths >> (n - 1) & 1), "segment: bitmap of lists is stale");
+    HZ4_HOLDS((by_length[n] != NULL) == (lengths >> (n - 1) & 1), "segment: bitmap of lists is stale");
     struct hz4_segment *segment = by_length[n];
     if (segment == NULL) continue;
     do {
-      check_segment_locked(segment, n);
+      const char *broken = broken_in_segment_locked(segment, n);
+      if (broken != NULL) return broken;
       dirty += (size_t)__builtin_popcountll(segment->dirty);
       whole += n == segment->pages;
       segment = segment->by_length.next;
     } while (segment != by_length[n]);
   }
-  HZ4_CHECK(dirty == dirty_pages, "segment: dirty pages do not add up");
-  HZ4_CHECK(whole == free_segments, "segment: free segments do not add up");
-  HZ4_CHECK(hz4_load_relaxed(&hollow_bytes) <= used_pages << HZ4_PAGE_SHIFT, "segment: more hollow than used");
-  HZ4_CHECK(used_pages + dirty_pages <= all_pages, "segment: more pages in use than there are");
+  HZ4_HOLDS(dirty == dirty_pages, "segment: dirty pages do not add up");
+  HZ4_HOLDS(whole == free_segments, "segment: free segments do not add up");
+  HZ4_HOLDS(hz4_load_relaxed(&hollow_bytes) <= used_pages << HZ4_PAGE_SHIFT, "segment: more hollow than used");
+  HZ4_HOLDS(used_pages + dirty_pages <= all_pages, "segment: more pages in use than there are");
+  return NULL;
+}
+
+void hz4_segment_check(void) {
+  if (!hz4_lock_enter(&lock)) return;
+  const char *broken = broken_locked();
   hz4_lock_release(&lock);
+  if (broken != NULL) hz4_panic(broken);
 }
 
 void hz4_segment_fork_prepare(void) {

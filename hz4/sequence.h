@@ -55,6 +55,7 @@ struct hz4_front {
   uint8_t overflow_run;  // overflows since the last miss, up to HZ4_AHEAD_OVERFLOWS
   bool ended;            // it had a cache of its own, and gets none again
   bool lent;             // a child of vfork has the thread's memory, and gets none either (vfork.c)
+  bool starting;         // it makes hz4 ready, and gets none meanwhile
 };
 extern __thread struct hz4_front hz4_front __attribute__((tls_model("initial-exec")));
 

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -128,6 +129,8 @@ EXPORT struct mallinfo mallinfo(void) {
 EXPORT int malloc_info(int options, FILE *stream) {
   if (options != 0) return EINVAL;
   struct mallinfo2 info = mallinfo2();
+  int state;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);  // or else fprintf might be where the thread ends
   int written = fprintf(stream,
                         "<malloc version=\"1\">\n"
                         "<total type=\"rest\" count=\"%zu\" size=\"%zu\"/>\n"
@@ -137,6 +140,7 @@ EXPORT int malloc_info(int options, FILE *stream) {
                         "</malloc>\n",
                         info.ordblks, info.fordblks, info.hblks, info.hblkhd, info.arena + info.hblkhd,
                         (size_t)hz4_stats_get("os_peak_bytes"));
+  pthread_setcancelstate(state, &state);
   return written < 0 ? -1 : 0;
 }
 

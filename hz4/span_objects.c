@@ -1,5 +1,6 @@
 #include "hz4/span_objects.h"
 
+#include "hz4/misuse.h"
 #include "hz4/os.h"
 #include "hz4/sizeclass.h"
 
@@ -97,27 +98,25 @@ uint32_t hz4_span_take(struct hz4_span *span, void **out, uint32_t want, size_t 
   return taken;
 }
 
-// Where the object is in its span. Aborts, naming the pointer, where none begins.
-static uint32_t index_in(const struct hz4_span *span, uint32_t size_class, const char *object) {
-  size_t offset = (size_t)(object - span->base);
-  uint32_t index = hz4_class_object_index(size_class, offset);
-  if (HZ4_UNLIKELY(index >= span->object_count || index * hz4_class_bytes(size_class) != offset)) {
-    hz4_panic_pointer("free of a pointer into the middle of an object", object);
-  }
-  return index;
-}
-
 uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t count) {
-  uint32_t n = 0, size_class = span->size_class, first_word = span->first_word;
+  uint32_t n = 0, wrong = 0, size_class = span->size_class, first_word = span->first_word;
+  size_t offset = (size_t)((char *)objects[0] - span->base);
   do {
-    uint32_t index = index_in(span, size_class, objects[n]);
+    uint32_t index = hz4_class_object_index(size_class, offset);
     uint64_t bit = (uint64_t)1 << index % 64;
-    if (HZ4_UNLIKELY((span->free_bits[index / 64] & bit) != 0)) hz4_panic_pointer("double free", objects[n]);
-    span->free_bits[index / 64] |= bit;
-    if (index / 64 < first_word) first_word = index / 64;
-  } while (++n < count && (size_t)((char *)objects[n] - span->base) < span->bytes);
+    if (HZ4_UNLIKELY(index >= span->object_count || index * hz4_class_bytes(size_class) != offset)) {
+      hz4_misuse_note("free of a pointer into the middle of an object", objects[n]);
+      ++wrong;
+    } else if (HZ4_UNLIKELY((span->free_bits[index / 64] & bit) != 0)) {
+      hz4_misuse_note("double free", objects[n]);
+      ++wrong;
+    } else {
+      span->free_bits[index / 64] |= bit;
+      if (index / 64 < first_word) first_word = index / 64;
+    }
+  } while (++n < count && (offset = (size_t)((char *)objects[n] - span->base)) < span->bytes);
   span->first_word = first_word;
-  span->free_count += n;
+  span->free_count += n - wrong;
   return n;
 }
 
@@ -126,11 +125,12 @@ bool hz4_span_has(const struct hz4_span *span, const void *object) {
   return (span->free_bits[index / 64] >> index % 64 & 1) != 0;
 }
 
-void hz4_span_check(const struct hz4_span *span) {
+const char *hz4_span_broken(const struct hz4_span *span) {
   uint32_t bits = 0, words = words_of(span->object_count);
   for (uint32_t i = 0; i < words; ++i) {
     bits += (uint32_t)__builtin_popcountll(span->free_bits[i]);
-    HZ4_CHECK(i >= span->first_word || span->free_bits[i] == 0, "span: a free object lies before first_word");
+    HZ4_HOLDS(i >= span->first_word || span->free_bits[i] == 0, "span: a free object lies before first_word");
   }
-  HZ4_CHECK(bits == span->free_count, "span: free_count differs from the bitmap");
+  HZ4_HOLDS(bits == span->free_count, "span: free_count differs from the bitmap");
+  return NULL;
 }

@@ -22,8 +22,9 @@ void hz4_span_cut(struct hz4_span *span, uint32_t size_class);
 // and that held no memory, and will when the program touches them.
 uint32_t hz4_span_take(struct hz4_span *span, void **out, uint32_t want, size_t *filled);
 
-// Puts the objects back in, up to the first that is not this span's. Returns their number, at least one. Aborts, naming
-// the pointer, where no object begins or one is in the span already. pre: the first is of this span.
+// Puts the objects back in, up to the first that is not this span's. Returns their number, at least one. Those among
+// them where no object begins, or that are in the span already, are noted as misuse, and left out. pre: the first is of
+// this span.
 uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t count);
 
 // Whether the object is in the span. pre: it is one of this span's.
@@ -35,8 +36,8 @@ size_t hz4_span_purge(struct hz4_span *span);
 // Bytes that hold no memory.
 size_t hz4_span_hollow_bytes(const struct hz4_span *span);
 
-// Aborts where the bitmap and its counts do not agree.
-void hz4_span_check(const struct hz4_span *span);
+// What is wrong where the bitmap and its counts do not agree; NULL: they do.
+const char *hz4_span_broken(const struct hz4_span *span);
 
 #ifdef __cplusplus
 }

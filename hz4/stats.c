@@ -1,7 +1,6 @@
 #include "hz4/stats.h"
 
 #include <string.h>
-#include <unistd.h>
 
 #include "hz4/counter.h"
 #include "hz4/large.h"
@@ -128,13 +127,9 @@ struct writer {
 };
 
 static void flush(struct writer *w) {
-  size_t done = 0;
-  while (w->fd >= 0 && done < w->used) {
-    ssize_t n = write(w->fd, w->buffer + done, w->used - done);
-    if (n <= 0) break;  // nobody reads it: nothing to be done
-    done += (size_t)n;
-  }
-  if (w->fd >= 0) w->used = 0;
+  if (w->fd < 0) return;
+  hz4_write(w->fd, w->buffer, w->used);
+  w->used = 0;
 }
 
 static void put_text(struct writer *w, const char *text) {
@@ -294,11 +289,13 @@ void hz4_stats_write_options(int fd) {
 }
 
 void hz4_stats_at_exit(void) {
+  int fd = hz4_options.stats != 0 ? hz4_stderr(true) : -1;
+  if (fd < 0) return;
   if (hz4_options.stats == 1) {
-    hz4_stats_write_text(STDERR_FILENO);
-  } else if (hz4_options.stats == 2) {
+    hz4_stats_write_text(fd);
+  } else {
     char buffer[512];
-    struct writer w = {buffer, sizeof(buffer), 0, 0, STDERR_FILENO};
+    struct writer w = {buffer, sizeof(buffer), 0, 0, fd};
     put_json(&w);
     flush(&w);
   }

@@ -1,5 +1,6 @@
 // Rank 1. What hz4 asks of the system, each in one function, so that tests can put a hostile kernel beneath
-// (test/sys_fake.c). All platform glue of the memory side is sys_linux.c. Results and errno as the kernel gives them.
+// (test/sys_fake.c). All platform glue of the memory side is sys_linux.c. Results as the kernel gives them; errno may be
+// lost. None is a cancellation point, or goes through a name that a preloaded library may have taken.
 #ifndef HZ4_SYS_H_
 #define HZ4_SYS_H_
 
@@ -20,6 +21,8 @@ void hz4_sys_wish_huge(void *base, size_t bytes);
 bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
 // The system's page size in bytes, from the auxiliary vector: no system call.
 size_t hz4_sys_page_bytes(void);
+// Whether the program runs with rights that who started it has not (set-user-ID, file capabilities; man 3 getauxval).
+bool hz4_sys_secure(void);
 // A clock that never goes back, in ns, good to some milliseconds. 0: the system has none.
 uint64_t hz4_sys_now_ns(void);
 // Whether the calling thread is the only one that libc knows of. False also when libc does not say.

@@ -1,15 +1,62 @@
 // The real kernel.
-#include <errno.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <time.h>
 
+#include "hz4/atomic.h"
 #include "hz4/sys.h"
+#include "hz4/syscall.h"
+
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
 
 #if __has_include(<sys/single_threaded.h>)  // glibc 2.32
 #include <sys/single_threaded.h>
 #else
 enum { __libc_single_threaded = 0 };
+#endif
+
+// The calls. A sanitizer's runtime learns of mappings by libc's names, which it has taken.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || \
+    __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+static void *call_mmap(void *hint, size_t bytes, int protection, int flags) {
+  void *base = mmap(hint, bytes, protection, flags, -1, 0);
+  return base == MAP_FAILED ? NULL : base;
+}
+
+static bool call_munmap(void *base, size_t bytes) {
+  return munmap(base, bytes) == 0;
+}
+
+static bool call_madvise(void *base, size_t bytes, int advice) {
+  return madvise(base, bytes, advice) == 0;
+}
+
+static bool call_mremap(void *base, size_t old_bytes, size_t new_bytes, int flags, void *to) {
+  return mremap(base, old_bytes, new_bytes, flags, to) != MAP_FAILED;
+}
+#else
+static bool is_error(long result) {
+  return result < 0 && result > -4096;
+}
+
+static void *call_mmap(void *hint, size_t bytes, int protection, int flags) {
+  long base = hz4_syscall(SYS_mmap, hint, bytes, protection, flags, -1, 0);
+  return is_error(base) ? NULL : (void *)base;
+}
+
+static bool call_munmap(void *base, size_t bytes) {
+  return hz4_syscall(SYS_munmap, base, bytes) == 0;
+}
+
+static bool call_madvise(void *base, size_t bytes, int advice) {
+  return hz4_syscall(SYS_madvise, base, bytes, advice) == 0;
+}
+
+static bool call_mremap(void *base, size_t old_bytes, size_t new_bytes, int flags, void *to) {
+  return !is_error(hz4_syscall(SYS_mremap, base, old_bytes, new_bytes, flags, to));
+}
 #endif
 
 // Linux 6.7 and later begin a mapping of whole huge pages at a huge page, and so leave holes between our mappings, unless
@@ -21,40 +68,45 @@ static void *taken_hint(void) {
 
 void *hz4_sys_mmap(void *hint, size_t bytes) {
   if (hint == NULL) hint = taken_hint();
-  void *base = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return base == MAP_FAILED ? NULL : base;
+  return call_mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
 }
 
 bool hz4_sys_munmap(void *base, size_t bytes) {
-  return munmap(base, bytes) == 0;
+  return call_munmap(base, bytes);
 }
 
 bool hz4_sys_purge(void *base, size_t bytes) {
-  return madvise(base, bytes, MADV_DONTNEED) == 0;
+  return call_madvise(base, bytes, MADV_DONTNEED);
 }
 
 void hz4_sys_wish_huge(void *base, size_t bytes) {
-  madvise(base, bytes, MADV_HUGEPAGE);
+  call_madvise(base, bytes, MADV_HUGEPAGE);
 }
 
 bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   int flags = to == NULL ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
-  return mremap(base, old_bytes, new_bytes, flags, to) != MAP_FAILED;
+  return call_mremap(base, old_bytes, new_bytes, flags, to);
 }
 
+// libc is asked once.
 size_t hz4_sys_page_bytes(void) {
-  size_t bytes = getauxval(AT_PAGESZ);
-  return bytes != 0 ? bytes : 4096;
+  static _Atomic(size_t) known;
+  size_t bytes = hz4_load_relaxed(&known);
+  if (HZ4_LIKELY(bytes != 0)) return bytes;
+  bytes = getauxval(AT_PAGESZ);
+  if (bytes == 0) bytes = 4096;
+  hz4_store_relaxed(&known, bytes);
+  return bytes;
 }
 
-// The coarse clock: it is read without a system call, and without reading a counter.
+bool hz4_sys_secure(void) {
+  return getauxval(AT_SECURE) != 0;
+}
+
+// A system call: it is asked for seldom, beside calls that cost more, and libc's way around it is a name that others take.
 uint64_t hz4_sys_now_ns(void) {
-  struct timespec now;
-  int saved = errno;
-  if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0) {
-    errno = saved;  // as hz4_os keeps it: free must, whatever fails
-    return 0;
-  }
+  struct timespec now = {0};
+  if (hz4_syscall(SYS_clock_gettime, CLOCK_MONOTONIC_COARSE, &now) != 0) return 0;
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 

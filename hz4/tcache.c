@@ -1,11 +1,11 @@
 #include "hz4/tcache.h"
 
-#include <sched.h>
 #include <string.h>
 
 #include "hz4/mid.h"
 #include "hz4/options.h"
 #include "hz4/sizeclass.h"
+#include "hz4/syscall.h"
 #include "hz4/transfer.h"
 
 static _Atomic(size_t) budget_bytes = HZ4_TCACHE_BYTES_MAX;
@@ -373,7 +373,7 @@ void hz4_tcache_close(struct hz4_tcache *cache) {
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     struct hz4_held held;
     if (hz4_load_relaxed(&cache->top[c]) == HZ4_TOP_NONE) continue;
-    while (!hz4_bin_claim(c, &held)) sched_yield();  // fork is on
+    while (!hz4_bin_claim(c, &held)) hz4_yield();  // fork is on
     empty(&held);
   }
   hz4_transfer_empty(cache, true);
@@ -384,7 +384,8 @@ void hz4_tcache_check(void) {
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     struct hz4_held held;
     if (!hz4_bin_claim(c, &held)) continue;
-    hz4_bin_check(&held);
+    const char *broken = hz4_bin_broken(&held);
     hz4_bin_publish(&held);
+    if (broken != NULL) hz4_panic(broken);
   }
 }

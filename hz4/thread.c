@@ -1,18 +1,19 @@
 #include "hz4/thread.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include "hz4/large.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
+#include "hz4/misuse.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
 #include "hz4/sys.h"
+#include "hz4/syscall.h"
 #include "hz4/transfer.h"
 
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_THREADS);
@@ -56,6 +57,7 @@ static void detach(void *cache_ptr) {
   idle = cache;
   share_budget(hz4_fetch_sub_relaxed(&attached_count, 1) - 1);
   hz4_lock_release(&lock);
+  hz4_misuse_report();
 }
 
 // ---- fork ----
@@ -119,6 +121,7 @@ static void fork_child(void) {
   hz4_lock_fork_end();
   hz4_bin_fork_child();
   hz4_lock_release(&fork_lock);
+  hz4_misuse_fork_child();
   hz4_transfer_settle();
   inherit();
 }
@@ -127,16 +130,19 @@ static void fork_child(void) {
 
 static bool options_read;
 
-// The environment is not there yet when the dynamic linker allocates before it has started libc.
+// The environment is not there yet when the dynamic linker allocates before it has started libc. Of a program that has
+// rights which who started it has not, that one has no say.
 static void read_options(void) {
   if (options_read || environ == NULL) return;
   options_read = true;
-  hz4_options_parse(environ, hz4_warn);
+  hz4_options_parse(hz4_sys_secure() ? NULL : environ, hz4_warn);
   hz4_os_configure(hz4_options.huge_pages != 0);
   hz4_segment_configure(hz4_options.dirty_kib << 10, (unsigned)hz4_options.dirty_shift);
 }
 
 static void init(void) {
+  hz4_stderr_remember();
+  hz4_os_page_bytes();  // libc is asked for it now, with no lock held
   read_options();
   share_budget(1);
   have_exit_key = pthread_key_create(&exit_key, detach) == 0;
@@ -146,7 +152,9 @@ void hz4_thread_init(void) {
   if (HZ4_LIKELY(hz4_load_acquire(&init_state) == INIT_DONE)) return;  // pairs with the release below: all of init
   int expected = INIT_NONE;  // and not BUSY: somebody else is at it
   if (hz4_cas_strong_acquire(&init_state, &expected, INIT_BUSY)) {
+    hz4_front.starting = true;
     init();
+    hz4_front.starting = false;
     hz4_store_release(&init_state, INIT_DONE);
     // Last, for it may allocate.
     if (pthread_atfork(fork_prepare, fork_parent, fork_child) != 0) {
@@ -154,7 +162,8 @@ void hz4_thread_init(void) {
     }
     return;
   }
-  while (hz4_load_acquire(&init_state) != INIT_DONE) sched_yield();  // pairs with the release above
+  if (hz4_front.starting) return;  // what init calls allocates
+  while (hz4_load_acquire(&init_state) != INIT_DONE) hz4_yield();  // pairs with the release above
 }
 
 void hz4_thread_init_at_load(void) {
@@ -183,10 +192,9 @@ static struct hz4_tcache *take_idle_or_new(void) {
 }
 
 // All caches that the kernel's ids may ask for, as addresses that nobody touches before.
-static char *map_cpu_caches_locked(void) {
+static char *map_cpu_caches_locked(size_t ids) {
   hz4_lock_assert_held(&lock);
-  size_t ids = hz4_options.front == HZ4_FRONT_CPU ? hz4_rseq_ids() : 0;
-  if (ids == 0 || hz4_rseq_area() == NULL) return NO_CACHES;
+  if (ids == 0) return NO_CACHES;
   char *base = hz4_os_map(hz4_round_up((ids + 1) * HZ4_CACHE_BYTES, hz4_os_page_bytes()), hz4_os_page_bytes());
   return base != NULL ? base + HZ4_CACHE_BYTES : NO_CACHES;
 }
@@ -194,9 +202,13 @@ static char *map_cpu_caches_locked(void) {
 // NULL: fork is on.
 static char *find_cpu_caches(void) {
   char *caches = hz4_load_acquire(&cpu_caches);  // pairs with the release below: the mapping
-  if (HZ4_LIKELY(caches != NULL) || !hz4_lock_enter(&lock)) return caches;
+  if (HZ4_LIKELY(caches != NULL)) return caches;
+  // Before the lock, for libc is asked.
+  bool sequences = hz4_options.front == HZ4_FRONT_CPU && hz4_rseq_area() != NULL;
+  size_t ids = sequences ? hz4_rseq_ids() : 0;
+  if (!hz4_lock_enter(&lock)) return NULL;
   caches = hz4_load_relaxed(&cpu_caches);
-  if (caches == NULL) caches = map_cpu_caches_locked();
+  if (caches == NULL) caches = map_cpu_caches_locked(ids);
   hz4_store_release(&cpu_caches, caches);
   hz4_lock_release(&lock);
   return caches;
@@ -226,7 +238,7 @@ static bool attach_to_own(void) {
 bool hz4_thread_attach(void) {
   hz4_thread_init();
   if (hz4_is_attached()) return true;
-  if (hz4_front.ended || hz4_front.lent) return false;
+  if (hz4_front.ended || hz4_front.lent || hz4_front.starting) return false;
   // Hardened: without a cache, every operation goes to Mid, whose bitmaps know each object's state.
   if (hz4_options.harden != 0) return false;
   char *caches = find_cpu_caches();

@@ -1,7 +1,11 @@
 #!/bin/sh
-# preload.sh <libhz4.so> <program> [arguments]: runs the program with hz4 preloaded.
+# preload.sh <libhz4.so> [<library>.so ...] <program> [arguments]: runs the program with hz4, and then the others, preloaded.
 set -eu
-LD_PRELOAD=$(realpath "$1")
+libraries=
+while [ "${1%.so}" != "$1" ]; do
+  libraries=$libraries:$(realpath "$1")
+  shift
+done
+LD_PRELOAD=${libraries#:}
 export LD_PRELOAD
-shift
 exec "$@"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import unittest
 
-LIBRARY, SYMBOLS, HEADER, *ARCHIVES = sys.argv[1:]
+LIBRARY, SYMBOLS, IMPORTS, HEADER, *ARCHIVES = sys.argv[1:]
 
 # gold exports the linker's own marks from every library.
 LINKER_MARKS = {"__bss_start", "_edata", "_end"}
@@ -69,6 +69,22 @@ class SymbolsTest(unittest.TestCase):
 
     def test_string_functions_are_left_to_libc(self):
         self.assertFalse(exported_symbols().keys() & {"reallocarray", "strdup", "strndup"})
+
+
+class ImportsTest(unittest.TestCase):
+    """What others may have taken the name of is not called while hz4 holds a lock: so each import has its reason."""
+
+    def test_every_import_has_its_reason(self):
+        reasons = {}
+        with open(IMPORTS) as lines:
+            for line in lines:
+                if line.strip() and not line.startswith("#"):
+                    name, reason = line.split(None, 1)
+                    reasons[name] = reason
+        rows = [line.split() for line in run("nm", "-D", "--undefined-only", LIBRARY).splitlines()]
+        imported = {row[-1].split("@")[0] for row in rows}
+        self.assertIn("abort", imported)
+        self.assertEqual(sorted(imported - set(reasons)), [], "not in imports.txt")
 
 
 class ArchivesTest(unittest.TestCase):

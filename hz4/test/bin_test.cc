@@ -48,6 +48,11 @@ void PushMany(uint32_t c, size_t n) {
 }
 
 // In the midst of it the thread is at the cache.
+void Check(const hz4_held &held) {
+  const char *broken = hz4_bin_broken(&held);
+  if (broken != nullptr) hz4_panic(broken);
+}
+
 class Bin : public Tcache {
  protected:
   Bin() : at_(&front_) {}
@@ -105,7 +110,7 @@ TEST_F(Bin, TheCapacityIsWhereItIsFull) {
     hz4_bin_set_capacity(&held, capacity);
     EXPECT_EQ(cache_.get()->capacity_bytes, capacity * kBytes);
     EXPECT_EQ(held.bin->capacity, capacity);
-    hz4_bin_check(&held);
+    Check(held);
     hz4_bin_publish(&held);
     PushMany(kClass, capacity);
     EXPECT_FALSE(hz4_sequence_push(kClass, things));
@@ -458,7 +463,7 @@ TEST_F(BinAfar, BesideThreadsThatGoOn) {
   for (size_t i = 0; i < kObjects; ++i) EXPECT_EQ(all[i], &things[i]);
 }
 
-// ---- hz4_bin_check ----
+// ---- hz4_bin_broken ----
 
 TEST_F(Bin, CheckFindsWhatIsBroken) {
   testing::FLAGS_gtest_death_test_style = "fast";
@@ -469,14 +474,14 @@ TEST_F(Bin, CheckFindsWhatIsBroken) {
   ASSERT_EQ(hz4_mid_take(kClass + 1, others.data(), 1, 1, nullptr).objects, 1u);
   for (void *object : objects) ASSERT_TRUE(hz4_sequence_push(kClass, object));
   ASSERT_TRUE(Claim(kClass, &held));
-  hz4_bin_check(&held);
-  EXPECT_DEATH((held.bin->slots[0] = things, hz4_bin_check(&held)), "hz4: bin: no NULL below\n");
-  EXPECT_DEATH((held.bin->capacity = 8, hz4_bin_check(&held)), "hz4: bin: it overflows\n");
-  EXPECT_DEATH((held.bin->capacity = 2, hz4_bin_check(&held)), "hz4: bin: it overflows\n");
-  EXPECT_DEATH((held.bin->slots[1] = others[0], hz4_bin_check(&held)), "hz4: bin: an object of another class\n");
-  EXPECT_DEATH((*held.top = things, hz4_bin_check(&held)), "hz4: bin: an object of another class\n");
-  EXPECT_DEATH((held.bin->slots = nullptr, hz4_bin_check(&held)), "hz4: bin: no array, yet not empty\n");
-  EXPECT_DEATH((held.top = nullptr, hz4_bin_check(&held)), "hz4: bin: no array, yet not empty\n");
+  Check(held);
+  EXPECT_DEATH((held.bin->slots[0] = things, Check(held)), "hz4: bin: no NULL below\n");
+  EXPECT_DEATH((held.bin->capacity = 8, Check(held)), "hz4: bin: it overflows\n");
+  EXPECT_DEATH((held.bin->capacity = 2, Check(held)), "hz4: bin: it overflows\n");
+  EXPECT_DEATH((held.bin->slots[1] = others[0], Check(held)), "hz4: bin: an object of another class\n");
+  EXPECT_DEATH((*held.top = things, Check(held)), "hz4: bin: an object of another class\n");
+  EXPECT_DEATH((held.bin->slots = nullptr, Check(held)), "hz4: bin: no array, yet not empty\n");
+  EXPECT_DEATH((held.top = nullptr, Check(held)), "hz4: bin: no array, yet not empty\n");
   hz4_bin_publish(&held);
   hz4_tcache_empty_here();
   GiveToMid(kClass + 1, others);
@@ -493,11 +498,11 @@ TEST_F(Bin, CheckKnowsTinyObjects) {
     ASSERT_EQ(hz4_mid_take(c, held.top + 1, 1, 1, nullptr).objects, 1u);
     ++held.top;
   }
-  hz4_bin_check(&held);
+  Check(held);
   for (uint32_t c : wrong) {
     std::vector<void *> other(1);
     ASSERT_EQ(hz4_mid_take(c, other.data(), 1, 1, nullptr).objects, 1u);
-    EXPECT_DEATH((held.bin->slots[1] = other[0], hz4_bin_check(&held)), "hz4: bin: an object of another class\n") << c;
+    EXPECT_DEATH((held.bin->slots[1] = other[0], Check(held)), "hz4: bin: an object of another class\n") << c;
     GiveToMid(c, other);
   }
   hz4_bin_publish(&held);

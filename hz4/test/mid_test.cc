@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "hz4/misuse.h"
 #include "hz4/options.h"
 #include "hz4/span.h"
 #include "hz4/test/mid.h"
@@ -338,6 +339,8 @@ TEST_F(MidDeathTest, WrongPointersAreNamed) {
   const auto give_home = [c](void *object) {
     hz4_mid_give(c, &object, 1, nullptr);
     hz4_mid_trim();
+    hz4_mid_check();  // what is wrong is left out
+    hz4_misuse_report();
   };
   EXPECT_DEATH((give_home(one), give_home(one)), Line("double free", one));
   EXPECT_DEATH(give_home(one + 16), Line("free of a pointer into the middle of an object", one + 16));
@@ -360,6 +363,7 @@ TEST_F(MidDeathTest, TheTailOfASpanIsNoObject) {
         void *object = tail;
         hz4_mid_give(c, &object, 1, nullptr);
         hz4_mid_trim();
+        hz4_misuse_report();
       },
       Line("free of a pointer into the middle of an object", tail));
   Give(c, objects);
@@ -370,7 +374,7 @@ TEST_F(MidDeathTest, AnObjectOfAClosedSpanIsNotAllocated) {
   std::vector<void *> objects = Take(c, 1);
   Give(c, objects);
   hz4_mid_trim();
-  EXPECT_DEATH((hz4_mid_give(c, objects.data(), 1, nullptr), hz4_mid_trim()),
+  EXPECT_DEATH((hz4_mid_give(c, objects.data(), 1, nullptr), hz4_mid_trim(), hz4_misuse_report()),
                Line("free of a pointer that is not allocated", objects[0]));
 }
 

@@ -40,6 +40,7 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.high_maps, 0);
   hz4_store_relaxed(&hz4_sys_fake.huge_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.now_ns, 0);
+  hz4_store_relaxed(&hz4_sys_fake.secure, false);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
   hz4_store_relaxed(&hz4_sys_fake.failure_unmaps_to, false);
   hz4_sys_fake.before_move = NULL;
@@ -234,6 +235,10 @@ size_t hz4_sys_page_bytes(void) {
 
 uint64_t hz4_sys_now_ns(void) {
   return hz4_load_relaxed(&hz4_sys_fake.now_ns);
+}
+
+bool hz4_sys_secure(void) {
+  return hz4_load_relaxed(&hz4_sys_fake.secure);
 }
 
 bool hz4_sys_single_threaded(void) {

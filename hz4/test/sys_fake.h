@@ -27,6 +27,7 @@ struct hz4_sys_fake {
   _Atomic(size_t) high_bytes;       // an mmap of as much or more gives 53 bits of address, not to be touched; 0: none
   _Atomic(uint64_t) now_ns;         // the clock, which stands still; 0: there is none
   _Atomic(bool) single_threaded;    // libc says so
+  _Atomic(bool) secure;             // the program has rights that who started it has not
   _Atomic(bool) never_in_place;     // mremap without a target does not grow
   _Atomic(bool) failure_unmaps_to;  // an mremap that fails has unmapped its target before, as Linux may
   void (*before_move)(void *base);  // called before a mapping leaves `base`, by one thread; NULL: nothing is

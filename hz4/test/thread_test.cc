@@ -537,6 +537,21 @@ TEST(ThreadInit, ReadsTheEnvironmentWhenItIsThere) {
       testing::ExitedWithCode(0), kSilent);
 }
 
+// Not a word either of what is no option.
+TEST(ThreadInit, TakesNothingFromTheEnvironmentOfASecureProgram) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        hz4_sys_fake.secure = true;
+        setenv("HZ4_DIRTY_KIB", "77", 1);
+        setenv("HZ4_NONE", "1", 1);
+        hz4_thread_init();
+        hz4_thread_init_at_load();
+        _exit(ChildStatus({hz4_options.dirty_kib == 4096}));
+      },
+      testing::ExitedWithCode(0), kSilent);
+}
+
 // Freed memory is kept within what the environment says.
 TEST(ThreadInit, ConfiguresTheSegments) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";

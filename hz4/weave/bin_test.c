@@ -82,7 +82,7 @@ static void claim_and_take(void) {
   struct hz4_held held;
   void *taken[HZ4_MOVE_OBJECTS];
   if (!hz4_bin_claim(CLASS, &held)) return;
-  hz4_bin_check(&held);
+  weave_check(hz4_bin_broken(&held) == NULL);
   uint32_t n = hz4_bin_take_oldest(&held, 1, taken);
   hz4_bin_publish(&held);
   keep(taken, n);
@@ -110,7 +110,7 @@ static void claim_and_grow(void) {
 }
 static void empty(struct hz4_held *held) {
   uint32_t length, n;
-  hz4_bin_check(held);
+  weave_check(hz4_bin_broken(held) == NULL);
   void **slots = hz4_bin_take_array(held, &length, &n);
   if (slots == NULL) return;
   keep(slots + 1, n);

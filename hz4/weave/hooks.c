@@ -114,6 +114,10 @@ HOOK(int, sched_yield, (void)) {
 }
 
 HOOK(long, syscall, (long number, ...)) {
+  if (number == SYS_sched_yield) {
+    weave_yield(PC);
+    return 0;
+  }
   if (number != SYS_futex) weave_fail("weave: system call %ld", number);
   va_list arguments;
   va_start(arguments, number);
@@ -136,6 +140,12 @@ void hz4_panic(const char *what) {
 void hz4_panic_pointer(const char *what, const void *ptr) {
   weave_fail("panic: %s: %p", what, ptr);
 }
+
+void hz4_assertion_failed(const char *what) {
+  weave_fail("assertion: %s", what);
+}
+
+void hz4_stderr_remember(void) {}
 
 void hz4_warn(const char *what, const char *detail) {
   (void)what;

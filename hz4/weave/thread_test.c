@@ -72,6 +72,10 @@ void hz4_os_configure(bool huge_pages) {
 void hz4_segment_configure(size_t floor_bytes, unsigned share_shift) {
   weave_check(floor_bytes == 0 && share_shift == 0);
 }
+bool hz4_sys_secure(void) {
+  return false;
+}
+
 bool hz4_sys_single_threaded(void) {
   return false;
 }

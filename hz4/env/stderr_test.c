@@ -1,0 +1,72 @@
+// What descriptor 2 is not, hz4 does not write to: a file that has the number because stderr was closed is the program's.
+// The test runs itself anew, for hz4 reads its options and looks at stderr as it begins.
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "hz4/env/check.h"
+
+enum { kBytes = 1 << 20 };
+
+static char *self;
+static int file;  // where the child's descriptor 2 leads to in the end, one way or another
+
+// c: closes stderr; d: has the file in the lowest free place, as any data; r: has it as stderr; w: wrong use.
+static int child(const char *way) {
+  if (strchr(way, 'c') != NULL) close(STDERR_FILENO);
+  if (strchr(way, 'd') != NULL) CHECK(dup(3) == STDERR_FILENO);
+  if (strchr(way, 'r') != NULL) CHECK(dup2(3, STDERR_FILENO) == STDERR_FILENO);
+  static char buffer[64];
+  char *volatile pointer = buffer;
+  if (strchr(way, 'w') != NULL) free(pointer);
+  free(malloc(kBytes));
+  return 0;
+}
+
+enum at_start { kClosed, kTheFile, kAnother };
+
+// Returns how much hz4 wrote into the file. at_start: what descriptor 2 is then.
+static long written(const char *way, enum at_start at_start, const char *option) {
+  CHECK(ftruncate(file, 0) == 0);
+  pid_t pid = fork();
+  CHECK(pid >= 0);
+  if (pid == 0) {
+    char *arguments[] = {self, (char *)(uintptr_t)way, NULL}, *environment[] = {(char *)(uintptr_t)option, NULL};
+    CHECK(dup2(file, 3) == 3);
+    if (at_start == kClosed) close(STDERR_FILENO);
+    if (at_start == kTheFile) CHECK(dup2(file, STDERR_FILENO) == STDERR_FILENO);
+    if (at_start == kAnother) CHECK(dup2(open("/dev/null", O_WRONLY), STDERR_FILENO) == STDERR_FILENO);
+    execve("/proc/self/exe", arguments, environment);
+    _exit(99);
+  }
+  int status;
+  struct stat found;
+  CHECK(waitpid(pid, &status, 0) == pid);
+  CHECK(strchr(way, 'w') != NULL ? WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT : status == 0);
+  CHECK(fstat(file, &found) == 0);
+  return found.st_size;
+}
+
+int main(int argc, char **argv) {
+  if (argc > 1) return child(argv[1]);
+  self = argv[0];
+  char path[] = "/tmp/hz4_stderr_XXXXXX";
+  int made = mkstemp(path);
+  CHECK(made >= 0 && unlink(path) == 0);
+  file = fcntl(made, F_DUPFD, 10);
+  CHECK(file >= 0);
+  for (int form = 1; form <= 2; form++) {
+    const char *option = form == 1 ? "HZ4_STATS=1" : "HZ4_STATS=2";
+    CHECK(written("", kTheFile, option) > 0);
+    CHECK(written("", kClosed, option) == 0);
+    CHECK(written("d", kClosed, option) == 0);
+    CHECK(written("cd", kAnother, option) == 0);
+    CHECK(written("r", kAnother, option) == 0);
+  }
+  CHECK(written("w", kTheFile, "A=B") > 0);
+  CHECK(written("dw", kClosed, "A=B") == 0);
+  CHECK(written("rw", kAnother, "A=B") > 0);  // put there, it is for messages
+  CHECK(written("", kTheFile, "HZ4_NONE=1") > 0);
+  puts("PASSED");
+  return 0;
+}
