@@ -96,6 +96,12 @@ static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_cl
   return span;
 }
 
+// Every object is home. Hardened, the span stays with its class until a trim nevertheless: caches would keep it open for a
+// while, and without them what is freed would be another class's memory at once.
+static bool may_close(const struct hz4_span *span) {
+  return span->free_count == span->object_count && hz4_options.harden == 0;
+}
+
 // pre: every object is home, and the span is on no list.
 static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   hz4_lock_assert_held(&mid->lock);
@@ -109,6 +115,21 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   hz4_segment_free(span->segment, span->base, pages, span->purged != 0);
   span->kind = HZ4_SPAN_FREE;
   hz4_meta_free(span, span->meta_bytes);
+}
+
+// Closes what may_close left open. Returns the number of spans.
+static uint32_t close_empty_locked(struct mid_class *mid) {
+  uint32_t closed = 0;
+  for (uint32_t bucket = 0; bucket < HZ4_MID_BUCKETS; ++bucket) {
+    for (struct hz4_span *span = mid->partial[bucket], *next; span != NULL; span = next) {
+      next = span->next;
+      if (span->free_count < span->object_count) continue;
+      unlink_locked(mid, span);
+      close_span_locked(mid, span);
+      ++closed;
+    }
+  }
+  return closed;
 }
 
 // Purges inside the spans that have at least so many of 8 parts free.
@@ -148,7 +169,7 @@ static uint32_t put_locked(struct mid_class *mid, uint32_t size_class, void *con
     uint32_t before = span->free_count;
     i += hz4_span_put(span, objects + i, count - i);
     mid->free_count += span->free_count - before;
-    if (span->free_count < span->object_count) {
+    if (!may_close(span)) {
       relink_locked(mid, span, before);
       continue;
     }
@@ -347,6 +368,7 @@ bool hz4_mid_trim(void) {
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     if (!hz4_lock_enter(&classes[c].lock)) continue;
     closed += drain_depot_locked(&classes[c], c, 0);
+    closed += close_empty_locked(&classes[c]);
     purge_partial_locked(&classes[c], 0);
     hz4_lock_release(&classes[c].lock);
   }
@@ -373,7 +395,7 @@ static const char *broken_in_bucket_locked(struct mid_class *mid, uint32_t size_
   for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) {
     const char *broken = hz4_span_broken(span);
     if (broken != NULL) return broken;
-    bool partial = span->free_count > 0 && span->free_count < span->object_count;
+    bool partial = span->free_count > 0 && !may_close(span);
     HZ4_HOLDS(partial, "mid: a full or an empty span is listed as partial");
     HZ4_HOLDS(span->kind == HZ4_SPAN_OBJECTS && span->size_class == size_class, "mid: a span of another class");
     HZ4_HOLDS(bucket_of(span) == bucket && span->bucket == bucket, "mid: a span is in the wrong bucket");
