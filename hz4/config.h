@@ -152,6 +152,8 @@
 
 // Blocks above this have a mapping of their own and grow by mremap; below they are page runs.
 #define HZ4_RUN_MAX_BYTES ((size_t)1 << 20)
+// Page runs are aligned to as much as a segment is large: a small block of a larger alignment has a mapping of its own.
+#define HZ4_RUN_ALIGN_MAX (HZ4_SEGMENT_PAGES_MAX * HZ4_PAGE_BYTES)
 // Freed mappings kept for reuse, with their memory (cached) or without (retained).
 #define HZ4_LARGE_CACHE_SLOTS 1024
 // Addresses that may be retained, beside as many bytes as live mappings ever had at once; and the largest mapping whose

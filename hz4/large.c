@@ -60,9 +60,9 @@ static void free_deferred(void) {
   }
 }
 
-static bool alloc_run(struct hz4_span *span, size_t bytes, bool *zeroed) {
+static bool alloc_run(struct hz4_span *span, size_t bytes, size_t align, bool *zeroed) {
   size_t pages = (bytes + HZ4_PAGE_BYTES - 1) >> HZ4_PAGE_SHIFT;
-  struct hz4_run run = hz4_segment_alloc(pages, true);
+  struct hz4_run run = hz4_segment_alloc_aligned(pages, align > HZ4_PAGE_BYTES ? align >> HZ4_PAGE_SHIFT : 1, true);
   if (run.base == NULL) return false;
   span->base = run.base;
   span->bytes = pages << HZ4_PAGE_SHIFT;
@@ -247,8 +247,8 @@ static struct hz4_span *alloc_mapped(size_t bytes, size_t align, bool *zeroed) {
 void *hz4_large_alloc(size_t bytes, size_t align, bool *zeroed) {
   free_deferred();
   struct hz4_span *span = NULL;
-  if (bytes <= HZ4_RUN_MAX_BYTES && align <= HZ4_PAGE_BYTES && (span = new_span()) != NULL &&
-      !alloc_run(span, bytes, zeroed)) {
+  if (bytes <= HZ4_RUN_MAX_BYTES && align <= HZ4_RUN_ALIGN_MAX && (span = new_span()) != NULL &&
+      !alloc_run(span, bytes, align, zeroed)) {
     delete_span(span);
     span = NULL;
   }

@@ -27,6 +27,10 @@ struct hz4_run {
 // 1 <= pages <= HZ4_SEGMENT_PAGES_MAX. The pages are reserved in the page map. grow false: only what segments have.
 struct hz4_run hz4_segment_alloc(size_t pages, bool grow);
 
+// The same for a run that begins at a multiple of align_pages, a power of two up to HZ4_SEGMENT_PAGES_MAX. It costs no
+// more pages than another, whatever lies between two of them.
+struct hz4_run hz4_segment_alloc_aligned(size_t pages, size_t align_pages, bool grow);
+
 // The caller has cleared the pages in the page map. hollow: some of their memory was purged while they were used; who
 // takes them next wants it back. False: fork holds the lock and nothing has changed. Never false, and never long, for a
 // caller that holds a lock of Mid or large.

@@ -17,8 +17,8 @@ static char pages[2][HZ4_PAGE_BYTES];
 static struct hz4_span *spans[2];
 static unsigned handed_out, returned[2];  // under segment_lock
 
-struct hz4_run hz4_segment_alloc(size_t count, bool grow) {
-  weave_check(count == 1 && grow && handed_out < 2);
+struct hz4_run hz4_segment_alloc_aligned(size_t count, size_t align_pages, bool grow) {
+  weave_check(count == 1 && align_pages == 1 && grow && handed_out < 2);
   return (struct hz4_run){.base = pages[handed_out++]};
 }
 bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t count, bool hollow) {
