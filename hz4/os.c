@@ -43,10 +43,12 @@ static void *map(void *hint, size_t bytes) {
 }
 
 // Maps more than is needed and cuts the ends off. An end that cannot be cut off stays: it costs addresses, not memory.
+// What is kept is the highest: the kernel places mappings from the top down, and so it lies beside the one before,
+// without a hole.
 static void *map_and_trim(size_t bytes, size_t align) {
   char *raw = map(NULL, bytes + align);
   if (raw == NULL) return NULL;
-  char *base = (char *)hz4_round_up((uintptr_t)raw, align);
+  char *base = (char *)(((uintptr_t)raw + align) & ~(align - 1));
   size_t before = (size_t)(base - raw);
   if (before != 0) unmap(raw, before);
   if (before != align) unmap(base + bytes, align - before);
