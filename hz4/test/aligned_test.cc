@@ -101,6 +101,23 @@ TEST_P(AlignedTest, LargeAlignmentsCostNoMemory) {
   for (void *ptr : blocks) hz4_free(ptr);
 }
 
+// The kernel allows a process 65,530 mappings, its threads' stacks among them.
+TEST_P(AlignedTest, LargeAlignmentsShareMappings) {
+  if (kSanitized) GTEST_SKIP() << "mappings are the sanitizer's";
+  PointerTable blocks(2000);
+  for (size_t alignment = 128 * kKiB; alignment <= 4 * kMiB; alignment *= 2) {
+    const size_t before = Mappings();
+    for (size_t i = 0; i < blocks.capacity(); i++) {
+      blocks[i] = GetParam().allocate(alignment, i % 2 == 0 ? 1 : 64 * kKiB);
+      ASSERT_NE(blocks[i], nullptr);
+      *static_cast<char *>(blocks[i]) = 1;
+    }
+    EXPECT_LE(Mappings(), before + 64) << "alignment " << alignment;
+    for (size_t i = 0; i < blocks.capacity(); i++) hz4_free(blocks[i]);
+    hz4_malloc_trim(0);
+  }
+}
+
 TEST_P(AlignedTest, TooLargeFails) {
   for (size_t alignment = 8; alignment != 0; alignment *= 2) {
     for (size_t size :
