@@ -11,6 +11,7 @@
 
 #include "hz4/alloc.h"
 #include "hz4/hz4.h"
+#include "hz4/stats.h"
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -101,20 +102,22 @@ EXPORT int mallopt(int parameter, int value) {
 
 // The fields that have a meaning here, in bytes: arena and hblkhd are what is mapped for small and for large blocks,
 // uordblks and fordblks what of it is in use and free, keepcost what malloc_trim could give back.
+static struct mallinfo2 info_of(const struct hz4_stats_heap *heap) {
+  return (struct mallinfo2){
+      .arena = heap->used_bytes + heap->dirty_bytes + heap->clean_bytes,
+      .ordblks = heap->spans,
+      .hblks = heap->large_blocks,
+      .hblkhd = heap->large_live_bytes + heap->large_cached_bytes,
+      .uordblks = heap->used_bytes - heap->idle_bytes,
+      .fordblks = heap->dirty_bytes + heap->clean_bytes + heap->idle_bytes,
+      .keepcost = heap->dirty_bytes + heap->large_cached_bytes,
+  };
+}
+
 EXPORT struct mallinfo2 mallinfo2(void) {
-  struct mallinfo2 info = {0};
-  size_t used = hz4_stats_get("segment_used_bytes"), clean = hz4_stats_get("segment_clean_bytes");
-  size_t dirty = hz4_stats_get("segment_dirty_bytes");
-  size_t idle = hz4_stats_get("heap_free_bytes") + hz4_stats_get("heap_depot_bytes");
-  if (idle > used) idle = used;  // other threads move on between two readings
-  info.arena = used + clean + dirty;
-  info.ordblks = hz4_stats_get("heap_spans");
-  info.hblks = hz4_stats_get("large_allocs") - hz4_stats_get("large_frees");
-  info.hblkhd = hz4_stats_get("large_live_mapped_bytes") + hz4_stats_get("large_cached_bytes");
-  info.uordblks = used - idle;
-  info.fordblks = clean + dirty + idle;
-  info.keepcost = dirty + hz4_stats_get("large_cached_bytes");
-  return info;
+  struct hz4_stats_heap heap;
+  hz4_stats_heap(&heap);
+  return info_of(&heap);
 }
 
 EXPORT struct mallinfo mallinfo(void) {
@@ -128,7 +131,9 @@ EXPORT struct mallinfo mallinfo(void) {
 // returns EINVAL itself).
 EXPORT int malloc_info(int options, FILE *stream) {
   if (options != 0) return EINVAL;
-  struct mallinfo2 info = mallinfo2();
+  struct hz4_stats_heap heap;
+  hz4_stats_heap(&heap);
+  struct mallinfo2 info = info_of(&heap);
   int state;
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);  // or else fprintf might be where the thread ends
   int written = fprintf(stream,
@@ -139,7 +144,7 @@ EXPORT int malloc_info(int options, FILE *stream) {
                         "<system type=\"max\" size=\"%zu\"/>\n"
                         "</malloc>\n",
                         info.ordblks, info.fordblks, info.hblks, info.hblkhd, info.arena + info.hblkhd,
-                        (size_t)hz4_stats_get("os_peak_bytes"));
+                        (size_t)heap.peak_bytes);
   pthread_setcancelstate(state, &state);
   return written < 0 ? -1 : 0;
 }

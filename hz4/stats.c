@@ -44,6 +44,29 @@ static void take_snapshot(struct snapshot *s) {
   hz4_os_stats(&s->os);
 }
 
+void hz4_stats_heap(struct hz4_stats_heap *out) {
+  struct hz4_mid_stats mid;
+  struct hz4_large_stats large;
+  struct hz4_segment_stats segment;
+  struct hz4_os_stats os;
+  hz4_mid_stats(&mid);
+  hz4_large_stats(&large);
+  hz4_segment_stats(&segment);
+  hz4_os_stats(&os);
+  uint64_t idle = mid.free_bytes + mid.depot_bytes;
+  *out = (struct hz4_stats_heap){
+      .used_bytes = segment.used_bytes,
+      .idle_bytes = idle < segment.used_bytes ? idle : segment.used_bytes,
+      .dirty_bytes = segment.dirty_bytes,
+      .clean_bytes = segment.clean_bytes,
+      .spans = mid.spans,
+      .large_blocks = large.allocs - large.frees,
+      .large_live_bytes = large.live_mapped_bytes,
+      .large_cached_bytes = large.cached_bytes,
+      .peak_bytes = os.peak_bytes,
+  };
+}
+
 // ---- the values that have a name ----
 
 // X(group, name, expression of snapshot s). What is not per size range.

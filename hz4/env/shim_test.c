@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 #include "hz4/env/check.h"
@@ -224,6 +225,40 @@ static void test_mallinfo(void) {
   CHECK(after.keepcost <= during.keepcost + (1 << 20));
 }
 
+static atomic_bool enough;
+
+// Opens and closes spans: pages in use become free ones, and are taken again.
+static void *open_and_close(void *none) {
+  enum { kObjects = 64, kBytes = 256 << 10 };
+  void *objects[kObjects];
+  while (!atomic_load(&enough)) {
+    for (int i = 0; i < kObjects; i++) objects[i] = malloc(kBytes);
+    for (int i = 0; i < kObjects; i++) free(objects[i]);
+  }
+  return none;
+}
+
+static uint64_t segments_moved(void) {
+  return hz4_stats_get("segment_acquired") + hz4_stats_get("segment_released");
+}
+
+// One look: a page that is in use at one moment, and free at the next, is counted once.
+static void test_mallinfo_agrees_with_itself(void) {
+  int compared = 0;
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, open_and_close, NULL) == 0);
+  for (int i = 0; i < 20000 || compared == 0; i++) {
+    uint64_t moved = segments_moved();
+    struct mallinfo2 one = mallinfo2(), other = mallinfo2();
+    CHECK(one.uordblks + one.fordblks == one.arena);
+    if (segments_moved() != moved) continue;
+    CHECK(one.arena == other.arena);
+    compared++;
+  }
+  atomic_store(&enough, true);
+  CHECK(pthread_join(thread, NULL) == 0);
+}
+
 // Well-formed enough for a parser that knows elements and attributes, and with numbers that agree with mallinfo2.
 static void test_malloc_info(void) {
   void *large = malloc(8 << 20);
@@ -330,6 +365,7 @@ int main(void) {
   test_libc_calls_us();
   test_blocks_of_libc();
   test_mallinfo();
+  test_mallinfo_agrees_with_itself();
   test_malloc_info();
   test_trim();
   test_mallopt();
