@@ -43,7 +43,7 @@ void Take(FuzzedDataProvider *input, hz4_fuzz::Objects *objects, uint32_t c) {
   if (objects->bytes() + want * hz4_class_bytes(c) > kLiveBytesMax) return;
   const struct hz4_mid_stats before = Now();
   std::vector<void *> out(want);
-  const hz4_mid_result got = hz4_mid_take(c, out.data(), want, fresh, owner);
+  const hz4_mid_result got = hz4_mid_take(c, out.data(), want, fresh, owner, false);
   FUZZ_CHECK(got.objects <= want && got.from_depot <= got.objects && got.spans_closed == 0);
   FUZZ_CHECK(fresh != 0 || got.spans_opened == 0);
   FUZZ_CHECK(got.spans_opened == 0 || got.objects <= fresh);

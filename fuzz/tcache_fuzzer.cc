@@ -84,7 +84,7 @@ uint32_t PickClass(FuzzedDataProvider *input) {
 // As alloc.c does it.
 void *Malloc(uint32_t c) {
   void *object = hz4_sequence_pop(c);
-  return object != nullptr ? object : hz4_tcache_refill(c);
+  return object != nullptr ? object : hz4_tcache_refill(c, nullptr);
 }
 
 void Burst(FuzzedDataProvider *input, hz4_fuzz::Objects *objects, uint32_t c) {

@@ -21,24 +21,27 @@ static void *no_memory(void) {
 
 // ---- malloc ----
 
-// An object without a cache: the thread has ended, or has none yet.
-static void *take_directly(uint32_t size_class) {
+// An object without a cache: the thread has ended, or has none yet. Here and below, *zeroed: whether zeros are wanted;
+// then, whether the block is known to be zero.
+static void *take_directly(uint32_t size_class, bool *zeroed) {
   void *object = NULL;
   enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
-  struct hz4_mid_result got = hz4_mid_take(hz4_class_by_size(size_class), &object, 1, 1, NULL);
+  struct hz4_mid_result got = hz4_mid_take(hz4_class_by_size(size_class), &object, 1, 1, NULL, *zeroed);
   hz4_count_shared(&hz4_no_cache.cache.counters, range, HZ4_COUNT_direct_malloc, 1);
   hz4_count_shared(&hz4_no_cache.cache.counters, range, HZ4_COUNT_span_opened, got.spans_opened);
+  *zeroed = got.zeroed;
   return object;
 }
 
-static void *take_object(uint32_t size_class) {
+static void *take_object(uint32_t size_class, bool *zeroed) {
   void *object = NULL;
   if (hz4_thread_attach()) {
     object = hz4_sequence_pop(size_class);  // who had no cache has not tried
-    if (object == NULL) object = hz4_tcache_refill(size_class);
+    if (object != NULL) *zeroed = false;
+    else object = hz4_tcache_refill(size_class, zeroed);
     if (object != NULL) hz4_count_fast(size_class, HZ4_COUNT_malloc_calls);
   }
-  return object != NULL ? object : take_directly(size_class);
+  return object != NULL ? object : take_directly(size_class, zeroed);
 }
 
 // The class of the bin for a block of this size and alignment; 0 when it is a large one. pre: align is a power of two, from 16.
@@ -52,10 +55,13 @@ static uint32_t class_for(size_t size, size_t align) {
 }
 
 // A block of a class; where there is none (no memory for a span, or fork is on), a mapping of its own.
-static void *alloc_class(uint32_t size_class) {
-  void *object = take_object(size_class);
-  bool zeroed = false;
-  if (object == NULL) return hz4_large_alloc(hz4_class_bytes(size_class), HZ4_PAGE_BYTES, &zeroed);
+static void *alloc_class(uint32_t size_class, bool *zeroed) {
+  bool wanted = *zeroed;
+  void *object = take_object(size_class, zeroed);
+  if (object == NULL) {
+    *zeroed = wanted;
+    return hz4_large_alloc(hz4_class_bytes(size_class), HZ4_PAGE_BYTES, zeroed);
+  }
   hz4_unpoison(object, hz4_class_bytes(size_class));
   return object;
 }
@@ -65,14 +71,14 @@ static bool make_room(void) {
   return hz4_alloc_trim(0);
 }
 
-// pre: 1 <= size <= PTRDIFF_MAX. *zeroed: whether zeros are wanted; then, whether the block is known to be zero.
+// pre: 1 <= size <= PTRDIFF_MAX.
 static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   int saved = errno;
+  bool wanted = *zeroed;
   hz4_thread_init();
-  for (bool again = true;; again = false) {
+  for (bool again = true;; again = false, *zeroed = wanted) {
     uint32_t c = class_for(size, align);
-    void *block = c != 0 ? alloc_class(c) : hz4_large_alloc(size, align, zeroed);
-    if (c != 0) *zeroed = false;
+    void *block = c != 0 ? alloc_class(c, zeroed) : hz4_large_alloc(size, align, zeroed);
     hz4_misuse_report();
     if (HZ4_LIKELY(block != NULL)) {
       errno = saved;
@@ -91,9 +97,9 @@ void *hz4_alloc_malloc_slow(size_t size) {
 void *hz4_alloc_calloc(size_t count, size_t size) {
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX) return no_memory();
-  bool zeroed = bytes > HZ4_CLASS_MAX_BYTES;
+  bool zeroed = bytes >= HZ4_CALLOC_FRESH_MIN;
   void *block = zeroed ? alloc_block(bytes, 16, &zeroed) : hz4_alloc_malloc(bytes);
-  // Only what came fresh from the system is trusted to be zero.
+  // Only what came fresh from the system is trusted to be zero. Clearing that would bring it into memory.
   if (block != NULL && !zeroed) memset(block, 0, bytes);
   return block;
 }

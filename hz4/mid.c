@@ -86,7 +86,7 @@ static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_cl
   span->bytes = (size_t)info->span_pages << HZ4_PAGE_SHIFT;
   span->segment = run.segment;
   span->meta_bytes = meta_bytes;
-  hz4_span_cut(span, size_class);
+  hz4_span_cut(span, size_class, run.zeroed);
   span->bucket_shift = (uint8_t)bucket_shift_of(info->span_objects);
   hz4_pagemap_set(span->base, info->span_pages, span, size_class);
   link_locked(mid, span, bucket_of(span));
@@ -284,7 +284,8 @@ static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
 
 // ---- interface ----
 
-struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner) {
+struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner,
+                                   bool zero) {
   struct hz4_mid_result result = {0};
   struct mid_class *mid = &classes[size_class];
   if (!hz4_lock_enter(&mid->lock)) return result;
@@ -308,6 +309,10 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
       ++result.spans_opened;
     }
     hz4_store_relaxed(&span->owner, owner);
+    if (zero && result.objects == 0 && hz4_span_next_is_zero(span)) {
+      result.zeroed = true;
+      want = 1;
+    }
     result.objects += take_from_span_locked(mid, span, out + result.objects, want - result.objects);
   }
   note_rise_locked(mid);

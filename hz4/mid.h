@@ -28,12 +28,15 @@ struct hz4_mid_result {
   uint32_t spans_opened;  // fresh spans from segments
   uint32_t spans_closed;  // spans returned to segments
   bool alone;             // the visitor shares the class with nobody
+  bool zeroed;            // there is one object, and it is all zero
   uint32_t ebbs;          // times that the class has ebbed so far: a change asks caches to hold less
 };
 
 // Takes up to `want` objects: from the depot, else from spans (then up to `fresh` of them if a fresh span must be
-// opened; fresh 0: none is). `owner` is noted on the spans it took from. objects == 0: no memory, or fork is on.
-struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner);
+// opened; fresh 0: none is). `owner` is noted on the spans it took from. zero: where the first is known to be all zero,
+// no others, of which the caller would not know it any more. objects == 0: no memory, or fork is on.
+struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner,
+                                   bool zero);
 
 // Gives objects back. `giver` is who, as in hz4_mid_take; NULL: nobody who comes again. A pointer that is no live object
 // of this class is noted as misuse, and left out.

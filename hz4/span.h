@@ -33,6 +33,7 @@ struct hz4_span {
   struct hz4_span *next, *prev;
   uint32_t free_count;
   uint32_t first_word;  // no bit is set in words before this one
+  uint32_t fresh_from;  // objects from this one on never left the span since its memory came from the system
   uint32_t bucket;
   // bit g: granule g holds no memory. Only ever of free objects. A granule is a power of two of system pages.
   uint64_t purged;

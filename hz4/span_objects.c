@@ -12,11 +12,12 @@ uint32_t hz4_span_meta_bytes(uint32_t size_class) {
   return (uint32_t)(sizeof(struct hz4_span) + words_of(hz4_class_table[size_class].span_objects) * sizeof(uint64_t));
 }
 
-void hz4_span_cut(struct hz4_span *span, uint32_t size_class) {
+void hz4_span_cut(struct hz4_span *span, uint32_t size_class, bool zeroed) {
   uint32_t objects = hz4_class_table[size_class].span_objects, words = words_of(objects);
   span->kind = HZ4_SPAN_OBJECTS;
   span->size_class = (uint8_t)size_class;
   span->object_count = span->free_count = objects;
+  span->fresh_from = zeroed ? 0 : objects;
   for (uint32_t i = 0; i < words; ++i) span->free_bits[i] = ~(uint64_t)0;
   if (objects % 64 != 0) span->free_bits[words - 1] = ((uint64_t)1 << objects % 64) - 1;
 }
@@ -95,7 +96,17 @@ uint32_t hz4_span_take(struct hz4_span *span, void **out, uint32_t want, size_t 
   }
   span->first_word = word;
   span->free_count -= taken;
+  if (span->fresh_from < span->object_count && taken != 0) {
+    uint32_t last = hz4_class_object_index(span->size_class, (size_t)((char *)out[taken - 1] - span->base));
+    if (last >= span->fresh_from) span->fresh_from = last + 1;
+  }
   return taken;
+}
+
+bool hz4_span_next_is_zero(const struct hz4_span *span) {
+  uint32_t word = span->first_word;
+  while (span->free_bits[word] == 0) ++word;
+  return word * 64 + (uint32_t)__builtin_ctzll(span->free_bits[word]) >= span->fresh_from;
 }
 
 uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t count) {
@@ -132,5 +143,8 @@ const char *hz4_span_broken(const struct hz4_span *span) {
     HZ4_HOLDS(i >= span->first_word || span->free_bits[i] == 0, "span: a free object lies before first_word");
   }
   HZ4_HOLDS(bits == span->free_count, "span: free_count differs from the bitmap");
+  for (uint32_t i = span->fresh_from; i < span->object_count; ++i) {
+    HZ4_HOLDS((span->free_bits[i / 64] >> i % 64 & 1) != 0, "span: an object is out that is called fresh");
+  }
   return NULL;
 }

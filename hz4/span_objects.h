@@ -15,12 +15,16 @@ extern "C" {
 // Bytes of a descriptor for a span of the class.
 uint32_t hz4_span_meta_bytes(uint32_t size_class);
 
-// Cuts the span into objects of the class, all of them in it. pre: base and bytes are set, the rest is zero.
-void hz4_span_cut(struct hz4_span *span, uint32_t size_class);
+// Cuts the span into objects of the class, all of them in it. zeroed: its memory is fresh from the system. pre: base
+// and bytes are set, the rest is zero.
+void hz4_span_cut(struct hz4_span *span, uint32_t size_class, bool zeroed);
 
 // Takes up to `want` objects out, lowest addresses first. Returns their number; adds to *filled the bytes that they lie in
 // and that held no memory, and will when the program touches them.
 uint32_t hz4_span_take(struct hz4_span *span, void **out, uint32_t want, size_t *filled);
+
+// Whether the object that would be taken next is all zero, for nobody ever had it. pre: there is one.
+bool hz4_span_next_is_zero(const struct hz4_span *span);
 
 // Puts the objects back in, up to the first that is not this span's. Returns their number, at least one. Those among
 // them where no object begins, or that are in the span already, are noted as misuse, and left out. pre: the first is of

@@ -206,13 +206,15 @@ static void *unpack(uint32_t bin, uint32_t size_class, struct hz4_batch *batch) 
   return object;
 }
 
-static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, bool fresh) {
+static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, bool fresh, bool zero, bool *zeroed) {
   void *objects[HZ4_MOVE_OBJECTS];
   uint32_t fresh_objects = (uint32_t)(HZ4_REFILL_FRESH_BYTES / hz4_class_bytes(size_class));
   if (fresh_objects < want / 4 + 1) fresh_objects = want / 4 + 1;
-  struct hz4_mid_result got = hz4_mid_take(size_class, objects, want, fresh ? fresh_objects : 0, hz4_cache_here());
+  struct hz4_mid_result got = hz4_mid_take(size_class, objects, want, fresh ? fresh_objects : 0, hz4_cache_here(),
+                                           zero);
   if (!fresh) hz4_count_here(size_class, HZ4_COUNT_refill_lock, 1);  // else the same malloc took it just before
   if (got.objects == 0) return NULL;
+  *zeroed = got.zeroed;
   hz4_count_here(size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, 1);
   hz4_count_here(size_class, HZ4_COUNT_refill_objects, got.objects);
   if (got.spans_opened != 0) hz4_count_here(size_class, HZ4_COUNT_span_opened, got.spans_opened);
@@ -238,9 +240,12 @@ static void *refill_from_own(uint32_t bin, uint32_t size_class) {
   return objects[n - 1];
 }
 
-void *hz4_tcache_refill(uint32_t size_class) {
+void *hz4_tcache_refill(uint32_t size_class, bool *zeroed) {
   uint32_t want = 1;
   struct hz4_held held;
+  bool zero = zeroed != NULL && *zeroed, unknown;
+  if (zeroed == NULL) zeroed = &unknown;
+  *zeroed = false;
   hz4_count_here(size_class, HZ4_COUNT_refill_calls, 1);
   if (claim_in_need(size_class, true, &held)) {
     // Others may have freed meanwhile, or this is another CPU's bin.
@@ -266,7 +271,7 @@ void *hz4_tcache_refill(uint32_t size_class) {
     hz4_count_here(size_class, HZ4_COUNT_refill_inbox, 1);
     return unpack(bin, size_class, batch);
   }
-  void *object = refill_from_mid(bin, size_class, want, false);
+  void *object = refill_from_mid(bin, size_class, want, false, zero, zeroed);
   if (object != NULL) return object;
   // Before memory is asked of the system.
   batch = hz4_transfer_steal(size_class);
@@ -274,7 +279,7 @@ void *hz4_tcache_refill(uint32_t size_class) {
     hz4_count_here(size_class, HZ4_COUNT_refill_steal, 1);
     return unpack(bin, size_class, batch);
   }
-  return refill_from_mid(bin, size_class, want, true);
+  return refill_from_mid(bin, size_class, want, true, zero, zeroed);
 }
 
 // ---- emptying ----

@@ -16,8 +16,9 @@ extern "C" {
 void hz4_tcache_set_budget(size_t bytes_per_cache);
 
 // An object of the class, whose bin was found empty, and more for the bin: from the inbox, a depot, spans, others'
-// inboxes, or a fresh span. NULL: none to be had (or fork is on). pre: attached.
-void *hz4_tcache_refill(uint32_t size_class);
+// inboxes, or a fresh span. *zeroed: whether zeros are wanted; then, whether the object is known to be zero; NULL: no
+// matter. NULL: none to be had (or fork is on). pre: attached.
+void *hz4_tcache_refill(uint32_t size_class, bool *zeroed);
 
 // Takes an object whose bin was found full. pre: attached.
 void hz4_tcache_overflow(uint32_t size_class, void *object);

@@ -470,8 +470,8 @@ TEST_F(Bin, CheckFindsWhatIsBroken) {
   hz4_held held = NewBin(kClass, 8, 7);
   hz4_bin_publish(&held);
   std::vector<void *> objects(3), others(1);
-  ASSERT_EQ(hz4_mid_take(kClass, objects.data(), 3, 3, nullptr).objects, 3u);
-  ASSERT_EQ(hz4_mid_take(kClass + 1, others.data(), 1, 1, nullptr).objects, 1u);
+  ASSERT_EQ(hz4_mid_take(kClass, objects.data(), 3, 3, nullptr, false).objects, 3u);
+  ASSERT_EQ(hz4_mid_take(kClass + 1, others.data(), 1, 1, nullptr, false).objects, 1u);
   for (void *object : objects) ASSERT_TRUE(hz4_sequence_push(kClass, object));
   ASSERT_TRUE(Claim(kClass, &held));
   Check(held);
@@ -495,13 +495,13 @@ TEST_F(Bin, CheckKnowsTinyObjects) {
   const uint32_t right[] = {hz4_class_at_home(bin, 0), hz4_class_at_home(bin, 5)};
   const uint32_t wrong[] = {hz4_class_by_size(bin), hz4_class_at_home(bin - 1, 0), hz4_class_at_home(bin + 1, 5)};
   for (uint32_t c : right) {
-    ASSERT_EQ(hz4_mid_take(c, held.top + 1, 1, 1, nullptr).objects, 1u);
+    ASSERT_EQ(hz4_mid_take(c, held.top + 1, 1, 1, nullptr, false).objects, 1u);
     ++held.top;
   }
   Check(held);
   for (uint32_t c : wrong) {
     std::vector<void *> other(1);
-    ASSERT_EQ(hz4_mid_take(c, other.data(), 1, 1, nullptr).objects, 1u);
+    ASSERT_EQ(hz4_mid_take(c, other.data(), 1, 1, nullptr, false).objects, 1u);
     EXPECT_DEATH((held.bin->slots[1] = other[0], Check(held)), "hz4: bin: an object of another class\n") << c;
     GiveToMid(c, other);
   }

@@ -40,7 +40,7 @@ inline uint32_t ClassOf(size_t bytes) { return hz4_class_of_size(bytes); }
 // At most `want` objects of the class.
 inline std::vector<void *> Take(uint32_t c, uint32_t want, uint32_t fresh = kAll, void *owner = nullptr) {
   std::vector<void *> objects(want);
-  const hz4_mid_result got = hz4_mid_take(c, objects.data(), want, fresh, owner);
+  const hz4_mid_result got = hz4_mid_take(c, objects.data(), want, fresh, owner, false);
   EXPECT_LE(got.objects, want);
   EXPECT_LE(got.from_depot, got.objects);
   objects.resize(got.objects);

@@ -26,11 +26,11 @@ TEST_F(Mid, EveryClassGivesObjectsOfItsOwn) {
     const size_t bytes = hz4_class_bytes(c);
     const uint32_t in_a_span = hz4_class_table[c].span_objects;
     std::vector<void *> objects(in_a_span + 1);
-    hz4_mid_result got = hz4_mid_take(c, objects.data(), in_a_span, kAll, nullptr);
+    hz4_mid_result got = hz4_mid_take(c, objects.data(), in_a_span, kAll, nullptr, false);
     EXPECT_EQ(got.objects, in_a_span);
     EXPECT_EQ(got.spans_opened, 1u);
     EXPECT_EQ(got.from_depot, 0u);
-    got = hz4_mid_take(c, objects.data() + in_a_span, 1, kAll, nullptr);
+    got = hz4_mid_take(c, objects.data() + in_a_span, 1, kAll, nullptr, false);
     EXPECT_EQ(got.objects, 1u);
     EXPECT_EQ(got.spans_opened, 1u);
     std::sort(objects.begin(), objects.end());
@@ -100,7 +100,7 @@ TEST_F(Mid, DepotServesFirstAndNewestFirst) {
   EXPECT_EQ(Now().depot_objects, 10u);
   EXPECT_EQ(Now().depot_bytes, 10 * hz4_class_bytes(c));
   std::vector<void *> again(4);
-  const hz4_mid_result got = hz4_mid_take(c, again.data(), 4, kAll, nullptr);
+  const hz4_mid_result got = hz4_mid_take(c, again.data(), 4, kAll, nullptr, false);
   EXPECT_EQ(got.objects, 4u);
   EXPECT_EQ(got.from_depot, 4u);
   EXPECT_EQ(got.spans_opened, 0u);

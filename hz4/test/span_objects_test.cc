@@ -23,14 +23,14 @@ class SpanObjects : public testing::Test {
     hz4_os_unmap(span_->base, span_->bytes);
   }
 
-  void Cut(size_t object_bytes) {
+  void Cut(size_t object_bytes, bool zeroed = true) {
     class_ = hz4_class_of_size(object_bytes);
     memory_.assign(hz4_span_meta_bytes(class_) / sizeof(uint64_t), 0);
     span_ = reinterpret_cast<struct hz4_span *>(memory_.data());
     span_->bytes = static_cast<size_t>(hz4_class_table[class_].span_pages) << HZ4_PAGE_SHIFT;
     span_->base = static_cast<char *>(hz4_os_map(span_->bytes, HZ4_PAGE_BYTES));
     ASSERT_NE(span_->base, nullptr);
-    hz4_span_cut(span_, class_);
+    hz4_span_cut(span_, class_, zeroed);
   }
   void *Object(uint32_t index) const { return span_->base + index * hz4_class_bytes(class_); }
   std::vector<void *> Take(uint32_t want) {
@@ -47,6 +47,30 @@ class SpanObjects : public testing::Test {
   struct hz4_span *span_ = nullptr;
   size_t filled_ = 0;
 };
+
+// Whoever had an object may have written to it, whatever else was never out.
+TEST_F(SpanObjects, WhatWasNeverOutIsZero) {
+  Cut(32 << 10);
+  EXPECT_TRUE(hz4_span_next_is_zero(span_));
+  Take(3);
+  EXPECT_TRUE(hz4_span_next_is_zero(span_));
+  Put({Object(1)});
+  EXPECT_FALSE(hz4_span_next_is_zero(span_));
+  EXPECT_EQ(Take(1), std::vector<void *>{Object(1)});
+  EXPECT_TRUE(hz4_span_next_is_zero(span_)) << "object 3";
+  const uint32_t all = span_->object_count;
+  const std::vector<void *> rest = Take(all);
+  EXPECT_EQ(Put(rest), all - 3);
+  hz4_span_purge(span_);
+  EXPECT_FALSE(hz4_span_next_is_zero(span_)) << "a purge may have done nothing";
+}
+
+TEST_F(SpanObjects, UsedMemoryIsNotZero) {
+  Cut(32 << 10, false);
+  EXPECT_FALSE(hz4_span_next_is_zero(span_));
+  Take(1);
+  EXPECT_FALSE(hz4_span_next_is_zero(span_));
+}
 
 TEST_F(SpanObjects, TheLowestGoFirst) {
   Cut(512);

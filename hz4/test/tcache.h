@@ -38,7 +38,7 @@ inline uint32_t ClassOf(size_t bytes) { return hz4_class_of_size(bytes); }
 // What malloc and free do at the cache that the thread is at.
 inline void *MallocHere(uint32_t c) {
   void *object = hz4_sequence_pop(c);
-  if (object == nullptr) object = hz4_tcache_refill(c);
+  if (object == nullptr) object = hz4_tcache_refill(c, nullptr);
   if (object != nullptr) hz4_unpoison(object, hz4_class_bytes(c));  // as alloc.c does it
   return object;
 }
@@ -59,7 +59,7 @@ inline void FreeSome(uint32_t c, const std::vector<void *> &objects) {
 // What Mid has without a fresh span: who misses now finds what waits in inboxes, or opens a span.
 inline std::vector<void *> DrainMid(uint32_t c) {
   std::vector<void *> objects, some(HZ4_MOVE_OBJECTS);
-  while (const uint32_t n = hz4_mid_take(c, some.data(), HZ4_MOVE_OBJECTS, 0, nullptr).objects) {
+  while (const uint32_t n = hz4_mid_take(c, some.data(), HZ4_MOVE_OBJECTS, 0, nullptr, false).objects) {
     objects.insert(objects.end(), some.begin(), some.begin() + n);
   }
   return objects;
@@ -71,7 +71,7 @@ inline void GiveToMid(uint32_t c, const std::vector<void *> &objects) {
 // Somebody else looks into Mid: so nobody has the class for himself, for a while.
 inline void PassBy(uint32_t c) {
   void *none;
-  hz4_mid_take(c, &none, 0, 0, nullptr);
+  hz4_mid_take(c, &none, 0, 0, nullptr, false);
 }
 
 inline size_t Objects(const hz4_tcache *cache, uint32_t c) {

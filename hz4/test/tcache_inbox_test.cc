@@ -129,7 +129,7 @@ TEST_F(TcacheInbox, AnEbbEmptiesIdleCaches) {
   ASSERT_GT(Waiting(cpus.cache(1), c), 0u);
   for (void *object : cpus.Do(0, [&] { return MallocSome(d, 200000); })) {
     cpus.Do(0, [&] { FreeHere(d, object); });
-    cpus.Do(2, [&] { FreeHere(d, hz4_tcache_refill(d)); });
+    cpus.Do(2, [&] { FreeHere(d, hz4_tcache_refill(d, nullptr)); });
   }
   EXPECT_EQ(Objects(cpus.cache(1), d), 0u);
   EXPECT_EQ(Waiting(cpus.cache(1), c), 0u);

@@ -623,7 +623,7 @@ TEST_F(TcacheTiny, OfSeveralHomesInOneBin) {
   std::vector<void *> objects[2];
   for (int i : {0, 1}) {
     objects[i].resize(300);
-    for (void *&object : objects[i]) ASSERT_EQ(hz4_mid_take(homes[i], &object, 1, 1, nullptr).objects, 1u);
+    for (void *&object : objects[i]) ASSERT_EQ(hz4_mid_take(homes[i], &object, 1, 1, nullptr, false).objects, 1u);
   }
   cpus.Do(0, [&] {
     FreeSome(ClassOf(128), MallocSome(ClassOf(128), 1));

@@ -101,7 +101,7 @@ class Worker {
 // Pushes one batch of fresh objects into the victim's inbox of the class.
 std::vector<void *> SendTo(hz4_tcache *victim, uint32_t c, uint32_t n) {
   std::vector<void *> objects(n);
-  EXPECT_EQ(hz4_mid_take(c, objects.data(), n, n, nullptr).objects, n);
+  EXPECT_EQ(hz4_mid_take(c, objects.data(), n, n, nullptr, false).objects, n);
   auto *batch = static_cast<hz4_batch *>(hz4_meta_alloc(sizeof(hz4_batch)));
   std::copy(objects.begin(), objects.end(), batch->objects);
   batch->count = n;

@@ -47,8 +47,9 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *given, uint
   hz4_lock_release(&mid_lock);
   return (struct hz4_mid_result){.objects = count};
 }
-struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner) {
-  weave_check(size_class == CLASS && want == 1 && owner != NULL);
+struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner,
+                                   bool zero) {
+  weave_check(size_class == CLASS && want == 1 && owner != NULL && !zero);
   weave_check(fresh == 0 || fresh == HZ4_REFILL_FRESH_BYTES / HZ4_INBOX_OBJECT_MAX);
   struct hz4_mid_result result = {0};
   if (!hz4_lock_enter(&mid_lock)) return result;
@@ -102,7 +103,7 @@ static void free_again(unsigned *object) {
 // In vain, and to be found themselves.
 static void search(int i) {
   hz4_cache_attach_own(cache(i));
-  weave_check(hz4_tcache_refill(CLASS) == NULL);
+  weave_check(hz4_tcache_refill(CLASS, NULL) == NULL);
 }
 // Cache 0 owns all objects. Cache 1 frees, cache 2 steals. Their bins have arrays.
 static void open_caches(void) {
@@ -126,11 +127,11 @@ static void free_two(void) {
 }
 static void steal(void) {
   hz4_cache_attach_own(cache(2));
-  free_again(hz4_tcache_refill(CLASS));
+  free_again(hz4_tcache_refill(CLASS, NULL));
 }
 static void owner_refills(void) {
   hz4_cache_attach_own(cache(0));
-  free_again(hz4_tcache_refill(CLASS));
+  free_again(hz4_tcache_refill(CLASS, NULL));
 }
 static void search_0(void) {
   search(0);
@@ -176,7 +177,7 @@ static void run_on(unsigned ids) {
 static void one_in_bin(void) {
   hz4_tcache_set_budget(HZ4_TCACHE_BYTES_MIN);
   run_on(1);
-  weave_check(hz4_tcache_refill(CLASS) == NULL);
+  weave_check(hz4_tcache_refill(CLASS, NULL) == NULL);
   free_object(&objects[0]);
 }
 static void frees_two(void) {
@@ -187,7 +188,7 @@ static void frees_two(void) {
 static void takes_one(void) {
   run_on(1);
   unsigned *object = hz4_sequence_pop(CLASS);
-  if (object == NULL) object = hz4_tcache_refill(CLASS);
+  if (object == NULL) object = hz4_tcache_refill(CLASS, NULL);
   free_again(object);
   free_object(&objects[1]);
 }
@@ -199,7 +200,7 @@ static void frees_one_and_moves(void) {
 // To a cache that nobody has been at.
 static void comes_to_id_1(void) {
   run_on(2);
-  free_again(hz4_tcache_refill(CLASS));
+  free_again(hz4_tcache_refill(CLASS, NULL));
 }
 static void empties(void) {
   run_on(4);
