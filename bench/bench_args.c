@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "bench/bench_common.h"
+#include "bench/bench_malloc.h"
 
 const char *const bench_touch_names[] = {"none", "first", "all"};
 
@@ -49,7 +50,8 @@ static _Noreturn void help(const struct bench_tool *tool) {
        "  --help\n\n"
        "The first line of output names the arguments, the others are the result. cpus_delivered is CPU time over wall\n"
        "time in the timed phase, ping_pong_ns one round trip of a cache line between two threads, malloc= the library\n"
-       "whose malloc was measured. Exit: 0, 1 when something failed, 2 for bad arguments.");
+       "whose malloc was measured. The last line says whether the run counts, and what it comes to.\n"
+       "Exit: 0, 1 when something failed, 2 for bad arguments.");
   exit(0);
 }
 
@@ -98,7 +100,15 @@ static void print_args(const struct bench_tool *tool) {
   printf(" touch=%s", bench_touch_names[options->touch]);
   if (!seed_is_positional) printf(" seed=%" PRIu64, options->seed);
   printf(" pin=%d verify=%d\n", options->pin, options->verify);
-  fflush(stdout);
+}
+
+// Where threads take turns, one fills any ring in its turn. Small rings: else the backlog in them, which grows with the
+// allocator's speed, would count as its memory.
+static bool fit_to_machine(struct bench_tool *tool) {
+  if (find_arg(tool, "threads")->value <= bench_cpus()) return false;
+  tool->options.matched = true;
+  find_arg(tool, "ring_slots")->value = 1024;
+  return true;
 }
 
 void bench_parse(struct bench_tool *tool, int argc, char **argv) {
@@ -151,6 +161,15 @@ void bench_parse(struct bench_tool *tool, int argc, char **argv) {
     bench_die(2, "min %" PRIu64 " is greater than max %" PRIu64, min->value, max->value);
   if (options->verify && min->value < 16)
     bench_die(2, "--verify needs %s 16 or more, not %" PRIu64, min->name, min->value);
+  // Whoever preloads means to measure what he preloads.
+  const char *shadowed = bench_malloc_shadowed();
+  if (shadowed != NULL)
+    bench_die(2, "%s cannot replace the malloc that is linked in here: preload it into %s_system", shadowed, tool->name);
   if (json_path != NULL) options->json_fd = open_json(json_path);
+  bool fitted = tool->takes_matched && positional == 0 && fit_to_machine(tool);
   print_args(tool);
+  if (fitted)
+    printf("[NOTE] more threads than CPUs (%u): matched, with rings of 1024 slots, or else a thread that takes its turn "
+           "would find rings full\n", bench_cpus());
+  fflush(stdout);
 }

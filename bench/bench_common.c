@@ -75,12 +75,20 @@ struct bench_clock bench_clock_now(void) {
   return (struct bench_clock){read_clock(CLOCK_MONOTONIC), read_clock(CLOCK_PROCESS_CPUTIME_ID)};
 }
 
+// The process's at the first call, which bench_parse makes before there are threads.
+static const cpu_set_t *allowed_cpus(void) {
+  static cpu_set_t allowed;
+  if (CPU_COUNT(&allowed) == 0 && sched_getaffinity(0, sizeof allowed, &allowed) != 0)
+    bench_die(1, "sched_getaffinity: %s", strerror(errno));
+  return &allowed;
+}
+
+unsigned bench_cpus(void) { return (unsigned)CPU_COUNT(allowed_cpus()); }
+
 void bench_pin(unsigned index) {
-  static cpu_set_t allowed;  // the process's at the first call, which is made before there are threads
-  if (CPU_COUNT(&allowed) == 0) sched_getaffinity(0, sizeof allowed, &allowed);
-  unsigned nth = index % (unsigned)CPU_COUNT(&allowed);
+  unsigned nth = index % bench_cpus();
   for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-    if (!CPU_ISSET(cpu, &allowed) || nth-- != 0) continue;
+    if (!CPU_ISSET(cpu, allowed_cpus()) || nth-- != 0) continue;
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);

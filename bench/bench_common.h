@@ -43,11 +43,13 @@ struct bench_tool {
   const char *about;  // --help's text between the usage line and the arguments
   struct bench_arg *args;
   size_t args_count;
-  bool takes_matched;  // the word "matched" may follow the last positional argument
+  bool takes_matched;  // the word "matched" may follow the last positional argument; if none is given, see bench_parse
   struct bench_options options;
 };
 
-// Fills args and options, prints [BENCH_ARGS]; exits for --help and for bad arguments.
+// Fills args and options, prints [BENCH_ARGS]; exits for --help and for bad arguments, and where another malloc was
+// preloaded than the one that is linked in. A tool that takes "matched", and is given no positional argument, is matched,
+// with small rings, where its threads are more than the CPUs; a line [NOTE] says so.
 void bench_parse(struct bench_tool *tool, int argc, char **argv);
 
 // ---- memory and random numbers ----
@@ -110,6 +112,9 @@ struct bench_clock {
 };
 struct bench_clock bench_clock_now(void);
 
+// How many CPUs the process may use, by the affinity it started with.
+unsigned bench_cpus(void);
+
 // Puts the calling thread on the index-th CPU, cyclically, of those the process started with.
 void bench_pin(unsigned index);
 
@@ -152,7 +157,11 @@ struct bench_result {
   size_t extras_count;
 };
 
-// Checks the counts, prints ops/s, [EFFECTIVE_REMOTE], [STATS] and [ENV], and writes --json's file.
+// Why a run says more about the machine or the rings than about the allocator, on so many CPUs; NULL if it does not. The
+// text is overwritten by the next call.
+const char *bench_invalid_reason(const struct bench_result *result, unsigned cpus);
+
+// Checks the counts, prints ops/s, [EFFECTIVE_REMOTE], [STATS], [ENV] and what it comes to, and writes --json's file.
 void bench_report(const struct bench_tool *tool, const struct bench_result *result);
 
 #endif  // HZ4_BENCH_BENCH_COMMON_H_

@@ -11,7 +11,7 @@ BIN = os.environ.get("BENCH_BIN_DIR") or os.path.dirname(os.path.abspath(__file_
 
 
 def run(bench, *args):
-    return subprocess.run([os.path.join(BIN, bench), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.run([os.path.join(BIN, bench + "_system"), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def measure(bench, *args):
@@ -89,7 +89,7 @@ class ArgumentsTest(unittest.TestCase):
                 done = run(bench, *(text.split() if text.strip() == text and text else [text]))
                 self.assertEqual(done.returncode, 2)
                 self.assertEqual(done.stdout, "")
-                self.assertRegex(done.stderr, r"\A%s: [^\n]+\n\Z" % bench)
+                self.assertRegex(done.stderr, r"\A%s(_system)?: [^\n]+\n\Z" % bench)
                 self.assertIn(named, done.stderr)
 
     def test_help(self):
@@ -116,6 +116,9 @@ class CountsTest(unittest.TestCase):
         self.assertTrue(data["malloc"])
         self.assertRegex(out, r"(?m)^ops/s=\d+ seconds=[\d.]+ ops=%d threads=%d$" % (data["ops"], data["threads"]))
         self.assertRegex(out, r"(?m)^\[ENV\] ping_pong_ns=[\d.]+ cpus_delivered=[\d.]+ peak_rss_kb=\d+ malloc=")
+        outcome = "valid" if data["invalid"] is None else "INVALID, for " + data["invalid"]
+        self.assertRegex(out, r"\n%s: \S+'s malloc, [\d.,]+( million)? operations a second, peak memory \d+ MB\n\Z" %
+                         re.escape(outcome))
         line = re.search(r"(?m)^\[STATS\] (.*)$", out).group(1)
         for name, value in stats.items():
             self.assertRegex(line, r"\b%s=%s\b" % (name, format(value, ",")))
@@ -147,6 +150,7 @@ class CountsTest(unittest.TestCase):
         self.assertGreater(data["stats"]["ring_full_fallback"], 0)
         self.assertGreater(data["stats"]["local_freed"], data["stats"]["ring_full_fallback"])
         self.assertGreater(data["fallback_pct"], 0)
+        self.assertIn("full ring", data["invalid"])
 
     def test_matched_never_falls_back(self):
         frees = set()

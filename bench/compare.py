@@ -1,11 +1,13 @@
 """Runs a benchmark under several allocators in turn and compares them.
 
-usage: compare [options] [--] BENCH [its arguments]
+usage: compare [options] [[--] BENCH [its arguments]]
 
+  bazel run //bench:compare
   bazel run //bench:compare -- --rounds 10 -- mt_remote 2 2000000 400 16 32768 90 65536 --touch first
   bazel run //bench:compare -- --only hz4 --peer hardened=bazel-bin/hz4/libhz4.so:HZ4_HARDEN=1 -- malloc_args
 
 BENCH is one of bench/, as mt_remote, server or micro, or the path of a program that takes --json FILE as they do.
+Without one it is the lanes guard and main of mt_remote, as many rounds as begin within 20 s each, and a shorter table.
 Every allocator is preloaded into the same binary; that the preload took effect is checked. The allocators run
 interleaved, in an order that is shuffled every round. The figures are medians over the runs that count: a run with more
 than 0.10% ring fallback, a remote share more than 0.5 points off its target, or less than 0.85 of its CPUs delivered is
@@ -14,8 +16,8 @@ never ranked. "vs best" is the ratio of medians to the best allocator but hz4; "
 within each round; "ns over ceiling" wall time per operation above the same harness over an allocator that does nothing.
 "RSS MB" is the peak, "rss ... MB" what else a benchmark measured of the resident set (its --help).
 
-The table goes to stdout, progress to stderr, all samples to a JSON file. Exit: 0, 1 when a run failed, 2 for bad
-arguments.
+The table goes to stdout, progress to stderr, all samples to a JSON file (without BENCH: nowhere). Exit: 0, 1 when a run
+failed, 2 for bad arguments.
 """
 
 import argparse
@@ -37,8 +39,19 @@ from allocators import Parser, add_arguments, check_preload, choose, die, enviro
 
 BENCHES = ("mt_remote", "malloc_args", "prodcons", "churn", "asleep", "footprint", "server", "replace", "scratch",
            "pool", "micro")
+LANE_SECONDS = 20
 # Settings of allocators that a reader of the results should know about.
 ENV_PREFIXES = ("HZ4_", "GLIBC_TUNABLES", "MALLOC_", "MIMALLOC_", "TCMALLOC_", "JE_MALLOC", "_RJEM")
+
+
+def lanes(cpus):
+    """{title: command} of the two lanes that hz4 is for, as mt_remote runs them without arguments: where there are more
+    threads than CPUs matched, with small rings. In an eighth of the time there, for the slowest take long."""
+    threads = 16
+    iterations, ring = ("250000", "1024 matched") if threads > cpus else ("2000000", "65536")
+    return {"%s: %d threads on %d CPUs, objects of 16 to %d bytes, of which another thread frees 9 in 10" %
+            (name, threads, cpus, top): "mt_remote %d %s 400 16 %d 90 %s" % (threads, iterations, top, ring)
+            for name, top in (("guard", 2048), ("main", 32768))}
 
 
 def positive(text):
@@ -59,6 +72,7 @@ def parse(argv):
                     usage=argparse.SUPPRESS, allow_abbrev=False)
     add = parser.add_argument
     add("--rounds", type=positive, default=10, metavar="N", help="runs of each allocator (default 10)")
+    add("--for", type=positive, dest="seconds", metavar="S", help="begin no further round after so many seconds")
     add_arguments(parser)
     add("--ceiling", action=argparse.BooleanOptionalAction, help="the ceiling row (default: for mt_remote)")
     add("--retries", type=count, default=3, metavar="N", help="repetitions of an invalid run (default 3)")
@@ -70,21 +84,30 @@ def parse(argv):
     options = parser.parse_args(argv)
     if options.command[:1] == ["--"]:
         del options.command[0]
-    if not options.command:
-        parser.error("which benchmark? one of " + ", ".join(BENCHES))
+    options.brief = not options.command
+    if options.brief:
+        if options.json:
+            parser.error("--json: of which benchmark?")
+        options.bench = "mt_remote"
+        options.ceiling = bool(options.ceiling)
+        options.seconds = options.seconds or LANE_SECONDS
+        return options
     bench = options.command[0]
-    path = bench if "/" in bench else os.path.join(options.bin_dir, bench)
     if "/" not in bench and bench not in BENCHES:
         parser.error("unknown benchmark '%s'; known: %s" % (bench, ", ".join(BENCHES)))
-    if not os.access(path, os.X_OK):
-        parser.error("%s: no such program" % path)
-    options.command[0] = os.path.abspath(path)
+    if not os.access(program(options, bench), os.X_OK):
+        parser.error("%s: no such program" % program(options, bench))
     options.bench = os.path.basename(bench)
     if options.ceiling is None:
         options.ceiling = options.bench == "mt_remote"
     elif options.ceiling and options.bench == "micro":
         parser.error("--ceiling: micro has no --touch none")
     return options
+
+
+def program(options, bench):
+    """The path of a benchmark; of ours, the one that has no allocator linked in."""
+    return os.path.abspath(bench if "/" in bench else os.path.join(options.bin_dir, bench + "_system"))
 
 
 def choose_allocators(options):
@@ -102,17 +125,23 @@ def from_google_benchmark(data):
     single = [b for b in runs if b["threads"] == 1]
     real = sum(b["real_time"] * to_ns[b["time_unit"]] * b["iterations"] for b in single)
     cpu = sum(b["cpu_time"] * to_ns[b["time_unit"]] * b["iterations"] for b in single)
+    delivered = cpu / real if real else 1.0
     return {
         "threads": 1,
-        "cpus_delivered": cpu / real if real else 1.0,
+        "cpus_delivered": delivered,
+        "invalid": compare_stats.too_few_cpus(delivered),
         "cases": {b["name"]: b["real_time"] * to_ns[b["time_unit"]] for b in runs},
         "malloc": data["context"].get("malloc", "?"),
     }
 
 
+def failed(why):
+    return {"error": why, "invalid": why}
+
+
 def run_once(options, name, path):
     """One sample; {"error": ...} when the run failed. Bad arguments end the program as they ended the benchmark."""
-    command = list(options.command)
+    command = [program(options, options.command[0])] + options.command[1:]
     environment = environment_of(options, name, path)
     if name == compare_stats.CEILING:
         # It never frees: objects that are written to would fill the memory.
@@ -127,42 +156,49 @@ def run_once(options, name, path):
             done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, errors="replace", timeout=options.timeout)
         except subprocess.TimeoutExpired:
-            return {"error": "no end after %d s" % options.timeout}
+            return failed("no end after %d s" % options.timeout)
         last = (done.stderr.strip().splitlines() or [""])[-1]
         if done.returncode == 2:
             die(2, last)
         if done.returncode != 0:
             ended = "signal %d" % -done.returncode if done.returncode < 0 else "exit %d" % done.returncode
-            return {"error": "%s %s" % (ended, last[:100])}
+            return failed("%s %s" % (ended, last[:100]))
         try:
             with open(out, encoding="utf-8") as file:
                 data = json.load(file)
-        except (OSError, ValueError) as error:
+            sample = from_google_benchmark(data) if options.bench == "micro" else data
+            check_preload(name, path, sample["malloc"])
+            sample["invalid"]  # a program that does not judge its run is none of ours
+        except (OSError, ValueError, KeyError) as error:
             die(1, "%s: no result in --json: %s" % (name, error))
-    sample = from_google_benchmark(data) if options.bench == "micro" else data
-    check_preload(name, path, sample["malloc"])
     return sample
 
 
-def run_all(options, allocators, cpus):
-    """(the sample that stands for each round, by allocator; every sample, repetitions included)."""
+def run_all(options, allocators):
+    """(the sample that stands for each round, by allocator; every sample, repetitions included). The rounds that were
+    not begun in time are taken off options.rounds."""
     shuffle = random.Random(1).shuffle
     kept, every = {name: [] for name in allocators}, []
     total, start = options.rounds * len(allocators), time.monotonic()
     for number in range(1, options.rounds + 1):
+        if number > 1 and options.seconds and time.monotonic() - start > options.seconds:
+            options.rounds = number - 1
+            break
         order = list(allocators)
         shuffle(order)
         for name in order:
             for attempt in range(options.retries + 1):
                 sample = run_once(options, name, allocators[name])
                 sample.update(allocator=name, round=number, attempt=attempt)
-                sample["invalid"] = compare_stats.invalid_reason(sample, cpus)
                 every.append(sample)
                 if sample["invalid"] is None:
                     break
             kept[name].append(sample)
             done = sum(map(len, kept.values()))
-            left = (time.monotonic() - start) / done * (total - done)
+            spent = time.monotonic() - start
+            left = spent / done * (total - done)
+            if options.seconds:
+                left = min(left, max(options.seconds - spent, 0))
             figure = "%8s M ops/s" % compare_stats.mops(sample["ops_per_s"]) if "ops_per_s" in sample else "done"
             note = "" if sample["invalid"] is None else "  INVALID: " + sample["invalid"]
             note += "  (run %d times)" % (attempt + 1) if attempt else ""
@@ -225,11 +261,42 @@ def describe_library(path, settings):
     return {"path": path, "real_path": real, "bytes": os.path.getsize(real), "settings": settings}
 
 
+def whereabouts(allocators):
+    """What was compared, by the files' own names."""
+    files = ["%s = %s" % (name, os.path.realpath(path)) for name, path in allocators.items() if path is not None]
+    return "; ".join(["glibc = %s" % platform.libc_ver()[1]] * ("glibc" in allocators) + files)
+
+
+def compare_lanes(options, allocators, cpus):
+    """For who gives no benchmark. Whether no run failed."""
+    warn_of_others()
+    print("Each allocator was preloaded into the same program, in turn. M ops/s: millions of operations a second, the "
+          "median;\n\"vs best\": that speed over the best's but hz4; RSS MB: peak memory. "
+          "What is INVALID is not ranked.")
+    good = True
+    rounds = options.rounds
+    for title, command in lanes(cpus).items():
+        options.command, options.rounds = command.split(), rounds
+        say(title)
+        kept, every = run_all(options, allocators)
+        rows = compare_stats.summarise(kept, options.rounds)
+        print("\n%s\n(%s; %d rounds)\n" % (title, command, options.rounds))
+        print(compare_stats.render(rows, options.markdown, brief=True))
+        print("\n" + compare_stats.verdict(rows))
+        sys.stdout.flush()
+        good = good and not any("error" in sample for sample in every)
+    print("\n" + whereabouts(allocators))
+    return good
+
+
 def main(argv):
     # bazel run starts programs elsewhere: relative paths are the caller's.
     os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
     options = parse(argv)
     allocators = choose_allocators(options)
+    cpus = len(os.sched_getaffinity(0))
+    if options.brief:
+        return 0 if compare_lanes(options, allocators, cpus) else 1
     now = datetime.datetime.now().astimezone()
     json_path = options.json or "compare-%s-%s.json" % (options.bench, now.strftime("%Y%m%d-%H%M%S"))
     try:
@@ -237,9 +304,8 @@ def main(argv):
     except OSError as error:
         die(2, "--json %s: %s" % (json_path, error.strerror))
 
-    cpus = len(os.sched_getaffinity(0))
     machine = describe_machine(cpus, warn_of_others())
-    kept, every = run_all(options, allocators, cpus)
+    kept, every = run_all(options, allocators)
     what = " ".join([options.bench] + options.command[1:])
     with json_file:
         json.dump({

@@ -1,6 +1,6 @@
 """Which runs count, how they rank, and the tables: the part of compare that runs nothing.
 
-A sample is what a benchmark's --json holds, with "round" and "invalid" (None, or why it does not count) added.
+A sample is what a benchmark's --json holds, "invalid" (None, or why it does not count) among it, with "round" added.
 """
 
 import math
@@ -10,26 +10,13 @@ import statistics
 SUBJECT = "hz4"  # the ratios are to the best of the others
 CEILING = "ceiling"  # the harness alone: shown, never ranked
 
-# A run that misses one of these says more about the machine or the rings than about the allocator.
-MAX_FALLBACK_PCT = 0.10
-MAX_REMOTE_DEVIATION_PCT = 0.5
-MIN_CPU_SHARE = 0.85  # of the CPUs that the threads could use: 1.7 of 2
+MIN_CPU_SHARE = 0.85  # as in bench_report.c, which judges all runs but micro's
 
 
-def invalid_reason(sample, cpus):
-    """None for a run that counts, on a machine with that many CPUs."""
-    if "error" in sample:
-        return sample["error"]
-    if sample.get("fallback_pct", 0) > MAX_FALLBACK_PCT:
-        return "fallback %.2f%%" % sample["fallback_pct"]
-    if "remote_target_pct" in sample:
-        actual, target = sample["remote_actual_pct"], sample["remote_target_pct"]
-        if abs(actual - target) > MAX_REMOTE_DEVIATION_PCT:
-            return "remote %.1f%% instead of %.1f%%" % (actual, target)
-    usable = min(sample["threads"], cpus)
-    if sample["cpus_delivered"] < MIN_CPU_SHARE * usable:
-        return "%.2f of %d CPUs delivered" % (sample["cpus_delivered"], usable)
-    return None
+def too_few_cpus(delivered):
+    """None if a run of one thread counts."""
+    return None if delivered >= MIN_CPU_SHARE else "%.2f of 1 CPUs were delivered (%.2f needed)" % (delivered,
+                                                                                                    MIN_CPU_SHARE)
 
 
 def mad_pct(values):
@@ -122,10 +109,14 @@ def mops(ops_per_s):
     return ("%.2f" if ops_per_s >= 1e6 else "%.4f") % (ops_per_s / 1e6)
 
 
-def render(rows, markdown=False):
+BRIEF = ("#", "allocator", "M ops/s", "min..max", "vs best", "RSS MB", "runs", "")
+
+
+def render(rows, markdown=False, brief=False):
     rss = rss_keys(*rows)
     head = ["#", "allocator", "M ops/s", "min..max", "MAD", "vs best", "paired", "ns over ceiling", "RSS MB",
             *map(rss_title, rss), "CPUs", "ping-pong ns", "runs", ""]
+    shown = [i for i, title in enumerate(head) if not brief or title in BRIEF]
     body = []
     for row in rows:
         body.append([
@@ -137,7 +128,22 @@ def render(rows, markdown=False):
             _cell(row, "cpus_delivered", "%.2f"), _cell(row, "ping_pong_ns", "%.0f"),
             "%d/%d" % (row["counted"], row["runs"]), "" if row["valid"] else "INVALID: " + row["reason"],
         ])
+    head, *body = ([line[i] for i in shown] for line in [head] + body)
     return table(head, body, markdown, left=(1, len(head) - 1))
+
+
+def verdict(rows):
+    """What rows say of hz4, in a sentence."""
+    subject = next((row for row in rows if row["name"] == SUBJECT), None)
+    best = next((row for row in rows if row["valid"] and row["name"] not in (SUBJECT, CEILING)), None)
+    if subject is None:
+        return SUBJECT + " was not run."
+    if not subject["valid"]:
+        return "%s is not ranked, for its runs do not count: %s." % (SUBJECT, subject["reason"])
+    if best is None:
+        return "%s is alone." % SUBJECT
+    return "%s has %.2f times the speed of the best other, %s, with a peak of %.0f MB instead of %.0f." % (
+        SUBJECT, subject["vs_best"], best["name"], subject["peak_rss_kb"] / 1024, best["peak_rss_kb"] / 1024)
 
 
 def summarise_cases(samples, rounds):

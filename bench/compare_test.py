@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,15 +13,15 @@ sys.path.insert(0, HERE)
 import compare_stats as stats  # noqa: E402
 
 BIN = os.environ.get("BENCH_BIN_DIR") or HERE
+HZ4 = os.path.abspath(os.path.join(BIN, "..", "hz4", "libhz4.so"))
 
 
 def sample(mops, number=1, **changes):
     made = {
         "ops_per_s": mops * 1e6, "threads": 2, "cpus_delivered": 1.95, "peak_rss_kb": 2048, "ping_pong_ns": 100.0,
-        "remote_target_pct": 90, "remote_actual_pct": 90.1, "fallback_pct": 0.0, "round": number,
+        "remote_target_pct": 90, "remote_actual_pct": 90.1, "fallback_pct": 0.0, "round": number, "invalid": None,
     }
     made.update(changes)
-    made["invalid"] = stats.invalid_reason(made, cpus=2)
     return made
 
 
@@ -29,34 +30,12 @@ def samples(*mops, **changes):
 
 
 class ValidityTest(unittest.TestCase):
-    def reason(self, cpus=2, **changes):
-        return stats.invalid_reason(sample(1, **changes), cpus)
-
-    def test_fallback(self):
-        self.assertIsNone(self.reason(fallback_pct=0.10))
-        self.assertEqual(self.reason(fallback_pct=0.11), "fallback 0.11%")
-
-    def test_remote_share(self):
-        self.assertIsNone(self.reason(remote_actual_pct=89.5))
-        self.assertIn("remote", self.reason(remote_actual_pct=89.4))
-        self.assertIn("remote", self.reason(remote_actual_pct=90.6))
-        self.assertIsNone(self.reason(remote_target_pct=0, remote_actual_pct=0))
-
-    def test_cpus(self):
-        self.assertIsNone(self.reason(cpus_delivered=1.7))
-        self.assertIn("1.69 of 2 CPUs", self.reason(cpus_delivered=1.69))
-        self.assertIn("of 2 CPUs", self.reason(threads=16, cpus_delivered=1.6))
-        self.assertIsNone(self.reason(threads=1, cpus_delivered=0.85))
-        self.assertIn("of 1 CPUs", self.reason(threads=1, cpus_delivered=0.84))
-        self.assertIsNone(self.reason(cpus=1, cpus_delivered=0.9))
-        self.assertIn("of 4 CPUs", self.reason(cpus=8, threads=4, cpus_delivered=3.3))
-
-    def test_failed_and_unsent(self):
-        self.assertEqual(stats.invalid_reason({"error": "signal 11"}, 2), "signal 11")
-        self.assertIsNone(stats.invalid_reason({"threads": 1, "cpus_delivered": 1.0}, 2))
+    def test_cpus_of_micro(self):
+        self.assertIsNone(stats.too_few_cpus(0.85))
+        self.assertIn("0.84 of 1 CPUs", stats.too_few_cpus(0.84))
 
     def test_half_of_the_rounds(self):
-        good, bad = sample(1), sample(1, fallback_pct=1)
+        good, bad = sample(1), sample(1, invalid="few sent")
         self.assertTrue(stats.is_valid([good, bad], 2))
         self.assertFalse(stats.is_valid([good, bad, bad], 3))
         self.assertFalse(stats.is_valid([], 0))
@@ -83,7 +62,7 @@ class SummaryTest(unittest.TestCase):
         rows = self.rows({"hz4": samples(20, 40, 80), "peer": samples(10, 20, 40)})
         self.assertEqual(rows[0]["paired"], 2.0)
         # Only rounds where both count.
-        peer = [sample(10, 1), sample(99, 2, fallback_pct=1), sample(40, 3)]
+        peer = [sample(10, 1), sample(99, 2, invalid="few sent"), sample(40, 3)]
         rows = self.rows({"hz4": samples(20, 40, 80), "peer": peer})
         self.assertEqual(rows[0]["paired"], 2.0)
 
@@ -98,17 +77,17 @@ class SummaryTest(unittest.TestCase):
         self.assertIsNone(held_out())
 
     def test_invalid_runs_do_not_count(self):
-        runs = [sample(10, 1), sample(500, 2, fallback_pct=3), sample(12, 3)]
+        runs = [sample(10, 1), sample(500, 2, invalid="few sent"), sample(12, 3)]
         row = self.rows({"a": runs})[0]
         self.assertEqual((row["ops_per_s"], row["counted"], row["runs"]), (11e6, 2, 3))
 
     def test_invalid_rows_are_shown_and_never_ranked(self):
         runs = {"hz4": samples(20, 20, 20), "peer": samples(10, 10, 10),
-                "cheat": samples(900, 900, 900, fallback_pct=4.5), "dead": [{"error": "signal 11", "round": 1}]}
+                "cheat": samples(900, 900, 900, invalid="few sent"), "dead": [{"error": "signal 11", "round": 1}]}
         runs["dead"][0]["invalid"] = "signal 11"
         for ceiling in (False, True):
             if ceiling:
-                runs["ceiling"] = samples(999, 999, 999, cpus_delivered=1.0)
+                runs["ceiling"] = samples(999, 999, 999, invalid="1.00 of 2 CPUs")
             rows = {r["name"]: r for r in self.rows(runs)}
             self.assertEqual({n: r.get("rank") for n, r in rows.items() if n != "ceiling"},
                              {"hz4": 1, "peer": 2, "cheat": None, "dead": None})
@@ -143,6 +122,22 @@ class SummaryTest(unittest.TestCase):
         self.assertRegex(first, r" 2\.0 +2\.0 +20\.0 +1\.95 ")
         self.assertRegex(second, r"dead( +-){11} +0/1 +INVALID: exit 1$")
         self.assertNotIn("rss", stats.render(self.rows({"hz4": samples(1)}, 1)))
+
+    def test_verdict(self):
+        runs = {"hz4": samples(30), "fast": samples(20, peak_rss_kb=4096), "slow": samples(10),
+                "cheat": samples(99, invalid="few sent"), "ceiling": samples(500)}
+        self.assertEqual(stats.verdict(self.rows(runs, 1)), "hz4 has 1.50 times the speed of the best other, fast, with a "
+                                                            "peak of 2 MB instead of 4.")
+        del runs["fast"], runs["slow"]
+        self.assertEqual(stats.verdict(self.rows(runs, 1)), "hz4 is alone.")
+        runs["hz4"] = samples(30, invalid="few sent")
+        self.assertIn("few sent", stats.verdict(self.rows(runs, 1)))
+
+    def test_brief(self):
+        head, *lines = stats.render(self.rows({"hz4": samples(3), "b": samples(2, invalid="why")}, 1), brief=True).splitlines()
+        self.assertEqual(head.split("  ")[0], "#")
+        self.assertNotRegex(head, "MAD|CPUs|paired")
+        self.assertRegex(lines[1], r"^- +b .*0/1 +INVALID: why$")
 
     def test_few_operations_are_shown_too(self):
         self.assertEqual([stats.mops(v) for v in (123456789, 1e6, 12345, 0)], ["123.46", "1.00", "0.0123", "0.0000"])
@@ -184,7 +179,7 @@ class CommandTest(unittest.TestCase):
             (("--", "nosuch", "1"), "nosuch"),
             (("--", "./nosuch", "1"), "nosuch"),
             (("--ceiling", "--", "micro"), "--ceiling"),
-            ((), "which benchmark"),
+            (("--json", "file"), "of which benchmark"),
             (("--json", "no/such/file", "--only", "glibc", *bench), "--json"),
         ]:
             with self.subTest(args=args):
@@ -230,9 +225,47 @@ class CommandTest(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertRegex(done.stdout, named)
 
+    def test_without_a_benchmark(self):
+        done = self.compare("--only", "hz4,glibc", "--hz4", HZ4, "--rounds", "1", "--retries", "0")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("ceiling", done.stdout)
+        guard, main = done.stdout.index("\nguard: 16 threads on "), done.stdout.index("\nmain: 16 threads on ")
+        for lane in (done.stdout[guard:main], done.stdout[main:]):
+            self.assertRegex(lane, r"(?m)^# +allocator +M ops/s +min\.\.max +vs best +RSS MB +runs$")
+            for name in ("hz4", "glibc"):
+                row = re.search(r"(?m)^ *([12-]) +%s .* ([01])/1(.*)$" % name, lane)
+                self.assertTrue(row, lane)
+                # Matched, so that nothing but the CPUs can be missing.
+                wanted = r"^$" if row[2] == "1" else r"^ +INVALID: [\d.]+ of \d+ CPUs were delivered"
+                self.assertRegex(row[3], wanted)
+                self.assertEqual(row[1] == "-", row[2] == "0")
+            self.assertRegex(lane, r"(?m)^hz4 (has [\d.]+ times the speed of the best other, glibc, with a peak of \d+ MB "
+                                   r"instead of \d+\.|is alone\.|is not ranked, .*)$")
+        self.assertRegex(done.stdout, r"(?m)^glibc = [\d.]+; hz4 = .*/libhz4\.so$")
+        self.assertEqual(os.listdir(self.folder), [])
+
+    def test_no_round_begins_too_late(self):
+        done = self.compare("--only=glibc", "--rounds=1000", "--for=1", "--no-ceiling", "--retries=0", "--json=out.json",
+                            "mt_remote", "1", "100000")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(os.path.join(self.folder, "out.json"), encoding="utf-8") as file:
+            data = json.load(file)
+        self.assertLess(data["rounds"], 1000)
+        self.assertEqual(data["rounds"], len(data["samples"]))
+        self.assertIn("(%d rounds," % data["rounds"], done.stdout)
+
+    def test_a_program_that_does_not_judge_its_runs(self):
+        bench = os.path.join(self.folder, "bench")
+        with open(bench, "w", encoding="utf-8") as file:
+            file.write("#!/bin/sh\necho '{\"malloc\": \"libc.so\"}' >\"$2\"\n")
+        os.chmod(bench, 0o755)
+        done = self.compare("--only", "glibc", "--rounds=1", "--json=out.json", "--", bench)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("'invalid'", done.stderr.splitlines()[-1])
+
     def test_a_peer_runs_with_its_environment_variables(self):
         made = {"threads": 1, "cpus_delivered": 1, "ops_per_s": 1000, "peak_rss_kb": 1, "ping_pong_ns": 1,
-                "malloc": "MALLOC"}
+                "malloc": "MALLOC", "invalid": None}
         bench = os.path.join(self.folder, "bench")
         with open(bench, "w", encoding="utf-8") as file:
             file.write("#!/bin/sh\nsed \"s|MALLOC|${LD_PRELOAD:-libc.so}|; s|1000|${SPEED:-1000}|\" >\"$2\" <<END\n"

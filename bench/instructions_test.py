@@ -38,7 +38,7 @@ RUNS = 3  # for --update: the median
 
 def measure(lane):
     bench, *arguments = LANES[lane].split()
-    printed, counted = callgrind.count(LIBRARY, os.path.join(BENCHES, bench), *arguments)
+    printed, counted = callgrind.count(LIBRARY, os.path.join(BENCHES, bench + "_system"), *arguments)
     return sum(counted.values()) / int(re.search(r" ops=(\d+) ", printed).group(1))
 
 

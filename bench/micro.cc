@@ -2,13 +2,14 @@
 //
 // Every block's first byte is written, as programs do. Names end in the size in bytes.
 #include <benchmark/benchmark.h>
-#include <dlfcn.h>
 #include <malloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include <atomic>
+
+#include "bench/bench_malloc.h"
 
 namespace {
 
@@ -123,14 +124,25 @@ BENCHMARK(BM_handoff)->Arg(64)->Arg(4096)->Arg(32768)->Threads(2)->UseRealTime()
 }  // namespace
 
 int main(int argc, char **argv) {
+  const bool without_arguments = argc == 1;
+  char name[] = "micro", quick[] = "--benchmark_min_time=0.1";
+  char *defaults[] = {name, quick, nullptr};
+  if (without_arguments) {
+    argc = 2;
+    argv = defaults;
+  }
   benchmark::Initialize(&argc, argv);
   if (argc > 1) {
     fprintf(stderr, "micro: unknown argument %s\n", argv[1]);
     return 2;
   }
-  Dl_info info;
-  void *symbol = dlsym(RTLD_DEFAULT, "malloc");
-  benchmark::AddCustomContext("malloc", symbol != nullptr && dladdr(symbol, &info) != 0 ? info.dli_fname : "?");
-  benchmark::RunSpecifiedBenchmarks();
+  if (const char *shadowed = bench_malloc_shadowed()) {
+    fprintf(stderr, "micro: %s cannot replace the malloc that is linked in here: preload it into micro_system\n",
+            shadowed);
+    return 2;
+  }
+  benchmark::AddCustomContext("malloc", bench_malloc_where());
+  const size_t measured = benchmark::RunSpecifiedBenchmarks();
+  if (without_arguments) printf("%s: %zu operations measured; Time is ns for one\n", bench_malloc_name(), measured);
   return 0;
 }

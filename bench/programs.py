@@ -251,8 +251,8 @@ def sample_of(bench, settings, expected):
 
 def ping_pong_ns():
     with tempfile.NamedTemporaryFile() as file:
-        subprocess.run([os.path.join(_HERE, "mt_remote"), "1", "1000", "--json", file.name], stdout=subprocess.DEVNULL,
-                       check=True)
+        subprocess.run([os.path.join(_HERE, "mt_remote_system"), "1", "1000", "--json", file.name],
+                       stdout=subprocess.DEVNULL, check=True)
         return json.load(file)["ping_pong_ns"]
 
 

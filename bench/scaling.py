@@ -55,7 +55,8 @@ def count(options, lane, threads):
     """hz4's counters after a run."""
     iterations = max(options.iters // threads, 1)
     low, high = SIZES[lane]
-    command = [os.path.join(_HERE, "mt_remote"), *map(str, (threads, iterations, 400, low, high, 90, 1024)), "matched"]
+    command = [os.path.join(_HERE, "mt_remote_system"), *map(str, (threads, iterations, 400, low, high, 90, 1024)),
+               "matched"]
     environment = dict(os.environ, HZ4_STATS="2", LD_PRELOAD=library("--hz4", options.hz4))
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode != 0:
