@@ -169,7 +169,7 @@ void bench_parse(struct bench_tool *tool, int argc, char **argv) {
   bool fitted = tool->takes_matched && positional == 0 && fit_to_machine(tool);
   print_args(tool);
   if (fitted)
-    printf("[NOTE] more threads than CPUs (%u): matched, with rings of 1024 slots, or else a thread that takes its turn "
-           "would find rings full\n", bench_cpus());
+    printf("[NOTE] %" PRIu64 " threads on %u CPUs: matched, with rings of 1024 slots; else a thread's turn would fill its "
+           "ring, and the run not count\n", find_arg(tool, "threads")->value, bench_cpus());
   fflush(stdout);
 }

@@ -59,7 +59,7 @@ const char *bench_invalid_reason(const struct bench_result *result, unsigned cpu
   } else if (result->remote_pct >= 0 && fabs(figures.remote_pct - result->remote_pct) > MAX_REMOTE_DEVIATION_PCT) {
     snprintf(text, sizeof text, "%.1f%% of frees were remote instead of %d%%", figures.remote_pct, result->remote_pct);
   } else if (figures.cpus < MIN_CPU_SHARE * usable) {
-    snprintf(text, sizeof text, "%.2f of %u CPUs were delivered (%.2f needed)", figures.cpus, usable,
+    snprintf(text, sizeof text, "it got %.2f of %u CPUs (%.2f needed)", figures.cpus, usable,
              MIN_CPU_SHARE * usable);
   } else {
     return NULL;

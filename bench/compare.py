@@ -75,7 +75,7 @@ def parse(argv):
     add("--for", type=positive, dest="seconds", metavar="S", help="begin no further round after so many seconds")
     add_arguments(parser)
     add("--ceiling", action=argparse.BooleanOptionalAction, help="the ceiling row (default: for mt_remote)")
-    add("--retries", type=count, default=3, metavar="N", help="repetitions of an invalid run (default 3)")
+    add("--retries", type=count, metavar="N", help="repetitions of an invalid run (default 3; without BENCH 1)")
     add("--timeout", type=positive, default=600, metavar="S", help="seconds for one run (default 600)")
     add("--json", metavar="FILE", help="the samples (default: ./compare-BENCH-TIME.json)")
     add("--markdown", action="store_true", help="a Markdown table")
@@ -85,6 +85,8 @@ def parse(argv):
     if options.command[:1] == ["--"]:
         del options.command[0]
     options.brief = not options.command
+    if options.retries is None:
+        options.retries = 1 if options.brief else 3
     if options.brief:
         if options.json:
             parser.error("--json: of which benchmark?")
@@ -180,8 +182,9 @@ def run_all(options, allocators):
     shuffle = random.Random(1).shuffle
     kept, every = {name: [] for name in allocators}, []
     total, start = options.rounds * len(allocators), time.monotonic()
+    deadline = start + (options.seconds or float("inf"))
     for number in range(1, options.rounds + 1):
-        if number > 1 and options.seconds and time.monotonic() - start > options.seconds:
+        if number > 1 and time.monotonic() > deadline:
             options.rounds = number - 1
             break
         order = list(allocators)
@@ -191,14 +194,12 @@ def run_all(options, allocators):
                 sample = run_once(options, name, allocators[name])
                 sample.update(allocator=name, round=number, attempt=attempt)
                 every.append(sample)
-                if sample["invalid"] is None:
+                if sample["invalid"] is None or time.monotonic() > deadline:
                     break
             kept[name].append(sample)
             done = sum(map(len, kept.values()))
-            spent = time.monotonic() - start
-            left = spent / done * (total - done)
-            if options.seconds:
-                left = min(left, max(options.seconds - spent, 0))
+            now = time.monotonic()
+            left = min((now - start) / done * (total - done), max(deadline - now, 0))
             figure = "%8s M ops/s" % compare_stats.mops(sample["ops_per_s"]) if "ops_per_s" in sample else "done"
             note = "" if sample["invalid"] is None else "  INVALID: " + sample["invalid"]
             note += "  (run %d times)" % (attempt + 1) if attempt else ""
@@ -262,17 +263,17 @@ def describe_library(path, settings):
 
 
 def whereabouts(allocators):
-    """What was compared, by the files' own names."""
-    files = ["%s = %s" % (name, os.path.realpath(path)) for name, path in allocators.items() if path is not None]
-    return "; ".join(["glibc = %s" % platform.libc_ver()[1]] * ("glibc" in allocators) + files)
+    """What was compared, by the files' own names, a line for each."""
+    return "\n".join("%-10s %s" % (name, " ".join(platform.libc_ver()) if path is None else os.path.realpath(path))
+                     for name, path in allocators.items())
 
 
 def compare_lanes(options, allocators, cpus):
     """For who gives no benchmark. Whether no run failed."""
     warn_of_others()
-    print("Each allocator was preloaded into the same program, in turn. M ops/s: millions of operations a second, the "
-          "median;\n\"vs best\": that speed over the best's but hz4; RSS MB: peak memory. "
-          "What is INVALID is not ranked.")
+    print("Each allocator is preloaded into the same program, by turns. \"M ops/s\": millions of operations a second, the\n"
+          "median of its runs; \"vs best\": that speed over the speed of the best besides hz4; \"RSS MB\": peak memory.\n"
+          "INVALID runs are not ranked.")
     good = True
     rounds = options.rounds
     for title, command in lanes(cpus).items():
@@ -280,7 +281,7 @@ def compare_lanes(options, allocators, cpus):
         say(title)
         kept, every = run_all(options, allocators)
         rows = compare_stats.summarise(kept, options.rounds)
-        print("\n%s\n(%s; %d rounds)\n" % (title, command, options.rounds))
+        print("\n%s\n(%s; rounds: %d)\n" % (title, command, options.rounds))
         print(compare_stats.render(rows, options.markdown, brief=True))
         print("\n" + compare_stats.verdict(rows))
         sys.stdout.flush()
