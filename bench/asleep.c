@@ -4,7 +4,8 @@
 enum { THREADS, SLEEPERS, OBJECTS, MIN, MAX, ARGS_COUNT };
 
 static struct bench_arg args[ARGS_COUNT] = {
-    [THREADS] = {"threads", 2, 1, 1024, "threads that work"},
+    // More than CPUs, for each waits at times.
+    [THREADS] = {"threads", 8, 1, 1024, "threads that work"},
     [SLEEPERS] = {"sleepers", 100, 1, 1 << 16, "threads that sleep in the end, for each of those"},
     [OBJECTS] = {"objects", 2000, 1, 1 << 24, "objects that each of them leaves to its worker"},
     [MIN] = {"min", 16, 1, 1 << 30, "smallest object in bytes"},

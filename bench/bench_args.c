@@ -40,7 +40,9 @@ static _Noreturn void help(const struct bench_tool *tool) {
   printf(" [options]\n\n%s\n\n", tool->about);
   for (size_t i = 0; i < tool->args_count; i++)
     printf("  %-12s %s (default %" PRIu64 ")\n", tool->args[i].name, tool->args[i].help, tool->args[i].value);
-  if (tool->takes_matched) printf("  %-12s the sender of a full ring waits for room, instead of freeing\n", "matched");
+  if (tool->takes_matched)
+    printf("  %-12s the sender of a full ring waits for room, instead of freeing (without positional arguments: where\n"
+           "  %-12s threads are more than CPUs, and then ring_slots is 1024)\n", "matched", "");
   puts("\n  --touch none|first|all       bytes written after malloc (default first)\n"
        "  --lane guard|main|cross128   sets min and max to 16..2048, 16..32768 or 16..131072\n"
        "  --seed N                     the random numbers' seed (default 1)\n"

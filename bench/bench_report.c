@@ -54,13 +54,13 @@ const char *bench_invalid_reason(const struct bench_result *result, unsigned cpu
   const struct figures figures = figures_of(result);
   const unsigned usable = result->threads < cpus ? result->threads : cpus;
   if (figures.fallback_pct > MAX_FALLBACK_PCT) {
-    snprintf(text, sizeof text, "%.2f%% of sends met a full ring (%.2f%% may)", figures.fallback_pct,
+    snprintf(text, sizeof text, "%.3g%% of sends met a full ring (%.2f%% may)", figures.fallback_pct,
              MAX_FALLBACK_PCT);
   } else if (result->remote_pct >= 0 && fabs(figures.remote_pct - result->remote_pct) > MAX_REMOTE_DEVIATION_PCT) {
     snprintf(text, sizeof text, "%.1f%% of frees were remote instead of %d%%", figures.remote_pct, result->remote_pct);
   } else if (figures.cpus < MIN_CPU_SHARE * usable) {
-    snprintf(text, sizeof text, "it got %.2f of %u CPUs (%.2f needed)", figures.cpus, usable,
-             MIN_CPU_SHARE * usable);
+    double shown = (double)(uint64_t)(figures.cpus * 100) / 100;  // not rounded up to what is needed
+    snprintf(text, sizeof text, "it ran on %.2f of %u CPUs (%.2f needed)", shown, usable, MIN_CPU_SHARE * usable);
   } else {
     return NULL;
   }

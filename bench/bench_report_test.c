@@ -29,7 +29,7 @@ int main(void) {
   result.ring_full_fallback = 90;  // of 90,090: a little less than 0.10%
   expect("little fallback", result, 2, NULL);
   result.ring_full_fallback = 100;
-  expect("fallback", result, 2, "0.11% of sends met a full ring (0.10% may)");
+  expect("fallback", result, 2, "0.111% of sends met a full ring (0.10% may)");
 
   result = run(2, 1.95);
   result.local_freed = 10500;  // 89.55%
@@ -49,7 +49,7 @@ int main(void) {
   expect("none is remote", result, 2, NULL);
 
   expect("enough CPUs", run(2, 1.701), 2, NULL);
-  expect("too few CPUs", run(2, 1.69), 2, "it got 1.69 of 2 CPUs (1.70 needed)");
+  expect("too few CPUs", run(2, 1.699), 2, "it ran on 1.69 of 2 CPUs (1.70 needed)");
   expect("more threads than CPUs", run(16, 1.6), 2, "of 2 CPUs");
   expect("one thread", run(1, 0.851), 2, NULL);
   expect("less than one thread", run(1, 0.84), 2, "of 1 CPUs");

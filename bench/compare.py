@@ -7,7 +7,7 @@ usage: compare [options] [[--] BENCH [its arguments]]
   bazel run //bench:compare -- --only hz4 --peer hardened=bazel-bin/hz4/libhz4.so:HZ4_HARDEN=1 -- malloc_args
 
 BENCH is one of bench/, as mt_remote, server or micro, or the path of a program that takes --json FILE as they do.
-Without one it is the lanes guard and main of mt_remote, as many rounds as begin within 20 s each, and a shorter table.
+Without one it is the lanes guard and main of mt_remote, as many rounds as begin within 25 s each, and a shorter table.
 Every allocator is preloaded into the same binary; that the preload took effect is checked. The allocators run
 interleaved, in an order that is shuffled every round. The figures are medians over the runs that count: a run with more
 than 0.10% ring fallback, a remote share more than 0.5 points off its target, or less than 0.85 of its CPUs delivered is
@@ -39,7 +39,7 @@ from allocators import Parser, add_arguments, check_preload, choose, die, enviro
 
 BENCHES = ("mt_remote", "malloc_args", "prodcons", "churn", "asleep", "footprint", "server", "replace", "scratch",
            "pool", "micro")
-LANE_SECONDS = 20
+LANE_SECONDS = 25
 # Settings of allocators that a reader of the results should know about.
 ENV_PREFIXES = ("HZ4_", "GLIBC_TUNABLES", "MALLOC_", "MIMALLOC_", "TCMALLOC_", "JE_MALLOC", "_RJEM")
 
@@ -273,7 +273,7 @@ def compare_lanes(options, allocators, cpus):
     warn_of_others()
     print("Each allocator is preloaded into the same program, by turns. \"M ops/s\": millions of operations a second, the\n"
           "median of its runs; \"vs best\": that speed over the speed of the best besides hz4; \"RSS MB\": peak memory.\n"
-          "INVALID runs are not ranked.")
+          "INVALID runs are not ranked.", flush=True)
     good = True
     rounds = options.rounds
     for title, command in lanes(cpus).items():
@@ -283,8 +283,7 @@ def compare_lanes(options, allocators, cpus):
         rows = compare_stats.summarise(kept, options.rounds)
         print("\n%s\n(%s; rounds: %d)\n" % (title, command, options.rounds))
         print(compare_stats.render(rows, options.markdown, brief=True))
-        print("\n" + compare_stats.verdict(rows))
-        sys.stdout.flush()
+        print("\n" + compare_stats.verdict(rows), flush=True)
         good = good and not any("error" in sample for sample in every)
     print("\n" + whereabouts(allocators))
     return good

@@ -15,7 +15,7 @@ MIN_CPU_SHARE = 0.85  # as in bench_report.c, which judges all runs but micro's
 
 def too_few_cpus(delivered):
     """None if a run of one thread counts."""
-    return None if delivered >= MIN_CPU_SHARE else "it got %.2f of 1 CPUs (%.2f needed)" % (delivered, MIN_CPU_SHARE)
+    return None if delivered >= MIN_CPU_SHARE else "it ran on %.2f of 1 CPUs (%.2f needed)" % (delivered, MIN_CPU_SHARE)
 
 
 def mad_pct(values):

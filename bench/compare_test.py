@@ -236,7 +236,7 @@ class CommandTest(unittest.TestCase):
                 row = re.search(r"(?m)^ *([12-]) +%s .* ([01])/1(.*)$" % name, lane)
                 self.assertTrue(row, lane)
                 # Matched, so that nothing but the CPUs can be missing.
-                wanted = r"^$" if row[2] == "1" else r"^ +INVALID: it got [\d.]+ of \d+ CPUs"
+                wanted = r"^$" if row[2] == "1" else r"^ +INVALID: it ran on [\d.]+ of \d+ CPUs"
                 self.assertRegex(row[3], wanted)
                 self.assertEqual(row[1] == "-", row[2] == "0")
             self.assertRegex(lane, r"(?m)^hz4 (has [\d.]+ times the speed of the best other, glibc, with a peak of \d+ MB "

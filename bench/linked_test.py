@@ -103,7 +103,7 @@ class LinkedTest(unittest.TestCase):
             self.assertEqual(name, "hz4")
             # Who else uses the machine is not known; but nothing else may be wrong with it.
             if matched and invalid is not None:
-                self.assertRegex(invalid, r"^it got [\d.]+ of \d+ CPUs")
+                self.assertRegex(invalid, r"^it ran on [\d.]+ of \d+ CPUs")
 
     def test_arguments_are_as_given(self):
         out, data, _ = measure("mt_remote", "16", "1000")

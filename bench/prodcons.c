@@ -9,7 +9,7 @@ enum { PRODUCERS, CONSUMERS, ITERS, MIN, MAX, RING_SLOTS, ARGS_COUNT };
 static struct bench_arg args[ARGS_COUNT] = {
     [PRODUCERS] = {"producers", 1, 1, 1024, "threads that allocate"},
     [CONSUMERS] = {"consumers", 1, 1, 1024, "threads that free"},
-    [ITERS] = {"iters", 2000000, 1, UINT64_C(1) << 40, "objects of each producer"},
+    [ITERS] = {"iters", 20000000, 1, UINT64_C(1) << 40, "objects of each producer"},
     [MIN] = {"min", 16, 1, 1 << 30, "smallest object in bytes"},
     [MAX] = {"max", 2048, 1, 1 << 30, "largest object in bytes; sizes are uniform"},
     [RING_SLOTS] = {"ring_slots", 65536, 1, 1 << 24, "capacity of each ring"},

@@ -5,7 +5,7 @@ enum { THREADS, ITERATIONS, OBJECTS, MIN, MAX, ARGS_COUNT };
 
 static struct bench_arg args[ARGS_COUNT] = {
     [THREADS] = {"threads", 2, 1, 1024, "threads at once"},
-    [ITERATIONS] = {"iterations", 5000000, 1, UINT64_C(1) << 40, "replacements for each of those"},
+    [ITERATIONS] = {"iterations", 20000000, 1, UINT64_C(1) << 40, "replacements for each of those"},
     [OBJECTS] = {"objects", 5000, 1, 1 << 24, "objects of each of them"},
     [MIN] = {"min", 8, 1, 1 << 30, "smallest object in bytes"},
     [MAX] = {"max", 1000, 1, 1 << 30, "largest object in bytes; sizes are uniform"},
