@@ -155,7 +155,7 @@ class CountsTest(unittest.TestCase):
     def test_matched_never_falls_back(self):
         frees = set()
         for slots in (1, 3, 64):
-            data = self.mt_remote("5 20000 400 16 64 90 %d matched" % slots)
+            data = self.mt_remote("5 500 40 16 64 90 %d matched" % slots)
             self.assertEqual(data["args"]["matched"], 1)
             self.assertEqual(data["stats"]["ring_full_fallback"], 0)
             self.assertEqual(data["fallback_pct"], 0)
@@ -174,7 +174,7 @@ class CountsTest(unittest.TestCase):
         self.assertNotIn("remote_target_pct", data)
 
     def test_prodcons(self):
-        for text in ("1 1 20000", "2 2 20000 16 300 5", "1 3 20000 16 300 1", "3 1 20001"):
+        for text in ("1 1 20000", "2 2 500 16 300 5", "1 3 500 16 300 1", "3 1 2001"):
             with self.subTest(args=text):
                 out, data = measure("prodcons", *text.split(), "--verify")
                 self.check(out, data)
