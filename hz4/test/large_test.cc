@@ -323,7 +323,7 @@ TEST_F(Large, NoneOfAFullHouseInUseMakesRoom) {
   auto *live = static_cast<char *>(hz4_large_alloc(kAll << HZ4_LARGE_SHARE_SHIFT, HZ4_PAGE_BYTES, &zeroed));
   ASSERT_NE(live, nullptr);
   std::vector<char *> blocks;
-  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS + 1; ++i) blocks.push_back(Alloc(kBytes, 2 * HZ4_PAGE_BYTES));
+  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS + 1; ++i) blocks.push_back(Alloc(kBytes, 2 * HZ4_RUN_ALIGN_MAX));
   const uint64_t mapped = hz4_sys_fake.mapped_bytes;
   for (char *block : blocks) Free(block);
   hz4_large_check();
@@ -418,11 +418,11 @@ TEST_F(Large, MayHoldWhatWasAskedForOrResizedTo) {
 // A retained mapping may be twice as large as what is asked for. Alloc checks what it may hold.
 TEST_F(Large, SmallBlocksInRetainedMappingsMayBeSmall) {
   std::vector<char *> blocks;
-  for (int i = 0; i < 128; ++i) blocks.push_back(Alloc(128 * kKiB, kMiB));
+  for (int i = 0; i < 128; ++i) blocks.push_back(Alloc(128 * kKiB, 2 * HZ4_RUN_ALIGN_MAX));
   for (char *block : blocks) Free(block);
   size_t wide = 0;
   for (char *&block : blocks) {
-    block = Alloc(100, kMiB);
+    block = Alloc(100, 2 * HZ4_RUN_ALIGN_MAX);
     wide += SpanOf(block)->bytes == 128 * kKiB;
   }
   EXPECT_GT(wide, 0u) << "none came out of the cache";
