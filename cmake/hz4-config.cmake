@@ -1,7 +1,8 @@
 # find_package(hz4), for libhz4.so, or, with HZ4_USE_STATIC_LIBS set before, for libhz4.a:
 #   hz4::hz4     hz4.h and the library, as the linker needs it: where --as-needed is on, if a name of it is used
 #   hz4::malloc  the same, linked with in any case, so that it is the program's malloc
-# (A program that is linked with either has hz4 as its malloc. To have both mallocs side by side takes Bazel's //hz4:hz4.)
+# (A program that is linked with either has hz4 as its malloc. To have both mallocs side by side takes Bazel's
+# //hz4:hz4.)
 include("${CMAKE_CURRENT_LIST_DIR}/hz4-targets.cmake")
 
 if(HZ4_USE_STATIC_LIBS)

@@ -2,10 +2,10 @@
 // where size_t is unsigned long): so a program that names nothing else is linked with hz4, the size that a delete knows
 // is checked as that of free_sized is, and a size that wraps when it is rounded up throws.
 //
-// The standard defines most of them by calls of simpler ones, which a program may replace alone: so they do what those
-// would do only while those are ours. (Weak, or else a program with an operator of its own could not take this file out of an
-// archive for another.) The four new that do not throw are the C++ library's own in an archive, which call these and catch;
-// for libhz4.so they are in operators_shared.c.
+// The standard defines most of them by calls of simpler ones, which a program may replace alone: so they do what
+// those would do only while those are ours. (Weak, or else a program with an operator of its own could not take this
+// file out of an archive for another.) The four new that do not throw are the C++ library's own in an archive, which
+// call these and catch; for libhz4.so they are in operators_shared.c.
 //
 // Compiled with -fexceptions: what is thrown passes through.
 #include "hz4/operators.h"

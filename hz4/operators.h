@@ -1,6 +1,6 @@
-// Rank 12. operator new and delete: what operators.c, which defines them, needs of the C++ library, which hz4 does not link.
-// An archive names the library's symbols (operators_archive.c); libhz4.so, which C programs load too, looks for them
-// (operators_shared.c).
+// Rank 12. operator new and delete: what operators.c, which defines them, needs of the C++ library, which hz4 does
+// not link. An archive names the library's symbols (operators_archive.c); libhz4.so, which C programs load too, looks
+// for them (operators_shared.c).
 #ifndef HZ4_OPERATORS_H_
 #define HZ4_OPERATORS_H_
 

@@ -1,5 +1,5 @@
-// Rank 12. The C++ library's part for operators that lie in an archive: only a C++ program has them linked in, and it has
-// that library.
+// Rank 12. The C++ library's part for operators that lie in an archive: only a C++ program has them linked in, and it
+// has that library.
 #include <stdlib.h>
 
 #include "hz4/operators.h"

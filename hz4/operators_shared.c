@@ -1,7 +1,7 @@
 // Rank 12. The C++ library's part for libhz4.so, and the operators new that do not throw.
 //
-// The library may come with the program, or later and for one plugin alone (a C program that loads C++): then it is looked
-// for when memory has run out, in what the caller itself was linked with.
+// The library may come with the program, or later and for one plugin alone (a C program that loads C++): then it is
+// looked for when memory has run out, in what the caller itself was linked with.
 #include <dlfcn.h>
 
 #include "hz4/alloc.h"
@@ -13,7 +13,8 @@
 #pragma weak dlopen
 #pragma weak dlsym
 
-// Where the library came with the program. Named here, they are exported by a program that has it inside (-static-libstdc++).
+// Where the library came with the program. Named here, they are exported by a program that has it inside
+// (-static-libstdc++).
 #pragma weak _ZSt15get_new_handlerv
 #pragma weak _ZSt17__throw_bad_allocv
 hz4_new_handler _ZSt15get_new_handlerv(void);  // std::get_new_handler
@@ -50,8 +51,8 @@ static void *library_operator(const char *name, const void *caller) {
   return next != NULL ? next : find(name, caller);
 }
 
-// Without a handler nothing need be thrown, unless the program has a throwing new of its own. Else the C++ library's does
-// what is left: it calls the throwing new, and catches.
+// Without a handler nothing need be thrown, unless the program has a throwing new of its own. Else the C++ library's
+// does what is left: it calls the throwing new, and catches.
 static void *new(const char *name, size_t size, const void *nothrow, const void *caller) {
   if (HZ4_OPERATOR_IS_OURS(_Znwm)) {
     void *block = hz4_alloc_malloc(size);

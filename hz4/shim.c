@@ -77,9 +77,9 @@ EXPORT void malloc_stats(void) {
   hz4_stats_print(STDERR_FILENO);
 }
 
-// 1 for what glibc knows, for programs that go no further without; 0 for what it does not, though glibc takes that too. One
-// is a bound that hz4 has: how much free memory stays (negative: all, as in glibc). The others are advice about arenas, mappings
-// and fast bins, of which hz4 has none, or about debugging.
+// 1 for what glibc knows, for programs that go no further without; 0 for what it does not, though glibc takes that
+// too. One is a bound that hz4 has: how much free memory stays (negative: all, as in glibc). The others are advice
+// about arenas, mappings and fast bins, of which hz4 has none, or about debugging.
 EXPORT int mallopt(int parameter, int value) {
   switch (parameter) {
     case M_TRIM_THRESHOLD:

@@ -1,5 +1,5 @@
-"""Installs hz4 by CMake into a folder, and builds a program as users do, by pkg-config and by find_package, with the shared
-library and with the archive: hz4 is its malloc.
+"""Installs hz4 by CMake into a folder, and builds a program as users do, by pkg-config and by find_package, with the
+shared library and with the archive: hz4 is its malloc.
 """
 
 import os
@@ -68,7 +68,8 @@ class InstallTest(unittest.TestCase):
         self.assertEqual(os.readlink(self.installed("lib", "libhz4.so")), "libhz4.so.0")
 
     def version(self):
-        return run(["pkg-config", "--modversion", "hz4"], PKG_CONFIG_PATH=self.installed("lib", "pkgconfig")).stdout.strip()
+        path = self.installed("lib", "pkgconfig")
+        return run(["pkg-config", "--modversion", "hz4"], PKG_CONFIG_PATH=path).stdout.strip()
 
     def test_library(self):
         library = self.installed("lib", "libhz4.so")
@@ -99,7 +100,7 @@ class InstallTest(unittest.TestCase):
         check_new(self, program, "")
         check_static(self, program)
 
-    def find_package(self, static, *arguments):
+    def find_package(self, static):
         source = os.path.join(self.folder, "consumer" + static)
         os.mkdir(source)
         with open(os.path.join(source, "CMakeLists.txt"), "w") as file:
@@ -107,7 +108,7 @@ class InstallTest(unittest.TestCase):
         with open(os.path.join(source, "names.cc"), "w") as file:
             file.write(NAMES)
         build = os.path.join(source, "build")
-        cmake(source, build, "-DCMAKE_PREFIX_PATH=" + self.prefix, "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--as-needed", *arguments)
+        cmake(source, build, "-DCMAKE_PREFIX_PATH=" + self.prefix, "-DCMAKE_EXE_LINKER_FLAGS=-Wl,--as-needed")
         run([os.path.join(build, "hz4")])
         return os.path.join(build, "malloc")
 
@@ -138,7 +139,8 @@ class InstallTest(unittest.TestCase):
     def test_manual_is_clean(self):
         if shutil.which("mandoc") is None:
             self.skipTest("no mandoc, which looks for mistakes in manual pages")
-        pages = [os.path.join(folder, name) for folder, _, names in os.walk(self.installed("share", "man")) for name in names]
+        found = os.walk(self.installed("share", "man"))
+        pages = [os.path.join(folder, name) for folder, _, names in found for name in names]
         done = subprocess.run(["mandoc", "-Tlint", *pages], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               universal_newlines=True)
         # Whether a page that is referred to is installed here is no matter.

@@ -1,7 +1,7 @@
 """A program in C++ that uses new and delete alone, linked by g++ as users link it: hz4 is its malloc.
 
-By default Ubuntu's g++ and others pass --as-needed, which drops a library whose names the program does not use; and nobody
-takes a file out of an archive whose names he does not use.
+By default Ubuntu's g++ and others pass --as-needed, which drops a library whose names the program does not use; and
+nobody takes a file out of an archive whose names he does not use.
 """
 
 import os

@@ -12,7 +12,8 @@ def run(command, **environment):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
                           env=dict(os.environ, **environment))
     if done.returncode != 0:
-        raise AssertionError("%s: exit status %d\n%s%s" % (" ".join(command), done.returncode, done.stdout, done.stderr))
+        output = done.stdout + done.stderr
+        raise AssertionError("%s: exit status %d\n%s" % (" ".join(command), done.returncode, output))
     return done
 
 

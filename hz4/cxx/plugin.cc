@@ -47,7 +47,7 @@ extern "C" __attribute__((visibility("default"))) const char *RunPlugin() {
   } catch (const OwnError &) {
   }
   if (::operator new(too_much, std::nothrow) != nullptr) return "with a handler that throws, nothrow gave something";
-  if (::operator new[](too_much, std::align_val_t{64}, std::nothrow) != nullptr) return "aligned nothrow gave something";
+  if (::operator new[](too_much, std::align_val_t{64}, std::nothrow) != nullptr) return "new[] gave something";
   std::set_new_handler(nullptr);
 
   int *array = new int[1000];

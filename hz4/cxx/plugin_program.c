@@ -1,5 +1,5 @@
-// A C program, which has no C++ library, and loads a library that has: plugin_program <plugin>. With "-" in its place it
-// calls operator new for too much itself, as a program would that was linked so by mistake.
+// A C program, which has no C++ library, and loads a library that has: plugin_program <plugin>. With "-" in its place
+// it calls operator new for too much itself, as a program would that was linked so by mistake.
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-// A program that replaces the simplest operators alone, by some that put a mark before each block: those that the standard
-// defines by them ([new.delete]) must call these, or one side sees a block of the other's.
+// A program that replaces the simplest operators alone, by some that put a mark before each block: those that the
+// standard defines by them ([new.delete]) must call these, or one side sees a block of the other's.
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -27,6 +27,13 @@ TEST(ApiTest, EverySizeIsAlignedAndUsable) {
   hz4_check();
 }
 
+TEST(ApiTest, VersionIsThatOfTheHeader) {
+  const std::string numbers = std::to_string(HZ4_VERSION_MAJOR) + "." + std::to_string(HZ4_VERSION_MINOR) + "." +
+                              std::to_string(HZ4_VERSION_PATCH);
+  EXPECT_EQ(hz4_version(), numbers);
+  EXPECT_EQ(HZ4_VERSION_STRING, numbers);
+}
+
 TEST(ApiTest, SizeZeroGivesUniqueBlocks) {
   std::set<void *> seen;
   for (size_t i = 0; i < 1000; i++) {
