@@ -24,8 +24,16 @@ _Static_assert(sizeof(struct hz4_area) == AREA_BYTES && offsetof(struct hz4_area
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
 
+// Whether the kernel keeps ids. getauxval sets errno where it does not even know the entry.
+static bool has_ids(void) {
+  int saved = errno;
+  unsigned long feature_bytes = HZ4_SEQUENCE_RESTARTS ? getauxval(AUXV_FEATURE_BYTES) : 0;
+  errno = saved;
+  return feature_bytes >= offsetof(struct hz4_area, id) + sizeof(int32_t);
+}
+
 size_t hz4_rseq_ids(void) {
-  if (!HZ4_SEQUENCE_RESTARTS || getauxval(AUXV_FEATURE_BYTES) < offsetof(struct hz4_area, id) + sizeof(int32_t)) return 0;
+  if (!has_ids()) return 0;
   // The kernel refuses a mask that is too small for all CPUs which there may ever be.
   static const size_t most_bytes = 1024;
   unsigned long mask[1024 / sizeof(unsigned long)];

@@ -97,7 +97,7 @@ static void must_die(const struct contract_subject *pointer, void (*call)(void *
   MUST(WTERMSIG(status) == SIGABRT, "SIG%s, not SIGABRT", sigabbrev_np(WTERMSIG(status)));
   char *newline = strchr(text, '\n');
   MUST(newline != NULL && newline > text, "no line on stderr");
-  MUST(newline[1] == '\0', "more than one line on stderr: %s", newline + 1);
+  MUST(newline[1] == '\0' || strncmp(newline + 1, "qemu: ", 6) == 0, "more than one line on stderr: %s", newline + 1);
   char name[32];
   snprintf(name, sizeof(name), "%lx", (unsigned long)(uintptr_t)ptr);
   MUST(!api.names_pointers || strstr(text, name) != NULL, "the message does not name %s: %s", name, text);

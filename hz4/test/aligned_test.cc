@@ -89,7 +89,7 @@ TEST_P(AlignedTest, RandomMixWithOrdinaryBlocks) {
 
 // What lies between small blocks of a large alignment is address space, and not memory.
 TEST_P(AlignedTest, LargeAlignmentsCostNoMemory) {
-  if (kSanitized) GTEST_SKIP() << "resident bytes are the sanitizer's";
+  HZ4_TEST_SKIP_UNLESS_RESIDENT_IS_OURS();
   const size_t before = ResidentBytes();
   std::vector<void *> blocks;
   for (size_t i = 0; i < 32; i++) {
@@ -231,7 +231,7 @@ TEST(FreeAlignedSizedTest, FreesWhatAlignedAllocGave) {
       ASSERT_EQ(errno, 1234);
     }
   }
-  if (!kSanitized) {
+  if (ResidentIsOurs()) {
     EXPECT_LE(ResidentBytes(), before + 8 * kMiB);
   }
   hz4_check();

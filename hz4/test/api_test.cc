@@ -250,7 +250,7 @@ TEST(StatsTest, TextForms) {
 // Misuse ends in one line on stderr that names the pointer, and in abort().
 void ExpectDeath(void (*misuse)(void *), void *ptr) {
   char line[100];
-  snprintf(line, sizeof line, "^hz4: [^\n]*0x0*%" PRIxPTR "[^0-9a-f\n]?[^\n]*\n$", reinterpret_cast<uintptr_t>(ptr));
+  snprintf(line, sizeof line, "^hz4: [^\n]*0x0*%" PRIxPTR "[^0-9a-f\n]?[^\n]*" HZ4_TEST_LAST_LINE_END, reinterpret_cast<uintptr_t>(ptr));
   EXPECT_EXIT(misuse(ptr), ::testing::KilledBySignal(SIGABRT), line);
 }
 void FreeIt(void *ptr) { hz4_free(ptr); }

@@ -13,6 +13,8 @@
 #include <atomic>
 #include <thread>
 
+#include "hz4/test/qemu.h"
+
 // Under a sanitizer the resident bytes are mostly its own.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
@@ -28,6 +30,11 @@
 namespace hz4_test {
 
 constexpr bool kSanitized = HZ4_TEST_SANITIZED != 0;
+
+inline bool ResidentIsOurs() { return !kSanitized && !UnderQemu(); }
+#define HZ4_TEST_SKIP_UNLESS_RESIDENT_IS_OURS() \
+  if (!ResidentIsOurs()) GTEST_SKIP() << "resident bytes are the sanitizer's, or qemu's"
+
 constexpr size_t kKiB = 1024;
 constexpr size_t kMiB = 1024 * kKiB;
 

@@ -38,7 +38,7 @@ class WholeRun : public ::testing::Environment {
   }
   void TearDown() override {
     hz4_malloc_trim(0);
-    if (!kSanitized) {
+    if (ResidentIsOurs()) {
       EXPECT_LE(ResidentBytes(), resident_ + 2 * kConstant);
     }
   }
@@ -105,7 +105,7 @@ class IdleThreads {
 class MemoryTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (kSanitized) GTEST_SKIP() << "resident bytes are the sanitizer's";
+    HZ4_TEST_SKIP_UNLESS_RESIDENT_IS_OURS();
     hz4_malloc_trim(0);
     baseline_ = ResidentBytes();
   }

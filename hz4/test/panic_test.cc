@@ -8,6 +8,7 @@
 #include <string>
 
 #include "hz4/base.h"
+#include "hz4/test/qemu.h"
 
 namespace {
 
@@ -29,9 +30,9 @@ TEST(Panic, LongOnesAreCutTo256Bytes) {
 }
 
 TEST(Panic, EndsTheProgram) {
-  EXPECT_EXIT(hz4_panic("why"), testing::KilledBySignal(SIGABRT), "^hz4: why\n$");
+  EXPECT_EXIT(hz4_panic("why"), testing::KilledBySignal(SIGABRT), "^hz4: why" HZ4_TEST_LAST_LINE_END);
   EXPECT_EXIT(hz4_panic_pointer("why", reinterpret_cast<void *>(0x1230abcdef)), testing::KilledBySignal(SIGABRT),
-              "^hz4: why: 0x0000001230abcdef\n$");
+              "^hz4: why: 0x0000001230abcdef" HZ4_TEST_LAST_LINE_END);
 }
 
 // A file of its own, for a child to have as descriptor 2.

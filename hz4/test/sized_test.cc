@@ -8,6 +8,7 @@
 
 #include "gtest/gtest.h"
 #include "hz4/test/heap.h"
+#include "hz4/test/qemu.h"
 
 namespace hz4_test {
 namespace {
@@ -78,7 +79,7 @@ TEST(SizedTest, EveryAlignment) {
 // ---- the other side ----
 
 void ExpectDeath(void *ptr, size_t alignment, size_t size) {
-  const char *message = "^hz4: sized free with a wrong size or alignment: 0x[0-9a-f]{16}\n$";
+  const char *message = "^hz4: sized free with a wrong size or alignment: 0x[0-9a-f]{16}" HZ4_TEST_LAST_LINE_END;
   if (alignment == 16) {
     EXPECT_EXIT(hz4_free_sized(ptr, size), ::testing::KilledBySignal(SIGABRT), message) << size;
   } else {

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "hz4/sys.h"
+#include "hz4/test/qemu.h"
 
 namespace {
 
@@ -67,6 +68,7 @@ TEST_F(SysLinux, WhatIsPurgedReadsAsZero) {
 // "hg" among the flags of the mapping; the kernel may have been built without huge pages.
 TEST_F(SysLinux, HugePagesAreWishedFor) {
   if (access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0) GTEST_SKIP() << "no huge pages here";
+  if (hz4_test::UnderQemu()) GTEST_SKIP() << "it takes no such advice";
   char *base = Map(3);
   hz4_sys_wish_huge(base, 3 * page_);
   std::ifstream smaps("/proc/self/smaps");

@@ -196,7 +196,7 @@ void FreesInDestructors(uint64_t seed, Mailbox *) {
 class ShortThreadsTest : public ::testing::TestWithParam<ShortLife> {};
 
 TEST_P(ShortThreadsTest, LeaveNoMemoryBehind) {
-  if (kSanitized) GTEST_SKIP() << "resident bytes are the sanitizer's";
+  HZ4_TEST_SKIP_UNLESS_RESIDENT_IS_OURS();
   constexpr size_t kThreads = 5000;
   const uint64_t seed = TestSeed();
   Mailbox left;
@@ -240,7 +240,7 @@ class Barrier {
 
 // The same threads are measured before and after they allocated, so that their stacks do not count.
 TEST(IdleThreadsTest, CostAtMost16KiBEach) {
-  if (kSanitized) GTEST_SKIP() << "resident bytes are the sanitizer's";
+  HZ4_TEST_SKIP_UNLESS_RESIDENT_IS_OURS();
   constexpr size_t kThreads = 2000;
   struct Shared {
     Barrier barrier{kThreads + 1};
