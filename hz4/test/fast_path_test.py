@@ -2,7 +2,8 @@
 
     bazel run //hz4/test:fast_path_test -- --update     # writes the golden file anew
 
-The golden file holds for the compiler that it names; another one's code is only counted.
+The golden file, one for each machine, holds for the compiler that it names; another one's code is only counted. That
+of another machine is not counted: callgrind does not run it.
 """
 
 import os
@@ -13,6 +14,8 @@ import unittest
 import callgrind
 
 LIBRARY, PAIRS, GOLDEN = (os.path.abspath(path) for path in sys.argv[1:4])
+MACHINE = os.path.basename(GOLDEN).split(".")[1]
+IS_NATIVE = MACHINE == os.uname().machine
 SKIP = "--skip" in sys.argv[4:]
 
 # Of malloc and free together.
@@ -20,15 +23,31 @@ INSTRUCTIONS_MAX = 44
 COUNT = 100000
 
 
+# Where things lie is not what they are.
+PLACES = {
+    "x86_64": [
+        (r"\s*[#<].*", ""),
+        (r"-?0x[0-9a-f]+\(%rip\)", "(%rip)"),
+        (r"^(j\w+\s+)[0-9a-f]+", r"\1slow"),
+    ],
+    "aarch64": [
+        (r"\s*(<|//).*", ""),
+        (r"^(adrp\s+\w+, )[0-9a-f]+", r"\1page"),
+        (r"^((?:b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,)\s+)[0-9a-f]+", r"\1slow"),
+    ],
+}
+
+
 def fast_path(function):
     """The instructions from the entry to the first return: branches that leave the fast path are not taken."""
-    listing = callgrind.output("objdump", "-d", "--no-show-raw-insn", "--disassemble=" + function, LIBRARY)
+    objdump = "objdump" if IS_NATIVE else MACHINE + "-linux-gnu-objdump"
+    listing = callgrind.output(objdump, "-d", "--no-show-raw-insn", "--disassemble=" + function, LIBRARY)
     instructions = []
     for line in re.findall(r"^\s+[0-9a-f]+:\t(.*)$", listing, re.MULTILINE):
-        # Where things lie is not what they are.
-        line = re.sub(r"\s*[#<].*", "", line)
-        line = re.sub(r"-?0x[0-9a-f]+\(%rip\)", "(%rip)", line)
-        line = re.sub(r"^(j\w+\s+)[0-9a-f]+", r"\1slow", line)
+        for pattern, replacement in PLACES[MACHINE]:
+            line = re.sub(pattern, replacement, line)
+        if instructions and instructions[-1].startswith("adrp"):
+            line = re.sub(r"#\w+", "#in_page", line)
         instructions.append(" ".join(line.split()))
         if instructions[-1] == "ret":
             return instructions
@@ -48,8 +67,6 @@ class FastPathTest(unittest.TestCase):
     def setUp(self):
         if SKIP:
             self.skipTest("SKIPPED: this is not the code that ships")
-        if os.uname().machine != "x86_64":
-            self.skipTest("SKIPPED: the golden file is of x86-64")
 
     def test_golden(self):
         with open(GOLDEN, encoding="utf-8") as golden:
@@ -59,6 +76,10 @@ class FastPathTest(unittest.TestCase):
         self.assertEqual(expected, golden_text(), "if it is meant: bazel run //hz4/test:fast_path_test -- --update")
 
     def test_count(self):
+        if not IS_NATIVE:
+            self.skipTest("SKIPPED: callgrind runs no program of another machine")
+        if MACHINE != "x86_64":
+            self.skipTest("SKIPPED: the bound is of x86-64")
         if not callgrind.available():
             self.skipTest("SKIPPED: valgrind is not installed")
         for size in (64, 4096, 32768):
@@ -71,4 +92,4 @@ class FastPathTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    callgrind.main("fast_path.x86_64.golden", golden_text)
+    callgrind.main(os.path.basename(GOLDEN), golden_text)
