@@ -4,10 +4,12 @@
 // state's acquire on taking pairs with its release on giving up, and publishes everything that the lock protects.
 #include "hz4/lock.h"
 
-#include <linux/futex.h>
 #include <time.h>
 
 #include "hz4/syscall.h"
+
+// Linux's, whose headers not every libc brings along.
+enum { FUTEX_WAIT = 0, FUTEX_WAKE = 1, FUTEX_PRIVATE_FLAG = 128 };
 
 // FORKED is only ever set and cleared by fork; no waiter overwrites it.
 enum { FREE = 0, TAKEN = 1, CONTENDED = 2, FORKED = 3 };

@@ -67,11 +67,15 @@ void free_aligned_sized(void *ptr, size_t alignment, size_t size) {
   hz4_alloc_free_sized(ptr, alignment, size);
 }
 
-// ---- what glibc offers besides ----
+// glibc's, and wanted where libc does not declare it too.
+EXPORT int malloc_trim(size_t pad);
 
-EXPORT int malloc_trim(size_t pad) {
+int malloc_trim(size_t pad) {
   return hz4_alloc_trim(pad);
 }
+
+// ---- what glibc alone offers besides ----
+#ifdef __GLIBC__
 
 EXPORT void malloc_stats(void) {
   hz4_stats_print(STDERR_FILENO);
@@ -170,6 +174,8 @@ EXPORT int malloc_info(int options, FILE *stream) {
     return call;                                        \
   }
 OLD_NAME_TABLE(DEFINE_OLD_NAME)
+
+#endif  // __GLIBC__
 
 // ---- libc's own blocks that come to ours ----
 //

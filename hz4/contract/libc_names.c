@@ -1,5 +1,5 @@
-// The suite over libc's names, of whatever malloc the process has. What glibc's headers declare is called as programs
-// call it; what C23 adds is asked of the dynamic linker, and may not be there.
+// The suite over libc's names, of whatever malloc the process has. What all libcs declare is called as programs call it; what
+// is glibc's or C23's is asked of the dynamic linker, and may not be there.
 #include <dlfcn.h>
 #include <malloc.h>
 
@@ -14,17 +14,12 @@ struct contract_api api = {
     .memalign = memalign,
     .posix_memalign = posix_memalign,
     .valloc = valloc,
-    .pvalloc = pvalloc,
     .malloc_usable_size = malloc_usable_size,
-    .malloc_trim = malloc_trim,
 };
 
 void contract_bind(void) {
+  *(void **)&api.pvalloc = dlsym(RTLD_DEFAULT, "pvalloc");
+  *(void **)&api.malloc_trim = dlsym(RTLD_DEFAULT, "malloc_trim");
   *(void **)&api.free_sized = dlsym(RTLD_DEFAULT, "free_sized");
   *(void **)&api.free_aligned_sized = dlsym(RTLD_DEFAULT, "free_aligned_sized");
 }
-
-const struct contract_row *const contract_rows[] = {
-    CONTRACT_ROWS_OF_EVERY_PROGRAM, &contract_symbols,    &contract_old_names,
-    &contract_statistics,           &contract_libc_calls, NULL,
-};

@@ -78,7 +78,7 @@ static bool check(const struct contract_row *row, const struct contract_rule *ru
   bool skipped = normal && WEXITSTATUS(status) == kExitSkipped, kept = normal && WEXITSTATUS(status) == 0;
   printf("%s\t%s\t%s\t%s\t", kept ? "kept" : skipped ? "skipped" : "broken", row->title, name, rule->source);
   if (WIFSIGNALED(status)) {
-    printf("SIG%s%s", sigabbrev_np(WTERMSIG(status)), WTERMSIG(status) == SIGALRM ? " (no end)" : "");
+    printf("%s%s", contract_signal(WTERMSIG(status)), WTERMSIG(status) == SIGALRM ? " (no end)" : "");
     if (detail[0] != '\0') printf(": ");
   }
   printf("%s\n", kept ? "" : detail);

@@ -1,5 +1,6 @@
 // What rows share: the ways to allocate, kinds of blocks, patterns, and a thread to run in.
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -136,6 +137,22 @@ bool contract_same(const void *ptr, size_t bytes, unsigned seed) {
 }
 
 // ---- the process ----
+
+// (sigabbrev_np is glibc's.)
+const char *contract_signal(int number) {
+  switch (number) {
+    case SIGABRT: return "SIGABRT";
+    case SIGALRM: return "SIGALRM";
+    case SIGBUS: return "SIGBUS";
+    case SIGFPE: return "SIGFPE";
+    case SIGILL: return "SIGILL";
+    case SIGKILL: return "SIGKILL";
+    case SIGSEGV: return "SIGSEGV";
+    case SIGSYS: return "SIGSYS";
+    case SIGTRAP: return "SIGTRAP";
+    default: return "another signal";
+  }
+}
 
 void contract_in_thread(void *(*function)(void *), void *argument) {
   pthread_t thread;

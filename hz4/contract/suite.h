@@ -122,6 +122,9 @@ bool contract_same(const void *ptr, size_t bytes, unsigned seed);
     MUST(errno == (error), "%#zx set errno %d, not %d", (size_t)(argument), errno, (int)(error)); \
   } while (0)
 
+// "SIGABRT" and its like.
+const char *contract_signal(int number);
+
 // A second thread runs the function, and has ended.
 void contract_in_thread(void *(*function)(void *), void *argument);
 

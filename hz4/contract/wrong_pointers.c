@@ -94,7 +94,7 @@ static void must_die(const struct contract_subject *pointer, void (*call)(void *
   CHECK(waitpid(child, &status, 0) == child);
 
   MUST(!WIFEXITED(status), "it survived%s", used > 0 ? ", with a message" : ", in silence");
-  MUST(WTERMSIG(status) == SIGABRT, "SIG%s, not SIGABRT", sigabbrev_np(WTERMSIG(status)));
+  MUST(WTERMSIG(status) == SIGABRT, "%s, not SIGABRT", contract_signal(WTERMSIG(status)));
   char *newline = strchr(text, '\n');
   MUST(newline != NULL && newline > text, "no line on stderr");
   MUST(newline[1] == '\0' || strncmp(newline + 1, "qemu: ", 6) == 0, "more than one line on stderr: %s", newline + 1);

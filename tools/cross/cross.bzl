@@ -3,6 +3,12 @@
 load("@bazel_tools//tools/cpp:unix_cc_toolchain_config.bzl", "cc_toolchain_config")
 load("@rules_cc//cc:defs.bzl", "cc_toolchain")
 
+# For C that includes what is Linux's, and not libc's: musl comes without.
+KERNEL_HEADERS = select({
+    "//tools/cross:is_musl": ["-idirafter/usr/include", "-idirafter/usr/include/x86_64-linux-gnu"],
+    "//conditions:default": [],
+})
+
 _TOOLS = {
     "ar": "ar",
     "cpp": "cpp",
