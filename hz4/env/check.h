@@ -12,6 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+// glibc's, which other libcs do not declare.
+int malloc_trim(size_t pad);
+
 // One line by write(2), and the end: works in a child, in a thread, and under a seccomp filter.
 __attribute__((noreturn, unused)) static void check_failed(const char *file, int line, const char *what) {
   char text[512];

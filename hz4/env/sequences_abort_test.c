@@ -6,6 +6,10 @@
 // a row. In further rounds the handler changes the bin beneath the sequence: it allocates and frees of the same class, and
 // takes the bins away altogether. After each instruction nothing is lost, and nothing has been handed out twice.
 //
+// With AS_THE_KERNEL=1, where threads have caches of their own, the handler itself does to the thread what the kernel does on a
+// signal (rseq_ip_fixup in its kernel/rseq.c): so the assembly's way back is run where no kernel restarts sequences, as under
+// qemu-user.
+//
 // objdump knows where instructions begin; which of them are in sequences say the kernel's descriptors.
 #include <link.h>
 #include <malloc.h>
@@ -17,6 +21,19 @@
 
 #include "hz4/env/check.h"
 #include "hz4/hz4.h"
+#include "hz4/sequence.h"
+
+#if defined(__x86_64__)
+typedef unsigned char instruction;
+enum { kTrap = 0xcc, kTrapBytes = 1 };  // the signal comes behind it
+#define PC(context) ((context)->uc_mcontext.gregs[REG_RIP])
+#define OBJDUMP "x86_64-linux-gnu-objdump"
+#elif defined(__aarch64__)
+typedef uint32_t instruction;
+enum { kTrap = (int)0xd4200000, kTrapBytes = 0 };  // brk #0
+#define PC(context) ((context)->uc_mcontext.pc)
+#define OBJDUMP "aarch64-linux-gnu-objdump"
+#endif
 
 enum { kSitesMax = 2000, kObjects = 150, kTrapsEachTime = 2, kRounds = 3 };
 enum { kOnlyInterrupt, kUseTheClass, kTakeBinsAway };
@@ -32,7 +49,8 @@ struct descriptor {
 extern const struct descriptor __start___rseq_cs[], __stop___rseq_cs[];
 
 struct site {
-  unsigned char *address, original;
+  unsigned char *address;
+  instruction original;
   const struct descriptor *descriptor;
   bool inside;
   unsigned long hits;
@@ -41,7 +59,7 @@ struct site {
 
 static struct site sites[kSitesMax];
 static int site_count;
-static bool by_cpu;
+static bool by_cpu, as_the_kernel;
 static __thread bool has_no_cache_yet;
 
 // ---- instructions ----
@@ -50,7 +68,7 @@ static void add_site(unsigned char *address, const struct descriptor *descriptor
   CHECK(site_count < kSitesMax);
   struct site *site = &sites[site_count++];
   site->address = address;
-  site->original = *address;
+  site->original = *(instruction *)address;
   site->descriptor = descriptor;
   site->inside = (uint64_t)(uintptr_t)address - descriptor->start < descriptor->post_commit_offset;
   snprintf(site->function, sizeof(site->function), "%s", function);
@@ -80,7 +98,7 @@ static void find_sites(void) {
   path[length] = '\0';
   uintptr_t base = 0, two_before = 0, before = 0, now;
   dl_iterate_phdr(note_base, &base);
-  snprintf(command, sizeof(command), "PATH=/usr/bin:/bin objdump -d --no-show-raw-insn '%s' 2>/dev/null", path);
+  snprintf(command, sizeof(command), "PATH=/usr/bin:/bin " OBJDUMP " -d --no-show-raw-insn '%s' 2>/dev/null", path);
   FILE *listing = popen(command, "r");
   CHECK(listing != NULL);
   while (fgets(line, sizeof(line), listing) != NULL) {
@@ -102,8 +120,9 @@ static volatile int traps_left, round_of;
 static volatile size_t current_size;  // of the operation that is on
 static volatile bool on_whole_heap;   // and it works on all of the heap, with a lock
 
-static void set_byte(struct site *site, unsigned char byte) {
-  *(volatile unsigned char *)site->address = byte;
+static void set(struct site *site, instruction what) {
+  *(volatile instruction *)site->address = what;
+  __builtin___clear_cache((char *)site->address, (char *)site->address + sizeof(what));
 }
 
 static void make_writable(struct site *site, int more) {
@@ -121,6 +140,7 @@ static struct kept {
 
 static void meddle(void) {
   if (round_of == kOnlyInterrupt) return;
+  if (as_the_kernel && has_no_cache_yet) return;  // its sequence is on no area that it would be restarted by
   struct kept new = {take(current_size, 0), current_size}, *old = &kept[traps_left % 2];
   give(take(current_size, 0), current_size, 0);
   if (old->ptr != NULL) give(old->ptr, old->size, 0);
@@ -128,26 +148,36 @@ static void meddle(void) {
   if (round_of == kTakeBinsAway && !on_whole_heap) malloc_trim(0);
 }
 
+static bool abort_as_the_kernel(ucontext_t *context) {
+  const struct descriptor *d = (const struct descriptor *)(uintptr_t)hz4_front.area->sequence;
+  hz4_front.area->sequence = 0;
+  if (d == NULL || PC(context) - d->start >= d->post_commit_offset) return false;
+  CHECK(d->version == 0 && d->flags == 0);
+  CHECK(*(const uint32_t *)(uintptr_t)(d->abort - 4) == HZ4_SEQUENCE_SIGNATURE);
+  PC(context) = d->abort;
+  return true;
+}
+
 static void on_trap(int number, siginfo_t *info, void *context_ptr) {
   (void)number, (void)info;
   ucontext_t *context = context_ptr;
-  greg_t *at = &context->uc_mcontext.gregs[REG_RIP];
   struct site *site = armed;
   CHECK(site != NULL);
-  bool aborted = (uint64_t)*at == site->descriptor->abort;
+  bool aborted = PC(context) == site->descriptor->abort;
   if (!aborted) {
-    CHECK((unsigned char *)*at == site->address + 1);
-    *at -= 1;
+    PC(context) -= kTrapBytes;
+    CHECK((unsigned char *)(uintptr_t)PC(context) == site->address);
+    if (as_the_kernel && !has_no_cache_yet) aborted = abort_as_the_kernel(context);
   }
-  CHECK(aborted == (by_cpu && site->inside) || (!aborted && has_no_cache_yet));
+  CHECK(aborted == ((by_cpu || as_the_kernel) && site->inside) || (!aborted && has_no_cache_yet));
   site->hits++;
-  set_byte(site, site->original);
+  set(site, site->original);
   armed = NULL;
   traps_left = traps_left - 1;
   meddle();
   if (traps_left == 0) return;
   armed = site;
-  set_byte(site, 0xcc);
+  set(site, kTrap);
 }
 
 static struct site *current;
@@ -158,12 +188,12 @@ static void begin(size_t size, bool whole) {
   on_whole_heap = whole;
   traps_left = kTrapsEachTime;
   armed = current;
-  set_byte(current, 0xcc);
+  set(current, kTrap);
 }
 
 static void end(void) {
   if (current == NULL) return;
-  set_byte(current, current->original);
+  set(current, current->original);
   armed = NULL;
 }
 
@@ -397,6 +427,7 @@ int main(int argc, char **argv) {
   by_cpu = hz4_stats_get("thread_by_cpu") == 1;
   if (!by_cpu && !is_interrupted_with_a_cache_of_its_own()) SKIP("caches do not belong to CPUs here");
   CHECK(!(by_cpu && is_interrupted_with_a_cache_of_its_own()));
+  as_the_kernel = getenv("AS_THE_KERNEL") != NULL && !by_cpu;
   find_sites();
   struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
   CHECK(sigaction(SIGTRAP, &action, NULL) == 0);
@@ -407,7 +438,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < 3; i++) use_all();
   uint64_t out = bytes_out();
   CHECK(bytes_out() == out);
-  for (int round = 0; round < (by_cpu ? kRounds : 1); round++) {
+  for (int round = 0; round < (by_cpu || as_the_kernel ? kRounds : 1); round++) {
     for (int i = 0; i < site_count; i++) interrupt_at(&sites[i], round, out);
   }
   over = true;
@@ -422,7 +453,7 @@ int main(int argc, char **argv) {
     bool anew = (uint64_t)(uintptr_t)sites[i].address == sites[i].descriptor->abort;
     // And whether a thread's first malloc finds something, the kernel decides, which gives it a cache.
     bool first = strcmp(sites[i].function, "alloc_block") == 0 && sites[i].inside;
-    if (sites[i].hits != 0 || !by_cpu || anew || first) continue;
+    if (sites[i].hits != 0 || !(by_cpu || as_the_kernel) || anew || first) continue;
     missed++;
     printf("never met: %s+%ld\n", sites[i].function,
            (long)((uintptr_t)sites[i].address - sites[i].descriptor->start));
