@@ -1,5 +1,8 @@
 // The sequences of sequence.h for aarch64. Not to be included by itself; sequence_x86_64.h explains their frame.
 //
+// 4 lies in the function's own section: a jump from another one, in a program of more than 128 MiB, the linker may lead over
+// code of its own, which changes x16 and x17.
+//
 // A bin is published by a release. pop and push load its slots, and its limit, by addresses that depend on its top, and so
 // need no barrier; claim's load is an acquire, for what its caller goes on to read.
 #define HZ4_SEQUENCE_RESTARTS 1
@@ -12,11 +15,11 @@
   ".long 0, 0\n\t"                                   \
   ".quad 1f, 2f - 1f, 4f\n\t"                        \
   ".popsection\n\t"                                  \
-  ".pushsection .text.unlikely, \"ax\"\n\t"          \
+  ".subsection 1\n\t"                                \
   ".inst 0xd428bc00\n"                               \
   "4:\n\t"                                           \
   "b 6f\n\t"                                         \
-  ".popsection\n"                                    \
+  ".subsection 0\n"                                  \
   "6:\n\t"                                           \
   "adrp %[cache], 3b\n\t"                            \
   "add %[cache], %[cache], :lo12:3b\n\t"             \

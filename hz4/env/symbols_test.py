@@ -87,6 +87,14 @@ class ImportsTest(unittest.TestCase):
         self.assertEqual(sorted(imported - set(reasons)), [], "not in imports.txt")
 
 
+class SequencesTest(unittest.TestCase):
+    def test_aarch64_begins_anew_without_a_veneer(self):
+        """A jump into the middle of another section may be led over code that changes registers."""
+        for archive in ARCHIVES:
+            jumps = re.findall(r"R_AARCH64_JUMP26 .* (\.text\S* \+ [1-9a-f].*)", run("readelf", "-rW", archive))
+            self.assertEqual(jumps, [], archive)
+
+
 class ArchivesTest(unittest.TestCase):
     def defined(self, name):
         """The sets of names that the archive's forms define, for position-independent programs and others."""

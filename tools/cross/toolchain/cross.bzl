@@ -1,13 +1,7 @@
-"""Toolchains of Debian's cross compilers, and what a build for another machine is told by --platforms."""
+"""Toolchains of Debian's cross compilers."""
 
-load("@bazel_tools//tools/cpp:unix_cc_toolchain_config.bzl", "cc_toolchain_config")
 load("@rules_cc//cc:defs.bzl", "cc_toolchain")
-
-# For C that includes what is Linux's, and not libc's: musl comes without.
-KERNEL_HEADERS = select({
-    "//tools/cross:is_musl": ["-idirafter/usr/include", "-idirafter/usr/include/x86_64-linux-gnu"],
-    "//conditions:default": [],
-})
+load("@rules_cc//cc/private/toolchain:unix_cc_toolchain_config.bzl", "cc_toolchain_config")
 
 _TOOLS = {
     "ar": "ar",
@@ -23,25 +17,17 @@ _TOOLS = {
 }
 
 def cross_toolchain(name, triplet, cpu, libc, gcc, includes, link_libs):
-    """A platform of this name, and the toolchain for it that is used with --extra_toolchains=//tools/cross:NAME_toolchain.
+    """NAME: the toolchain for --extra_toolchains.
 
     Args:
-      name: of the platform.
+      name: of the platform in //tools/cross.
       triplet: what the names of its binutils begin with.
       cpu: as @platforms//cpu names it.
-      libc: a constraint of this package.
+      libc: a constraint of //tools/cross.
       gcc: the path of its compiler.
       includes: where that looks for headers.
       link_libs: for every link.
     """
-    native.platform(
-        name = name,
-        constraint_values = [
-            "@platforms//os:linux",
-            "@platforms//cpu:" + cpu,
-            libc,
-        ],
-    )
     cc_toolchain_config(
         name = name + "_config",
         abi_libc_version = name,
@@ -98,7 +84,7 @@ def cross_toolchain(name, triplet, cpu, libc, gcc, includes, link_libs):
         toolchain_identifier = name,
     )
     native.toolchain(
-        name = name + "_toolchain",
+        name = name,
         exec_compatible_with = [
             "@platforms//os:linux",
             "@platforms//cpu:x86_64",
