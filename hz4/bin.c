@@ -50,7 +50,7 @@ uint32_t hz4_cache_count(void) {
 }
 
 void hz4_cache_enlist(struct hz4_tcache *cache) {
-  bool expected = false;
+  uint32_t expected = 0;
   if (hz4_load_relaxed(&cache->listed) || !hz4_cas_strong_acquire(&cache->listed, &expected, true)) return;
   uint32_t number = hz4_fetch_add_relaxed(&listed_count, 1);
   hz4_store_relaxed(&cache->number, number);

@@ -95,7 +95,7 @@ static struct {
   struct free_block *first;
   uint32_t count, taken, most;  // in the stock; since it was filled last; of all such
 } stock[HZ4_META_MAX_BYTES / HZ4_META_UNIT + 1];
-static _Atomic(bool) stock_busy;
+static _Atomic(uint32_t) stock_busy;  // 1 or 0: of a byte not every machine has more than loads and stores
 
 static bool open_stock(void) {
   return !hz4_exchange_acquire(&stock_busy, true);  // pairs with close_stock: all of the stock
