@@ -1,7 +1,7 @@
 """Toolchains of Debian's cross compilers."""
 
 load("@rules_cc//cc:defs.bzl", "cc_toolchain")
-load("@rules_cc//cc/private/toolchain:unix_cc_toolchain_config.bzl", "cc_toolchain_config")
+load("@rules_cc//cc/private/toolchain:unix_cc_toolchain_config.bzl", "cc_toolchain_config")  # buildifier: disable=bzl-visibility
 
 _TOOLS = {
     "ar": "ar",
