@@ -166,12 +166,13 @@ void bench_parse(struct bench_tool *tool, int argc, char **argv) {
   // Whoever preloads means to measure what he preloads.
   const char *shadowed = bench_malloc_shadowed();
   if (shadowed != NULL)
-    bench_die(2, "%s cannot replace the malloc that is linked in here: preload it into %s_system", shadowed, tool->name);
+    bench_die(2, "%s cannot replace the malloc that is linked in here: preload it into %s_system", shadowed,
+              tool->name);
   if (json_path != NULL) options->json_fd = open_json(json_path);
   bool fitted = tool->takes_matched && positional == 0 && fit_to_machine(tool);
   print_args(tool);
   if (fitted)
-    printf("[NOTE] %" PRIu64 " threads on %u CPUs: matched, with rings of 1024 slots; else a thread's turn would fill its "
-           "ring, and the run not count\n", find_arg(tool, "threads")->value, bench_cpus());
+    printf("[NOTE] %" PRIu64 " threads on %u CPUs: matched, with rings of 1024 slots; else a thread's turn would fill "
+           "its ring, and the run not count\n", find_arg(tool, "threads")->value, bench_cpus());
   fflush(stdout);
 }

@@ -43,13 +43,13 @@ struct bench_tool {
   const char *about;  // --help's text between the usage line and the arguments
   struct bench_arg *args;
   size_t args_count;
-  bool takes_matched;  // the word "matched" may follow the last positional argument; if none is given, see bench_parse
+  bool takes_matched;  // the word "matched" may follow the last positional argument; without any, see bench_parse
   struct bench_options options;
 };
 
 // Fills args and options, prints [BENCH_ARGS]; exits for --help and for bad arguments, and where another malloc was
-// preloaded than the one that is linked in. A tool that takes "matched", and is given no positional argument, is matched,
-// with small rings, where its threads are more than the CPUs; a line [NOTE] says so.
+// preloaded than the one that is linked in. A tool that takes "matched", and is given no positional argument, is
+// matched, with small rings, where its threads are more than the CPUs; a line [NOTE] says so.
 void bench_parse(struct bench_tool *tool, int argc, char **argv);
 
 // ---- memory and random numbers ----
@@ -157,8 +157,8 @@ struct bench_result {
   size_t extras_count;
 };
 
-// Why a run says more about the machine or the rings than about the allocator, on so many CPUs; NULL if it does not. The
-// text is overwritten by the next call.
+// Why a run says more about the machine or the rings than about the allocator, on so many CPUs; NULL if it does not.
+// The text is overwritten by the next call.
 const char *bench_invalid_reason(const struct bench_result *result, unsigned cpus);
 
 // Checks the counts, prints ops/s, [EFFECTIVE_REMOTE], [STATS], [ENV] and what it comes to, and writes --json's file.

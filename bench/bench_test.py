@@ -11,7 +11,8 @@ BIN = os.environ.get("BENCH_BIN_DIR") or os.path.dirname(os.path.abspath(__file_
 
 
 def run(bench, *args):
-    return subprocess.run([os.path.join(BIN, bench + "_system"), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.run([os.path.join(BIN, bench + "_system"), *args], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True)
 
 
 def measure(bench, *args):

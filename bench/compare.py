@@ -271,9 +271,9 @@ def whereabouts(allocators):
 def compare_lanes(options, allocators, cpus):
     """For who gives no benchmark. Whether no run failed."""
     warn_of_others()
-    print("Each allocator is preloaded into the same program, by turns. \"M ops/s\": millions of operations a second, the\n"
-          "median of its runs; \"vs best\": that speed over the speed of the best besides hz4; \"RSS MB\": peak memory.\n"
-          "INVALID runs are not ranked.", flush=True)
+    print("""Each allocator is preloaded into the same program, by turns. "M ops/s": millions of operations a second,
+the median of its runs; "vs best": that speed over the speed of the best besides hz4; "RSS MB": peak memory.
+INVALID runs are not ranked.""", flush=True)
     good = True
     rounds = options.rounds
     for title, command in lanes(cpus).items():

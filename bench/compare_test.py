@@ -126,15 +126,16 @@ class SummaryTest(unittest.TestCase):
     def test_verdict(self):
         runs = {"hz4": samples(30), "fast": samples(20, peak_rss_kb=4096), "slow": samples(10),
                 "cheat": samples(99, invalid="few sent"), "ceiling": samples(500)}
-        self.assertEqual(stats.verdict(self.rows(runs, 1)), "hz4 has 1.50 times the speed of the best other, fast, with a "
-                                                            "peak of 2 MB instead of 4.")
+        self.assertEqual(stats.verdict(self.rows(runs, 1)),
+                         "hz4 has 1.50 times the speed of the best other, fast, with a peak of 2 MB instead of 4.")
         del runs["fast"], runs["slow"]
         self.assertEqual(stats.verdict(self.rows(runs, 1)), "hz4 is alone.")
         runs["hz4"] = samples(30, invalid="few sent")
         self.assertIn("few sent", stats.verdict(self.rows(runs, 1)))
 
     def test_brief(self):
-        head, *lines = stats.render(self.rows({"hz4": samples(3), "b": samples(2, invalid="why")}, 1), brief=True).splitlines()
+        rows = self.rows({"hz4": samples(3), "b": samples(2, invalid="why")}, 1)
+        head, *lines = stats.render(rows, brief=True).splitlines()
         self.assertEqual(head.split("  ")[0], "#")
         self.assertNotRegex(head, "MAD|CPUs|paired")
         self.assertRegex(lines[1], r"^- +b .*0/1 +INVALID: why$")
@@ -239,14 +240,14 @@ class CommandTest(unittest.TestCase):
                 wanted = r"^$" if row[2] == "1" else r"^ +INVALID: it ran on [\d.]+ of \d+ CPUs"
                 self.assertRegex(row[3], wanted)
                 self.assertEqual(row[1] == "-", row[2] == "0")
-            self.assertRegex(lane, r"(?m)^hz4 (has [\d.]+ times the speed of the best other, glibc, with a peak of \d+ MB "
-                                   r"instead of \d+\.|is alone\.|is not ranked, .*)$")
+            self.assertRegex(lane, r"(?m)^hz4 (has [\d.]+ times the speed of the best other, glibc, with a peak of \d+ "
+                                   r"MB instead of \d+\.|is alone\.|is not ranked, .*)$")
         self.assertRegex(done.stdout, r"(?m)^hz4 +/.*/libhz4\.so\nglibc +glibc [\d.]+$")
         self.assertEqual(os.listdir(self.folder), [])
 
     def test_no_round_begins_too_late(self):
-        done = self.compare("--only=glibc", "--rounds=1000", "--for=1", "--no-ceiling", "--retries=0", "--json=out.json",
-                            "mt_remote", "1", "100000")
+        done = self.compare("--only=glibc", "--rounds=1000", "--for=1", "--no-ceiling", "--retries=0",
+                            "--json=out.json", "mt_remote", "1", "100000")
         self.assertEqual(done.returncode, 0, done.stderr)
         with open(os.path.join(self.folder, "out.json"), encoding="utf-8") as file:
             data = json.load(file)
