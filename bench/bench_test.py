@@ -77,6 +77,10 @@ class ArgumentsTest(unittest.TestCase):
         ("scratch", "1 1 1 0", "size"),
         ("scratch", "1 1 1 8 --verify", "--verify needs size"),
         ("scratch", "1 1 1 8 --lane main", "--lane"),
+        ("large", "0", "threads"),
+        ("large", "1 0", "iterations"),
+        ("large", "1 1 0", "blocks"),
+        ("large", "1 1 1 32 16", "greater than max"),
         ("pool", "0", "threads"),
         ("pool", "1 0", "blocks"),
         ("pool", "1 1 32 16", "greater than max"),
@@ -94,7 +98,7 @@ class ArgumentsTest(unittest.TestCase):
                 self.assertIn(named, done.stderr)
 
     def test_help(self):
-        for bench in ("mt_remote", "malloc_args", "prodcons", "server", "replace", "scratch", "pool"):
+        for bench in ("mt_remote", "malloc_args", "prodcons", "server", "replace", "scratch", "pool", "large"):
             done = run(bench, "--help")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertTrue(done.stdout.startswith("usage: " + bench))
@@ -246,6 +250,14 @@ class CountsTest(unittest.TestCase):
                 chain = ["rss_chain_kb"] if args["generations"] else []
                 self.assertEqual(list(data["extra"]), ["rss_asleep_kb", "rss_trimmed_kb"] + chain)
                 self.assertNotIn(0, data["extra"].values())
+
+    def test_large(self):
+        for text in ("1 2000", "3 300 4", "2 1000 8 16 16", "2 1000 8 1000 3000 --touch all"):
+            with self.subTest(args=text):
+                out, data = measure("large", *text.split(), "--verify")
+                self.check(out, data)
+                self.assertEqual(data["ops"], data["stats"]["allocated"])
+                self.assertGreater(data["stats"]["left_in_slots"], 0)
 
     def test_micro(self):
         done = run("micro", "--benchmark_min_time=0.0001", "--benchmark_format=json")

@@ -38,7 +38,7 @@ import compare_stats  # noqa: E402
 from allocators import Parser, add_arguments, check_preload, choose, die, environment_of, library, say  # noqa: E402
 
 BENCHES = ("mt_remote", "malloc_args", "prodcons", "churn", "asleep", "footprint", "server", "replace", "scratch",
-           "pool", "micro")
+           "pool", "large", "micro")
 LANE_SECONDS = 25
 # Settings of allocators that a reader of the results should know about.
 ENV_PREFIXES = ("HZ4_", "GLIBC_TUNABLES", "MALLOC_", "MIMALLOC_", "TCMALLOC_", "JE_MALLOC", "_RJEM")

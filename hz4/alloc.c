@@ -210,9 +210,15 @@ size_t hz4_alloc_usable_size(const void *ptr) {
   return usable_size_slow(size_class, ptr);
 }
 
+// What grows by little will most likely grow on: an object has at least a quarter more then.
+static size_t size_with_room(size_t old_usable, size_t size) {
+  size_t more = old_usable + old_usable / 4;
+  return size > old_usable && size < more && more <= HZ4_CLASS_MAX_BYTES ? more : size;
+}
+
 static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
   void *block = hz4_large_reuse(size);
-  if (block == NULL) block = hz4_alloc_malloc(size);
+  if (block == NULL) block = hz4_alloc_malloc(size_with_room(old_usable, size));
   if (block == NULL) return NULL;
   // The whole usable size: programs write up to malloc_usable_size.
   memcpy(block, ptr, old_usable < size ? old_usable : size);

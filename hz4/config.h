@@ -153,24 +153,38 @@
 
 // ---- large ----
 
-// Blocks above this have a mapping of their own and grow by mremap; below they are page runs.
-#define HZ4_RUN_MAX_BYTES ((size_t)1 << 20)
-// Page runs are aligned to as much as a segment is large: a small block of a larger alignment has a mapping of its own.
-#define HZ4_RUN_ALIGN_MAX (HZ4_SEGMENT_PAGES_MAX * HZ4_PAGE_BYTES)
-// Freed mappings kept for reuse, with their memory (cached) or without (retained).
-#define HZ4_LARGE_CACHE_SLOTS 1024
-// Addresses that may be retained, beside as many bytes as live mappings ever had at once; and the largest mapping whose
-// are. (An hour of random steps with 300 blocks of 1 to 8 MiB at once, maps_test: 41 mappings; with 1 GiB in all 159, with
-// 64 slots 197; glibc 40.)
-#define HZ4_LARGE_RETAIN_BYTES ((size_t)256 << 20)
-#define HZ4_LARGE_RETAIN_MAX_BYTES ((size_t)32 << 20)
-// Bytes that may be cached whatever is live: see large.h for how it rises.
-#define HZ4_LARGE_ALLOWANCE_MIN ((size_t)4 << 20)
-#define HZ4_LARGE_ALLOWANCE_MAX ((size_t)64 << 20)
+// Freed memory that is kept whatever is live, at least, and the share of what is live (1/2^this) that always is. (large.h
+// has how it rises and falls.)
+#define HZ4_LARGE_KEEP_MIN ((size_t)4 << 20)
 #define HZ4_LARGE_SHARE_SHIFT 3
-// A block that grows beyond a run may have a cached mapping of up to so many times its size: that of the last one that
-// grew. (docs/benchmarks.md, "Waves, growth, single calls".)
-#define HZ4_LARGE_GROWTH 4
+// Purges after which memory was wanted again until the bound rises: a heap that is filled and emptied a few times is no
+// reason, nor is a shift from some sizes to others.
+#define HZ4_LARGE_SWINGS 4
+// And to what it rises at most: so much stays of a program that swings, and then does nothing more.
+#define HZ4_LARGE_KEEP_MAX ((size_t)256 << 20)
+// Nor beyond what was live at once, lately, and 1/2^this of it: some of it does not fit.
+#define HZ4_LARGE_LOSS_SHIFT 3
+// A turn: 2^this times of what is live and kept was taken. Then what is needed is found out anew.
+#define HZ4_LARGE_TURN_SHIFT 5
+// It goes back by so many bytes at least.
+#define HZ4_LARGE_BATCH_BYTES ((size_t)1 << 20)
+// Addresses without memory that are kept, beside 2^this times as many as were live at once. (An hour of random steps with 300
+// blocks of up to 8 MiB at once, maps_test: 27 mappings; with as many as were live 71, as are live now 192; glibc 25.)
+#define HZ4_LARGE_RETAIN_BYTES ((size_t)256 << 20)
+#define HZ4_LARGE_RETAIN_SHIFT 1
+// All that is kept, with memory or without, is at most 1/2^this of the addresses that the process may have.
+#define HZ4_LARGE_ADDRESS_SHIFT 3
+// The system is asked for 1/2^this of what there is, and at most so much, where a block needs less.
+#define HZ4_LARGE_GROWTH_SHIFT 2
+#define HZ4_LARGE_GROWTH_MAX ((size_t)4 << 20)
+// A block that grows is put where it can grow to so many times its size.
+#define HZ4_LARGE_ROOM 4
+// And from this size on, which a class has.
+#define HZ4_LARGE_REUSE_MIN ((size_t)64 << 10)
+// Zeros are made by clearing used memory up to this, and above it by the system.
+#define HZ4_LARGE_CLEAR_MAX ((size_t)4 << 20)
+// Spare descriptors.
+#define HZ4_LARGE_SPARES 64
 
 // ---- meta ----
 

@@ -1,5 +1,8 @@
 #include "hz4/large.h"
 
+#include <string.h>
+
+#include "hz4/extent.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
@@ -7,298 +10,459 @@
 #include "hz4/poison.h"
 #include "hz4/segment.h"
 #include "hz4/span.h"
+#include "hz4/syscall.h"
 
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_LARGE);
 
-// Under lock: freed MAPPED spans, any order; unused slots are NULL. A span whose `purged` is 0 is cached: it keeps its
-// memory. The others are retained: they keep their addresses only.
-static struct hz4_span *cache[HZ4_LARGE_CACHE_SLOTS];
-static size_t cached_bytes, retained_bytes;
-static size_t allowance_bytes = HZ4_LARGE_ALLOWANCE_MIN;
-static size_t last_refused_bytes;
-static uint64_t most_live_bytes;  // in live mappings at once, as frees saw it: it only falls by them
-static bool asked;  // a mapping was asked for since the cache refused one
+// Under lock.
+static struct hz4_extents book;
+static struct hz4_extent *spares;  // descriptors that describe nothing, linked by next
+static unsigned spare_count;
+static size_t keep_bytes = HZ4_LARGE_KEEP_MIN;
+static size_t gone_bytes;          // purged, and not wanted again yet
+static uint32_t swings;            // how often some of that was wanted again after a purge
+static bool purged_since;          // since some was
+static uint64_t most_live_bytes;   // at once, lately
+static uint64_t turn_live_bytes;   // at once, in this turn
+static size_t most_dirty_bytes, least_dirty_bytes;  // at once, in this turn
+static uint32_t turned;            // the clock, when this turn began
+static bool asked;                 // a block was asked for since one was freed last
 
-static _Atomic(uint64_t) allocs, frees, cache_hits, live_mapped_bytes, moved, grown_in_place;
+static _Atomic(uint64_t) allocs, frees, cache_hits, live_bytes, moved, grown_in_place;
+static _Atomic(uint32_t) islands;
 
-// RUN spans freed while fork held the segment lock. Pushed by anybody, taken as a whole: so no ABA.
-static _Atomic(struct hz4_span *) deferred;
+// A claim: what a thread has taken out of the book for a system call, without the lock. It begins under the lock, and ends
+// when all of it is in `returned` or back with the system. Fork takes the lock, and then waits for the claims.
+static _Atomic(uint32_t) claims;
+static __thread uint32_t own_claims __attribute__((tls_model("initial-exec")));
 
-// ---- descriptors ----
+// Ranges on their way back into the book. Pushed by anybody, taken as a whole under the lock: so no ABA.
+static _Atomic(struct hz4_extent *) returned;
 
-static struct hz4_span *new_span(void) {
-  struct hz4_span *span = hz4_meta_alloc(sizeof(struct hz4_span));
-  if (span != NULL) span->meta_bytes = sizeof(struct hz4_span);
-  return span;
-}
+// ---- descriptors: of a block (struct hz4_span) or of a free range ----
 
-static void delete_span(struct hz4_span *span) {
-  span->kind = HZ4_SPAN_FREE;
-  hz4_meta_free(span, span->meta_bytes);
-}
+#define DESCRIPTOR_BYTES \
+  (sizeof(struct hz4_span) > sizeof(struct hz4_extent) ? sizeof(struct hz4_span) : sizeof(struct hz4_extent))
 
-// ---- page runs ----
-
-static void free_run(struct hz4_span *span) {
-  size_t pages = span->bytes >> HZ4_PAGE_SHIFT;
-  if (hz4_segment_free(span->segment, span->base, pages, false)) {
-    delete_span(span);
+static void recycle_locked(struct hz4_extent *extent) {
+  if (spare_count == HZ4_LARGE_SPARES) {
+    hz4_meta_free(extent, DESCRIPTOR_BYTES);
     return;
   }
-  span->next = hz4_load_relaxed(&deferred);
-  // Release: publishes the span's fields to free_deferred.
-  while (!hz4_cas_weak_release(&deferred, &span->next, span)) continue;
+  extent->next = spares;
+  spares = extent;
+  ++spare_count;
 }
 
-static void free_deferred(void) {
-  if (HZ4_LIKELY(hz4_load_relaxed(&deferred) == NULL)) return;
-  struct hz4_span *span = hz4_exchange_acquire(&deferred, NULL);  // pairs with free_run
-  while (span != NULL) {
-    struct hz4_span *next = span->next;
-    free_run(span);
-    span = next;
-  }
+static struct hz4_extent *take_spare_locked(void) {
+  struct hz4_extent *extent = spares;
+  spares = extent->next;
+  --spare_count;
+  return extent;
 }
 
-static bool alloc_run(struct hz4_span *span, size_t bytes, size_t align, bool *zeroed) {
-  size_t pages = (bytes + HZ4_PAGE_BYTES - 1) >> HZ4_PAGE_SHIFT;
-  struct hz4_run run = hz4_segment_alloc_aligned(pages, align > HZ4_PAGE_BYTES ? align >> HZ4_PAGE_SHIFT : 1, true);
-  if (run.base == NULL) return false;
-  span->base = run.base;
-  span->bytes = pages << HZ4_PAGE_SHIFT;
-  span->segment = run.segment;
-  span->kind = HZ4_SPAN_RUN;
-  hz4_unpoison(span->base, span->bytes);
-  hz4_pagemap_set(span->base, pages, span, 0);
-  *zeroed = run.zeroed;
-  return true;
-}
-
-// ---- mappings ----
-
-static bool fits(size_t have, size_t wanted, size_t spare) {
-  return have >= wanted && have - wanted <= spare;
-}
-
-// What a retained span has too much costs addresses only.
-static bool span_fits(const struct hz4_span *span, size_t wanted, size_t align, size_t spare) {
-  if (!hz4_is_aligned(span->base, align)) return false;
-  return fits(span->bytes, wanted, span->purged == 0 ? spare : wanted);
-}
-
-// Whether `span` serves better than `other`: one that has its memory, then the tighter one. other may be NULL.
-static bool serves_better(const struct hz4_span *span, const struct hz4_span *other) {
-  if (other == NULL || (span->purged == 0) != (other->purged == 0)) return other == NULL || span->purged == 0;
-  return span->bytes < other->bytes;
-}
-
-// Where the bytes of spans of this one's kind are counted.
-static size_t *bytes_like(const struct hz4_span *span) {
-  return span->purged == 0 ? &cached_bytes : &retained_bytes;
-}
-
-static struct hz4_span *remove_locked(int slot) {
-  struct hz4_span *span = cache[slot];
-  *bytes_like(span) -= span->bytes;
-  cache[slot] = NULL;
-  hz4_unpoison(span->base, span->bytes);
-  return span;
-}
-
-// The freed mapping that serves best, out of the cache, with at most `spare` bytes of memory too much; NULL when none
-// fits. resident: none that is retained.
-static struct hz4_span *take_cached(size_t bytes, size_t align, size_t spare, bool resident) {
-  if (!hz4_lock_enter(&lock)) return NULL;
-  asked = true;
-  struct hz4_span *found = NULL;
-  int slot = 0;
-  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
-    struct hz4_span *span = cache[i];
-    if (span == NULL || !span_fits(span, bytes, align, spare)) continue;
-    if (span->purged != 0 && resident) continue;
-    if (!serves_better(span, found)) continue;
-    found = span;
-    slot = i;
-  }
-  if (found != NULL) {
-    remove_locked(slot);
-    hz4_fetch_add_relaxed(&cache_hits, 1);
-  }
-  if ((found == NULL || found->purged != 0) && fits(last_refused_bytes, bytes, spare) &&
-      allowance_bytes < HZ4_LARGE_ALLOWANCE_MAX) {
-    allowance_bytes += last_refused_bytes;
-    if (allowance_bytes > HZ4_LARGE_ALLOWANCE_MAX) allowance_bytes = HZ4_LARGE_ALLOWANCE_MAX;
-  }
-  hz4_lock_release(&lock);
-  return found;
-}
-
-static void unmap_span(struct hz4_span *span) {
-  // Where the system refuses, the addresses stay mapped and unused: purged, they cost nothing else.
-  if (!hz4_os_unmap(span->base, span->bytes)) hz4_os_purge(span->base, span->bytes);
-  delete_span(span);
-}
-
-static size_t cache_limit_locked(void) {
-  size_t share = hz4_load_relaxed(&live_mapped_bytes) >> HZ4_LARGE_SHARE_SHIFT;
-  return share > allowance_bytes ? share : allowance_bytes;
-}
-
-// An empty slot, if need be that of a retained span, which is unmapped; else HZ4_LARGE_CACHE_SLOTS.
-static int free_slot_locked(void) {
-  int slot = 0;
-  while (slot < HZ4_LARGE_CACHE_SLOTS && cache[slot] != NULL) ++slot;
-  if (slot < HZ4_LARGE_CACHE_SLOTS) return slot;
-  slot = 0;
-  while (slot < HZ4_LARGE_CACHE_SLOTS && cache[slot]->purged == 0) ++slot;
-  if (slot < HZ4_LARGE_CACHE_SLOTS) unmap_span(remove_locked(slot));
-  return slot;
-}
-
-// Into the cache, if a slot and the limit on the bytes of spans of its kind (cached, retained) allow.
-static bool insert_locked(struct hz4_span *span, size_t limit) {
-  size_t *bytes = bytes_like(span);
-  int slot = *bytes + span->bytes <= limit ? free_slot_locked() : HZ4_LARGE_CACHE_SLOTS;
-  if (slot == HZ4_LARGE_CACHE_SLOTS) return false;
-  cache[slot] = span;
-  *bytes += span->bytes;
-  hz4_poison(span->base, span->bytes);  // not what is unmapped at once: the shadow of a gigabyte is 128 MiB
-  return true;
-}
-
-// Unmaps the span. One that the system refuses to unmap is retained, whatever the bound, to be used again or unmapped by
-// the next trim: for the system may refuse to purge it too. True when something went back.
-static bool unmap_or_keep_locked(struct hz4_span *span) {
-  if (hz4_os_unmap(span->base, span->bytes)) {
-    delete_span(span);
-    return true;
-  }
-  bool went_back = hz4_os_purge(span->base, span->bytes) && span->purged == 0;
-  span->purged = 1;
-  if (!insert_locked(span, SIZE_MAX)) delete_span(span);
-  return went_back;
-}
-
-// Gives the span's memory back, and keeps its addresses: unmapped they would be a hole, and with every hole there is one
-// mapping more. Beyond the bound on those the span is unmapped.
-static void retain_locked(struct hz4_span *span) {
-  span->purged = 1;
-  if (span->bytes > HZ4_LARGE_RETAIN_MAX_BYTES || !hz4_os_purge(span->base, span->bytes) ||
-      !insert_locked(span, HZ4_LARGE_RETAIN_BYTES + most_live_bytes)) {
-    unmap_or_keep_locked(span);
-  }
-}
-
-// Keeps the span with its memory if the bound allows, else its addresses. Refusals in a row, with no demand in between,
-// are a program that frees for good: they take the allowance down again.
-static void put_cached_locked(struct hz4_span *span) {
-  uint64_t live = hz4_load_relaxed(&live_mapped_bytes) + span->bytes;
-  if (live > most_live_bytes) most_live_bytes = live;
-  span->purged = 0;
-  if (insert_locked(span, cache_limit_locked())) return;
-  last_refused_bytes = span->bytes;
-  if (!asked && allowance_bytes > HZ4_LARGE_ALLOWANCE_MIN) allowance_bytes /= 2;
-  asked = false;
-  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS && cached_bytes > cache_limit_locked(); ++i) {
-    if (cache[i] != NULL && cache[i]->purged == 0) retain_locked(remove_locked(i));
-  }
-  retain_locked(span);
-}
-
-static bool map_fresh(struct hz4_span *span, size_t bytes, size_t align) {
-  span->base = hz4_os_map(bytes, align);
-  if (span->base == NULL) return false;
-  if (!hz4_pagemap_reserve(span->base, 1)) {
-    hz4_os_unmap(span->base, bytes);
-    return false;
-  }
+static struct hz4_span *to_span(void *descriptor, char *base, size_t bytes, uint32_t island) {
+  struct hz4_span *span = memset(descriptor, 0, DESCRIPTOR_BYTES);
+  span->base = base;
   span->bytes = bytes;
-  hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REGRET);
+  span->island = island;
   span->kind = HZ4_SPAN_MAPPED;
+  return span;
+}
+
+static struct hz4_extent *to_extent(void *descriptor, char *base, size_t bytes, uint32_t island,
+                                    enum hz4_extent_state state) {
+  struct hz4_extent *extent = memset(descriptor, 0, DESCRIPTOR_BYTES);
+  extent->base = base;
+  extent->bytes = bytes;
+  extent->island = island;
+  extent->state = (uint8_t)state;
+  return extent;
+}
+
+// ---- the lock, claims ----
+
+static void put_locked(struct hz4_extent *extent) {
+  hz4_lock_assert_held(&lock);
+  struct hz4_extent *unneeded = hz4_extents_put(&book, extent);
+  while (unneeded != NULL) {
+    struct hz4_extent *next = unneeded->next;
+    recycle_locked(unneeded);
+    unneeded = next;
+  }
+}
+
+// False: fork holds the lock.
+static bool enter(void) {
+  if (!hz4_lock_enter(&lock)) return false;
+  if (HZ4_LIKELY(hz4_load_relaxed(&returned) == NULL)) return true;
+  struct hz4_extent *extent = hz4_exchange_acquire(&returned, NULL);  // pairs with give_back
+  while (extent != NULL) {
+    struct hz4_extent *next = extent->next;
+    put_locked(extent);
+    extent = next;
+  }
   return true;
 }
 
-static void begin_mapped(struct hz4_span *span) {
-  hz4_fetch_add_relaxed(&live_mapped_bytes, span->bytes);
-  hz4_pagemap_set(span->base, 1, span, 0);  // only the block's own address is ever looked up
+// The same, with at least two spare descriptors. False also when there is no memory for them.
+static bool enter_with_spares(void) {
+  if (!enter()) return false;
+  while (spare_count < 2) {
+    hz4_lock_release(&lock);
+    struct hz4_extent *more = hz4_meta_alloc(DESCRIPTOR_BYTES);
+    if (more == NULL) return false;
+    if (!enter()) {
+      hz4_meta_free(more, DESCRIPTOR_BYTES);
+      return false;
+    }
+    recycle_locked(more);
+  }
+  return true;
 }
 
-static struct hz4_span *alloc_mapped(size_t bytes, size_t align, bool *zeroed) {
-  if (align < HZ4_PAGE_BYTES) align = HZ4_PAGE_BYTES;
-  bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
-  // For zeros no retained one: what the system says that it purged is not trusted to be zero, and to clear it would
-  // bring all its memory back.
-  struct hz4_span *span = take_cached(bytes, align, bytes / 4, *zeroed);
-  *zeroed = span == NULL;
-  if (span == NULL) {
-    span = new_span();
-    if (span == NULL) return NULL;
-    if (!map_fresh(span, bytes, align)) {
-      delete_span(span);
-      return NULL;
-    }
+static void give_back(struct hz4_extent *extent) {
+  extent->next = hz4_load_relaxed(&returned);
+  // Release: publishes the range to enter.
+  while (!hz4_cas_weak_release(&returned, &extent->next, extent)) continue;
+}
+
+static void begin_claim_locked(void) {
+  hz4_lock_assert_held(&lock);
+  *(volatile uint32_t *)&own_claims += 1;  // a handler of a signal may fork
+  hz4_fetch_add_relaxed(&claims, 1);  // who takes the lock next sees it
+}
+
+static void end_claim(void) {
+  hz4_fetch_add_acq_rel(&claims, UINT32_MAX);  // release: what was given back, to hz4_large_fork_prepare
+  *(volatile uint32_t *)&own_claims -= 1;
+}
+
+// ---- what is kept ----
+//
+// Dirty ranges are kept up to live / 2^HZ4_LARGE_SHARE_SHIFT bytes, or keep_bytes. What came first goes first. keep_bytes
+//   rises when a block needs new memory, and could have used what has been purged: by as much, from the HZ4_LARGE_SWINGS-th
+//   time on that memory was purged and then wanted again.
+//   falls when memory is purged where one block is freed after the other: by a quarter of it.
+//   falls, once 2^HZ4_LARGE_TURN_SHIFT times of what is live and dirty was taken, to what was needed meanwhile: the most
+//   that was dirty at once, without the least, which nobody wanted.
+// Addresses are kept, clean or fresh, up to HZ4_LARGE_RETAIN_BYTES beside 2^HZ4_LARGE_RETAIN_SHIFT times the most that was
+// live at once, and nothing beyond a share of the addresses that the process may have. That most is of lately: each turn
+// forgets a quarter of what it did not see.
+
+static void set_keep_locked(size_t bytes) {
+  size_t most = most_live_bytes + (most_live_bytes >> HZ4_LARGE_LOSS_SHIFT);
+  if (bytes > most) bytes = most;
+  if (bytes > HZ4_LARGE_KEEP_MAX) bytes = HZ4_LARGE_KEEP_MAX;
+  keep_bytes = bytes > HZ4_LARGE_KEEP_MIN ? bytes : HZ4_LARGE_KEEP_MIN;
+}
+
+// So much is taken for a block, out of dirty memory or not.
+static void note_taken_locked(size_t bytes, bool dirty) {
+  asked = true;
+  book.clock += (uint32_t)(bytes >> HZ4_PAGE_SHIFT);
+  size_t left = book.bytes[HZ4_EXTENT_DIRTY] - (dirty ? bytes : 0);
+  if (left < least_dirty_bytes) least_dirty_bytes = left;
+  if (dirty) return;
+  size_t wanted = bytes < gone_bytes ? bytes : gone_bytes;
+  gone_bytes -= wanted;
+  if (wanted != 0 && purged_since) ++swings;
+  purged_since = false;
+  if (swings >= HZ4_LARGE_SWINGS) set_keep_locked(keep_bytes + wanted);
+}
+
+static size_t excess(size_t have, size_t limit) {
+  return have > limit ? have - limit : 0;
+}
+
+// How many dirty bytes are too many.
+static size_t dirty_excess_locked(void) {
+  size_t live = hz4_load_relaxed(&live_bytes), share = live >> HZ4_LARGE_SHARE_SHIFT;
+  size_t dirty = book.bytes[HZ4_EXTENT_DIRTY];
+  if (dirty > most_dirty_bytes) most_dirty_bytes = dirty;
+  if (book.clock - turned > (live + dirty) >> HZ4_PAGE_SHIFT << HZ4_LARGE_TURN_SHIFT) {
+    size_t needed = most_dirty_bytes - least_dirty_bytes;
+    if (needed < keep_bytes) set_keep_locked(needed);
+    most_dirty_bytes = least_dirty_bytes = dirty;
+    most_live_bytes -= (most_live_bytes - turn_live_bytes) / 4;
+    turn_live_bytes = live;
+    turned = book.clock;
   }
-  begin_mapped(span);
+  return excess(dirty, share > keep_bytes ? share : keep_bytes);
+}
+
+static size_t address_excess_locked(void) {
+  size_t kept = book.bytes[HZ4_EXTENT_CLEAN] + book.bytes[HZ4_EXTENT_FRESH];
+  size_t over = excess(kept, (most_live_bytes << HZ4_LARGE_RETAIN_SHIFT) + HZ4_LARGE_RETAIN_BYTES);
+  size_t over_share = excess(kept + book.bytes[HZ4_EXTENT_DIRTY], hz4_os_address_limit() >> HZ4_LARGE_ADDRESS_SHIFT);
+  return over > over_share ? over : over_share;
+}
+
+// `bytes` of the range that came first, or all of it, as a claim.
+static struct hz4_extent *claim_oldest_locked(enum hz4_extent_state state, size_t bytes) {
+  struct hz4_extent *oldest = hz4_extents_oldest(&book, state), *claim = oldest;
+  bytes = hz4_round_up(bytes < HZ4_LARGE_BATCH_BYTES ? HZ4_LARGE_BATCH_BYTES : bytes, HZ4_PAGE_BYTES);
+  if (bytes > oldest->bytes || spare_count == 0) bytes = oldest->bytes;
+  uint32_t island = oldest->island;
+  bool all = bytes == oldest->bytes;
+  char *base = hz4_extents_cut_end(&book, oldest, bytes);
+  if (!all) claim = take_spare_locked();
+  begin_claim_locked();
+  return to_extent(claim, base, bytes, island, state);
+}
+
+// What must go back to the system now; NULL: nothing.
+static struct hz4_extent *claim_locked(bool *unmap) {
+  size_t over = dirty_excess_locked();
+  *unmap = over == 0;
+  if (over != 0) {
+    struct hz4_extent *claim = claim_oldest_locked(HZ4_EXTENT_DIRTY, over);
+    gone_bytes += claim->bytes;
+    if (gone_bytes > most_live_bytes) gone_bytes = most_live_bytes;
+    purged_since = true;
+    if (!asked) set_keep_locked(excess(keep_bytes, claim->bytes / 4));
+    *unmap = claim->island != 0;
+    return claim;
+  }
+  over = address_excess_locked();
+  if (over == 0) return NULL;
+  for (int state = HZ4_EXTENT_STATES - 1; state >= 0; --state) {
+    if (book.bytes[state] != 0) return claim_oldest_locked((enum hz4_extent_state)state, over);
+  }
+  return NULL;
+}
+
+// Gives a claim's memory back to the system, and its addresses too if `unmap`, or if it does not take the memory alone.
+// What it does not take at all is free as before, to be used or tried again. True when something went back.
+static bool release(struct hz4_extent *claim, bool unmap) {
+  bool purged = !unmap && hz4_os_purge(claim->base, claim->bytes), unmapped = false;
+  if (!purged) {
+    hz4_unpoison(claim->base, claim->bytes);  // before anybody else can get the addresses
+    unmapped = hz4_os_unmap(claim->base, claim->bytes);
+    if (!unmapped) hz4_poison(claim->base, claim->bytes);
+  }
+  if (unmapped) {
+    hz4_meta_free(claim, DESCRIPTOR_BYTES);
+  } else {
+    if (unmap && claim->state == HZ4_EXTENT_DIRTY) purged = hz4_os_purge(claim->base, claim->bytes);
+    if (purged) claim->state = HZ4_EXTENT_CLEAN;
+    give_back(claim);
+  }
+  end_claim();
+  return purged || unmapped;
+}
+
+// With the lock, which it gives up: all that must go back goes.
+static void settle_and_release(void) {
+  bool unmap, went = true;
+  struct hz4_extent *claim;
+  while (went && (claim = claim_locked(&unmap)) != NULL) {
+    hz4_lock_release(&lock);
+    went = release(claim, unmap);
+    if (!enter()) return;
+  }
+  asked = false;
+  hz4_lock_release(&lock);
+}
+
+// ---- blocks ----
+
+// Takes a block out of a range that it fits in.
+static struct hz4_span *cut_block_locked(struct hz4_extent *extent, size_t bytes, size_t align) {
+  uint32_t island = extent->island;
+  size_t lead = (size_t)(hz4_round_up((uintptr_t)extent->base, align) - (uintptr_t)extent->base);
+  if (lead != 0) {
+    char *base = hz4_extents_cut(&book, extent, lead);
+    enum hz4_extent_state state = (enum hz4_extent_state)extent->state;
+    hz4_extents_remove(&book, extent);
+    put_locked(to_extent(take_spare_locked(), base, lead, island, state));
+    if (extent->bytes != bytes) {
+      put_locked(to_extent(take_spare_locked(), extent->base + bytes, extent->bytes - bytes, island, state));
+    }
+    return to_span(extent, extent->base, bytes, island);
+  }
+  void *descriptor = extent->bytes == bytes ? extent : take_spare_locked();
+  return to_span(descriptor, hz4_extents_cut(&book, extent, bytes), bytes, island);
+}
+
+static struct hz4_extent *find_locked(enum hz4_extent_state state, size_t bytes, size_t align) {
+  return hz4_extents_find(&book, state, bytes, align);
+}
+
+// The range to take a block from; NULL: new memory is needed. *zeroed as for hz4_large_alloc.
+static struct hz4_extent *choose_locked(size_t bytes, size_t align, bool *zeroed) {
+  struct hz4_extent *extent = NULL;
+  if (*zeroed) {
+    // What the system says that it purged is not trusted to be zero, and to clear much would bring all of it into memory.
+    if ((extent = find_locked(HZ4_EXTENT_FRESH, bytes, align)) != NULL) return extent;
+    if (bytes > HZ4_LARGE_CLEAR_MAX) return NULL;
+  }
+  *zeroed = false;
+  if ((extent = find_locked(HZ4_EXTENT_DIRTY, bytes, align)) != NULL) {
+    hz4_fetch_add_relaxed(&cache_hits, 1);
+    return extent;
+  }
+  if ((extent = find_locked(HZ4_EXTENT_CLEAN, bytes, align)) != NULL) return extent;
+  *zeroed = true;
+  return find_locked(HZ4_EXTENT_FRESH, bytes, align);
+}
+
+// New memory, of which any page may be the first of a block. NULL: no memory.
+static char *map_exactly(size_t bytes, size_t align) {
+  char *base = hz4_os_map(bytes, align);
+  if (base == NULL || hz4_pagemap_reserve(base, bytes >> HZ4_PAGE_SHIFT)) return base;
+  hz4_os_unmap(base, bytes);
+  return NULL;
+}
+
+// At least `bytes`; what is too much is given back.
+static char *map(size_t bytes, size_t align, size_t growth) {
+  size_t mapped = bytes < growth ? growth : bytes;
+  char *base = map_exactly(mapped, align);
+  if (base == NULL && mapped > bytes) base = map_exactly(mapped = bytes, align);
+  if (base == NULL || mapped == bytes) return base;
+  struct hz4_extent *rest = hz4_meta_alloc(DESCRIPTOR_BYTES);
+  if (rest == NULL) {
+    hz4_os_unmap(base + bytes, mapped - bytes);
+  } else {
+    hz4_poison(base + bytes, mapped - bytes);
+    give_back(to_extent(rest, base + bytes, mapped - bytes, 0, HZ4_EXTENT_FRESH));
+  }
+  return base;
+}
+
+// A block of new memory.
+static struct hz4_span *map_block(size_t bytes, size_t align, size_t growth) {
+  void *descriptor = hz4_meta_alloc(DESCRIPTOR_BYTES);
+  if (descriptor == NULL) return NULL;
+  char *base = map(bytes, align, growth);
+  if (base == NULL) {
+    hz4_meta_free(descriptor, DESCRIPTOR_BYTES);
+    return NULL;
+  }
+  hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REGRET);
+  return to_span(descriptor, base, bytes, 0);
+}
+
+// New memory comes in pieces that grow with what there is: so that there are fewer calls and mappings.
+static size_t growth_locked(void) {
+  size_t all = hz4_load_relaxed(&live_bytes);
+  for (int state = 0; state < HZ4_EXTENT_STATES; ++state) all += book.bytes[state];
+  size_t growth = hz4_round_up(all >> HZ4_LARGE_GROWTH_SHIFT, HZ4_PAGE_BYTES);
+  return growth < HZ4_LARGE_GROWTH_MAX ? growth : HZ4_LARGE_GROWTH_MAX;
+}
+
+static struct hz4_span *take_block(size_t bytes, size_t align, bool *zeroed) {
+  if (!enter_with_spares()) {
+    *zeroed = true;
+    return map_block(bytes, align, bytes);
+  }
+  struct hz4_extent *extent = choose_locked(bytes, align, zeroed);
+  note_taken_locked(bytes, extent != NULL && extent->state == HZ4_EXTENT_DIRTY);
+  if (extent != NULL) {
+    struct hz4_span *span = cut_block_locked(extent, bytes, align);
+    hz4_lock_release(&lock);
+    return span;
+  }
+  *zeroed = true;
+  size_t growth = growth_locked();
+  begin_claim_locked();
+  hz4_lock_release(&lock);
+  struct hz4_span *span = map_block(bytes, align, growth);
+  end_claim();
   return span;
+}
+
+// A range that was live.
+static void put(struct hz4_extent *extent) {
+  hz4_poison(extent->base, extent->bytes);
+  bool entered = enter();
+  uint64_t live = hz4_fetch_sub_relaxed(&live_bytes, extent->bytes);
+  if (!entered) {
+    give_back(extent);
+    return;
+  }
+  if (live > turn_live_bytes) turn_live_bytes = live;  // it only falls here
+  if (live > most_live_bytes) most_live_bytes = live;
+  put_locked(extent);
+  settle_and_release();
+}
+
+// From here on the block is live.
+static void *begin(struct hz4_span *span) {
+  hz4_unpoison(span->base, span->bytes);
+  hz4_fetch_add_relaxed(&live_bytes, span->bytes);
+  hz4_fetch_add_relaxed(&allocs, 1);
+  hz4_pagemap_set(span->base, 1, span, 0);  // only the block's own address is ever looked up
+  return span->base;
 }
 
 // ---- interface ----
 
 void *hz4_large_alloc(size_t bytes, size_t align, bool *zeroed) {
-  free_deferred();
-  struct hz4_span *span = NULL;
-  if (bytes <= HZ4_RUN_MAX_BYTES && align <= HZ4_RUN_ALIGN_MAX && (span = new_span()) != NULL &&
-      !alloc_run(span, bytes, align, zeroed)) {
-    delete_span(span);
-    span = NULL;
-  }
-  if (span == NULL) span = alloc_mapped(bytes, align, zeroed);
-  if (span == NULL) return NULL;
-  hz4_fetch_add_relaxed(&allocs, 1);
-  return span->base;
+  if (align < HZ4_PAGE_BYTES) align = HZ4_PAGE_BYTES;
+  struct hz4_span *span = take_block(hz4_round_up(bytes, HZ4_PAGE_BYTES), align, zeroed);
+  return span != NULL ? begin(span) : NULL;
 }
 
 void *hz4_large_reuse(size_t bytes) {
-  if (bytes <= HZ4_RUN_MAX_BYTES || bytes > PTRDIFF_MAX / HZ4_LARGE_GROWTH) return NULL;
+  if (bytes <= HZ4_LARGE_REUSE_MIN || bytes > PTRDIFF_MAX / HZ4_LARGE_ROOM) return NULL;
   bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
-  struct hz4_span *span = take_cached(bytes, HZ4_PAGE_BYTES, bytes * (HZ4_LARGE_GROWTH - 1), true);
-  if (span == NULL) return NULL;
-  begin_mapped(span);
-  hz4_fetch_add_relaxed(&allocs, 1);
-  return span->base;
+  if (!enter_with_spares()) return NULL;
+  struct hz4_extent *extent = find_locked(HZ4_EXTENT_DIRTY, bytes * HZ4_LARGE_ROOM, HZ4_PAGE_BYTES);
+  struct hz4_span *span = NULL;
+  if (extent != NULL) {
+    note_taken_locked(bytes, true);
+    hz4_fetch_add_relaxed(&cache_hits, 1);
+    span = cut_block_locked(extent, bytes, HZ4_PAGE_BYTES);
+  }
+  hz4_lock_release(&lock);
+  return span != NULL ? begin(span) : NULL;
 }
 
 void hz4_large_free(struct hz4_span *span) {
   hz4_fetch_add_relaxed(&frees, 1);
-  if (span->kind == HZ4_SPAN_RUN) {
-    hz4_poison(span->base, span->bytes);
-    hz4_pagemap_set(span->base, span->bytes >> HZ4_PAGE_SHIFT, NULL, 0);
-    free_run(span);
-    hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
-  } else {
-    hz4_pagemap_set(span->base, 1, NULL, 0);
-    hz4_fetch_sub_relaxed(&live_mapped_bytes, span->bytes);
-    if (hz4_lock_enter(&lock)) {
-      put_cached_locked(span);
-      hz4_lock_release(&lock);
-    } else {
-      unmap_span(span);
-    }
-  }
+  hz4_pagemap_set(span->base, 1, NULL, 0);
+  put(to_extent(span, span->base, span->bytes, span->island, HZ4_EXTENT_DIRTY));
 }
 
-static void resized(struct hz4_span *span, size_t bytes) {
-  hz4_fetch_add_relaxed(&live_mapped_bytes, bytes - span->bytes);  // wraps when it shrinks, as unsigned may
+static void grown(struct hz4_span *span, size_t bytes) {
+  hz4_fetch_add_relaxed(&live_bytes, bytes - span->bytes);
   span->bytes = bytes;
 }
 
-static void *move_mapped(struct hz4_span *span, size_t bytes) {
-  char *to = hz4_os_map(bytes, HZ4_PAGE_BYTES);
-  if (to == NULL) return NULL;
-  if (!hz4_pagemap_reserve(to, 1)) {
-    hz4_os_unmap(to, bytes);
-    return NULL;
+// Its end becomes a free range. False: there is no memory for the books.
+static bool shrink(struct hz4_span *span, size_t bytes) {
+  void *descriptor = hz4_meta_alloc(DESCRIPTOR_BYTES);
+  if (descriptor == NULL) return false;
+  char *end = span->base + bytes;
+  size_t rest = span->bytes - bytes;
+  span->bytes = bytes;
+  put(to_extent(descriptor, end, rest, span->island, HZ4_EXTENT_DIRTY));
+  return true;
+}
+
+// Into the free range behind it.
+static bool grow_here(struct hz4_span *span, size_t bytes) {
+  if (!enter()) return false;
+  char *end = span->base + span->bytes;
+  size_t more = bytes - span->bytes;
+  struct hz4_extent *next = hz4_extents_at(&book, end);
+  bool fits = next != NULL && next->bytes >= more && next->island == span->island;
+  if (fits) {
+    bool all = next->bytes == more;
+    note_taken_locked(more, next->state == HZ4_EXTENT_DIRTY);
+    hz4_extents_cut(&book, next, more);
+    if (all) recycle_locked(next);
   }
+  hz4_lock_release(&lock);
+  if (fits) hz4_unpoison(end, more);
+  return fits;
+}
+
+static void *move(struct hz4_span *span, size_t bytes) {
+  char *to = map_exactly(bytes, HZ4_PAGE_BYTES);
+  if (to == NULL) return NULL;
   hz4_pagemap_set(span->base, 1, NULL, 0);  // before: another thread may have the address right after the move
   if (!hz4_os_move(span->base, span->bytes, to, bytes)) {
     hz4_pagemap_set(span->base, 1, span, 0);
@@ -306,7 +470,8 @@ static void *move_mapped(struct hz4_span *span, size_t bytes) {
   }
   hz4_fetch_add_relaxed(&moved, 1);
   span->base = to;
-  resized(span, bytes);
+  span->island = hz4_fetch_add_relaxed(&islands, 1) + 1;
+  grown(span, bytes);
   hz4_pagemap_set(to, 1, span, 0);
   return to;
 }
@@ -314,65 +479,76 @@ static void *move_mapped(struct hz4_span *span, size_t bytes) {
 void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
   size_t have = span->bytes;
   if (bytes <= have && bytes > have / 2) return span->base;
-  if (span->kind != HZ4_SPAN_MAPPED || bytes <= HZ4_CLASS_MAX_BYTES) return NULL;
+  if (bytes < have && bytes <= HZ4_CLASS_MAX_BYTES) return NULL;
   bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
-  if (hz4_os_resize(span->base, have, bytes)) {
-    hz4_fetch_add_relaxed(&grown_in_place, bytes > have);
-    resized(span, bytes);
-    return span->base;
-  }
-  return bytes > have ? move_mapped(span, bytes) : span->base;
+  if (bytes < have) return shrink(span, bytes) ? span->base : NULL;
+  enum hz4_os_resized result = grow_here(span, bytes) ? HZ4_OS_RESIZED : hz4_os_resize(span->base, have, bytes);
+  if (result == HZ4_OS_NO_ROOM) return move(span, bytes);
+  if (result == HZ4_OS_SEVERAL) return NULL;
+  hz4_fetch_add_relaxed(&grown_in_place, 1);
+  grown(span, bytes);
+  return span->base;
 }
 
 bool hz4_large_may_hold(const struct hz4_span *span, size_t bytes) {
-  if (bytes > span->bytes) return false;
-  // A block has at most twice the pages that it needs, if it came from a retained mapping (span_fits) or realloc left it
-  // in place. But a mapping also keeps what the system has refused to take back from a smaller size.
-  return hz4_round_up(bytes != 0 ? bytes : 1, HZ4_PAGE_BYTES) * 2 >= span->bytes ||
-         (span->kind == HZ4_SPAN_MAPPED && bytes > HZ4_CLASS_MAX_BYTES);
+  // realloc leaves a block where it is that has at most twice the pages that it needs.
+  return bytes <= span->bytes && hz4_round_up(bytes != 0 ? bytes : 1, HZ4_PAGE_BYTES) * 2 >= span->bytes;
 }
 
 bool hz4_large_trim(void) {
-  free_deferred();
-  if (!hz4_lock_enter(&lock)) return false;
-  bool any = false;
-  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
-    if (cache[i] != NULL) any |= unmap_or_keep_locked(remove_locked(i));
+  if (!enter()) return false;
+  struct hz4_extent *all = NULL;
+  for (int state = 0; state < HZ4_EXTENT_STATES; ++state) {
+    struct hz4_extent *extent;
+    while ((extent = hz4_extents_oldest(&book, (enum hz4_extent_state)state)) != NULL) {
+      hz4_extents_remove(&book, extent);
+      extent->next = all;
+      all = extent;
+      begin_claim_locked();
+    }
   }
+  keep_bytes = HZ4_LARGE_KEEP_MIN;
+  gone_bytes = swings = 0;
   hz4_lock_release(&lock);
+  bool any = false;
+  while (all != NULL) {
+    struct hz4_extent *next = all->next;
+    any |= release(all, true);
+    all = next;
+  }
   return any;
 }
 
 void hz4_large_stats(struct hz4_large_stats *out) {
   *out = (struct hz4_large_stats){0};
-  if (hz4_lock_enter(&lock)) {
-    out->cached_bytes = cached_bytes;
-    out->retained_bytes = retained_bytes;
+  if (enter()) {
+    out->cached_bytes = book.bytes[HZ4_EXTENT_DIRTY];
+    out->retained_bytes = book.bytes[HZ4_EXTENT_CLEAN] + book.bytes[HZ4_EXTENT_FRESH];
+    out->keep_bytes = keep_bytes;
     hz4_lock_release(&lock);
   }
   out->allocs = hz4_load_relaxed(&allocs);
   out->frees = hz4_load_relaxed(&frees);
   out->cache_hits = hz4_load_relaxed(&cache_hits);
-  out->live_mapped_bytes = hz4_load_relaxed(&live_mapped_bytes);
+  out->live_mapped_bytes = hz4_load_relaxed(&live_bytes);
   out->moved = hz4_load_relaxed(&moved);
   out->grown_in_place = hz4_load_relaxed(&grown_in_place);
 }
 
 static const char *broken_locked(void) {
-  size_t cached = 0, retained = 0;
-  for (int i = 0; i < HZ4_LARGE_CACHE_SLOTS; ++i) {
-    struct hz4_span *span = cache[i];
-    if (span == NULL) continue;
-    HZ4_HOLDS(span->kind == HZ4_SPAN_MAPPED, "large: a cached span is no mapping");
-    HZ4_HOLDS(hz4_pagemap_span(span->base) == NULL, "large: a cached mapping is in the page map");
-    *(span->purged == 0 ? &cached : &retained) += span->bytes;
+  const char *broken = hz4_extents_broken(&book);
+  HZ4_HOLDS(broken == NULL, broken);
+  for (int state = 0; state < HZ4_EXTENT_STATES; ++state) {
+    struct hz4_extent *oldest = book.by_age[state], *extent = oldest;
+    for (bool more = oldest != NULL; more; more = (extent = extent->newer) != oldest) {
+      HZ4_HOLDS(hz4_pagemap_span(extent->base) == NULL, "large: a free range is in the page map");
+    }
   }
-  HZ4_HOLDS(cached == cached_bytes && retained == retained_bytes, "large: cached bytes do not add up");
   return NULL;
 }
 
 void hz4_large_check(void) {
-  if (!hz4_lock_enter(&lock)) return;
+  if (!enter()) return;
   const char *broken = broken_locked();
   hz4_lock_release(&lock);
   if (broken != NULL) hz4_panic(broken);
@@ -380,6 +556,9 @@ void hz4_large_check(void) {
 
 void hz4_large_fork_prepare(void) {
   hz4_lock_fork_acquire(&lock);
+  // Acquire: pairs with end_claim. Who has a claim waits for the kernel only, which makes fork wait for the same. This
+  // thread has claims of its own where it forks in a signal's handler: both sides end them.
+  while (hz4_load_acquire(&claims) > own_claims) hz4_yield();
 }
 
 void hz4_large_fork_parent(void) {
@@ -387,5 +566,6 @@ void hz4_large_fork_parent(void) {
 }
 
 void hz4_large_fork_child(void) {
+  hz4_store_relaxed(&claims, own_claims);
   hz4_lock_fork_reset(&lock);
 }

@@ -11,6 +11,7 @@ HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_
 
 // Set once.
 static bool huge_pages;
+static size_t address_limit = SIZE_MAX;
 
 static void note_mapped(size_t bytes) {
   uint64_t now = hz4_fetch_add_relaxed(&mapped_bytes, bytes) + bytes;
@@ -70,6 +71,7 @@ static void *map_aligned(size_t bytes, size_t align) {
 
 void hz4_os_configure(bool wanted) {
   huge_pages = wanted;
+  address_limit = hz4_sys_address_limit();
 }
 
 void *hz4_os_map(size_t bytes, size_t align) {
@@ -96,25 +98,31 @@ bool hz4_os_purge(void *base, size_t bytes) {
   return done;
 }
 
-static bool remap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
+// Returns the error; 0: done.
+static int remap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   int saved = errno;
   hz4_fetch_add_relaxed(&remap_calls, 1);
-  bool done = note_result(hz4_sys_mremap(base, old_bytes, new_bytes, to));
+  int error = hz4_sys_mremap(base, old_bytes, new_bytes, to);
+  note_result(error == 0);
   errno = saved;
-  return done;
+  return error;
 }
 
-bool hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes) {
-  if (!remap(base, old_bytes, new_bytes, NULL)) return false;
-  if (new_bytes > old_bytes) note_mapped(new_bytes - old_bytes);
-  else hz4_fetch_sub_relaxed(&mapped_bytes, old_bytes - new_bytes);
-  return true;
+enum hz4_os_resized hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes) {
+  int error = remap(base, old_bytes, new_bytes, NULL);
+  if (error != 0) return error == EFAULT ? HZ4_OS_SEVERAL : HZ4_OS_NO_ROOM;
+  note_mapped(new_bytes - old_bytes);
+  return HZ4_OS_RESIZED;
 }
 
 bool hz4_os_move(void *base, size_t bytes, void *to, size_t to_bytes) {
-  if (!remap(base, bytes, to_bytes, to)) return false;
+  if (remap(base, bytes, to_bytes, to) != 0) return false;
   hz4_fetch_sub_relaxed(&mapped_bytes, bytes);  // the target was counted when it was mapped
   return true;
+}
+
+size_t hz4_os_address_limit(void) {
+  return address_limit;
 }
 
 void hz4_os_stats(struct hz4_os_stats *out) {

@@ -26,8 +26,13 @@ bool hz4_os_unmap(void *base, size_t bytes);
 // trusted to have zeroed anything.
 bool hz4_os_purge(void *base, size_t bytes);
 
-// Grows or shrinks a mapping where it lies. False: nothing changed.
-bool hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes);
+// Grows a mapping where it lies. Otherwise nothing has changed: there is no room, and it may be moved; or it is several
+// mappings to the system (as where the program has advised the kernel of a part), which it grows and moves in no way.
+enum hz4_os_resized { HZ4_OS_RESIZED, HZ4_OS_NO_ROOM, HZ4_OS_SEVERAL };
+enum hz4_os_resized hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes);
+
+// How many bytes of addresses the process may have, as it was when hz4 began. SIZE_MAX: any number.
+size_t hz4_os_address_limit(void);
 
 // Moves a mapping's pages, without copying them, over the mapping [to, to + to_bytes), to_bytes >= bytes; what exceeds
 // the old size reads as zero. True: the old addresses are gone. False: the block has not changed, but `to` is lost: a

@@ -1,9 +1,8 @@
 // Rank 3. The descriptor of a run of pages. Descriptors are metadata: out of line, and type-stable.
 //
-// A span is one of three kinds:
+// A span is one of two kinds:
 //   OBJECTS  pages of a segment, cut into objects of one size class; owned by Mid, fields under that class's lock
-//   RUN      pages of a segment that are one large block; owned by whoever holds the block
-//   MAPPED   a system mapping that is one large block; owned by whoever holds the block
+//   MAPPED   one large block; owned by whoever holds the block
 //
 // OBJECTS: bit i of free_bits is set while object i is in the span; free_count is the number of set bits. An object
 // whose bit is clear is with the program or in a cache. Theorem: free_count == object_count exactly when nobody has one.
@@ -13,7 +12,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-enum hz4_span_kind { HZ4_SPAN_FREE = 0, HZ4_SPAN_OBJECTS, HZ4_SPAN_RUN, HZ4_SPAN_MAPPED };
+enum hz4_span_kind { HZ4_SPAN_FREE = 0, HZ4_SPAN_OBJECTS, HZ4_SPAN_MAPPED };
 
 struct hz4_segment;
 
@@ -29,12 +28,13 @@ struct hz4_span {
   uint8_t bucket_shift;  // OBJECTS: see Mid
   // OBJECTS: a hint, read without a lock: the cache that was refilled from this span last
   _Atomic(void *) owner;
-  // OBJECTS: under the class's lock. MAPPED and cached: under large's lock.
+  // OBJECTS: under the class's lock.
   struct hz4_span *next, *prev;
   uint32_t free_count;
   uint32_t first_word;  // no bit is set in words before this one
   uint32_t fresh_from;  // objects from this one on never left the span since its memory came from the system
   uint32_t bucket;
+  uint32_t island;  // MAPPED: see extent.h
   // bit g: granule g holds no memory. Only ever of free objects. A granule is a power of two of system pages.
   uint64_t purged;
   uint64_t free_bits[];

@@ -86,6 +86,7 @@ void hz4_stats_heap(struct hz4_stats_heap *out) {
   X(large, live_mapped_bytes, s->large.live_mapped_bytes) \
   X(large, cached_bytes, s->large.cached_bytes)           \
   X(large, retained_bytes, s->large.retained_bytes)       \
+  X(large, keep_bytes, s->large.keep_bytes)               \
   X(large, moved, s->large.moved)                         \
   X(large, grown_in_place, s->large.grown_in_place)       \
   X(segment, count, s->segment.segments)                  \

@@ -10,19 +10,21 @@
 extern "C" {
 #endif
 
-// Private anonymous memory, readable and writable, zeroed, not reserved. `hint` may be NULL. NULL on failure.
+// Private anonymous memory, readable and writable, zeroed. `hint` may be NULL. NULL on failure.
 void *hz4_sys_mmap(void *hint, size_t bytes);
 bool hz4_sys_munmap(void *base, size_t bytes);
 // MADV_DONTNEED: true when the pages are gone and read as zero.
 bool hz4_sys_purge(void *base, size_t bytes);
 // MADV_HUGEPAGE: the memory may come in huge pages. A wish: nothing depends on the answer.
 void hz4_sys_wish_huge(void *base, size_t bytes);
-// Resizes the mapping where it lies (to == NULL), or moves it over the mapping at `to`. False: nothing changed.
-bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
+// Resizes the mapping where it lies (to == NULL), or moves it over the mapping at `to`. 0; or the error, as in errno.
+int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
 // The system's page size in bytes, from the auxiliary vector: no system call.
 size_t hz4_sys_page_bytes(void);
 // Whether the program runs with rights that who started it has not (set-user-ID, file capabilities; man 3 getauxval).
 bool hz4_sys_secure(void);
+// How many bytes of addresses the process may have: the lesser of RLIMIT_AS and RLIMIT_DATA. SIZE_MAX: any number.
+size_t hz4_sys_address_limit(void);
 // A clock that never goes back, in ns, good to some milliseconds. 0: the system has none.
 uint64_t hz4_sys_now_ns(void);
 // Whether the calling thread is the only one that libc knows of. False also when libc does not say.

@@ -1,6 +1,8 @@
 // The real kernel.
+#include <errno.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "hz4/atomic.h"
@@ -33,8 +35,8 @@ static bool call_madvise(void *base, size_t bytes, int advice) {
   return madvise(base, bytes, advice) == 0;
 }
 
-static bool call_mremap(void *base, size_t old_bytes, size_t new_bytes, int flags, void *to) {
-  return mremap(base, old_bytes, new_bytes, flags, to) != MAP_FAILED;
+static int call_mremap(void *base, size_t old_bytes, size_t new_bytes, int flags, void *to) {
+  return mremap(base, old_bytes, new_bytes, flags, to) != MAP_FAILED ? 0 : errno;
 }
 #else
 static bool is_error(long result) {
@@ -54,8 +56,9 @@ static bool call_madvise(void *base, size_t bytes, int advice) {
   return hz4_syscall(SYS_madvise, base, bytes, advice) == 0;
 }
 
-static bool call_mremap(void *base, size_t old_bytes, size_t new_bytes, int flags, void *to) {
-  return !is_error(hz4_syscall(SYS_mremap, base, old_bytes, new_bytes, flags, to));
+static int call_mremap(void *base, size_t old_bytes, size_t new_bytes, int flags, void *to) {
+  long result = hz4_syscall(SYS_mremap, base, old_bytes, new_bytes, flags, to);
+  return is_error(result) ? (int)-result : 0;
 }
 #endif
 
@@ -68,7 +71,7 @@ static void *taken_hint(void) {
 
 void *hz4_sys_mmap(void *hint, size_t bytes) {
   if (hint == NULL) hint = taken_hint();
-  return call_mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+  return call_mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 }
 
 bool hz4_sys_munmap(void *base, size_t bytes) {
@@ -83,7 +86,7 @@ void hz4_sys_wish_huge(void *base, size_t bytes) {
   call_madvise(base, bytes, MADV_HUGEPAGE);
 }
 
-bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
+int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   int flags = to == NULL ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
   return call_mremap(base, old_bytes, new_bytes, flags, to);
 }
@@ -97,6 +100,17 @@ size_t hz4_sys_page_bytes(void) {
   if (bytes == 0) bytes = 4096;
   hz4_store_relaxed(&known, bytes);
   return bytes;
+}
+
+static size_t limit_of(int resource) {
+  struct rlimit64 limit;
+  if (hz4_syscall(SYS_prlimit64, 0, resource, NULL, &limit) != 0) return SIZE_MAX;
+  return limit.rlim_cur < SIZE_MAX ? (size_t)limit.rlim_cur : SIZE_MAX;
+}
+
+size_t hz4_sys_address_limit(void) {
+  size_t addresses = limit_of(RLIMIT_AS), data = limit_of(RLIMIT_DATA);
+  return addresses < data ? addresses : data;
 }
 
 bool hz4_sys_secure(void) {

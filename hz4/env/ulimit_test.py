@@ -8,7 +8,7 @@ import subprocess
 import sys
 import unittest
 
-LIBRARY, CRASH_SITE, PROGRAM = (os.path.abspath(path) for path in sys.argv[1:4])
+LIBRARY, CRASH_SITE, PROGRAM, ADDRESSES = (os.path.abspath(path) for path in sys.argv[1:5])
 
 STEP = 256 << 10
 SWEEP_END = 32 << 20
@@ -106,6 +106,12 @@ class UlimitTest(unittest.TestCase):
 
     def test_python_data(self):
         self.check_python("python3, ulimit -d", resource.RLIMIT_DATA)
+
+    def test_what_is_freed_does_not_withhold_the_addresses(self):
+        for gib in (4, 6):
+            result = run([ADDRESSES], resource.RLIMIT_AS, gib << 30, LIBRARY)
+            print("%d GiB: %s" % (gib, result.stdout.decode().splitlines()))
+            self.assertEqual((result.returncode, result.stderr), (0, b""))
 
     def test_running_out_in_the_middle(self):
         """Started, and then out of memory: NULL with ENOMEM, which the program survives."""

@@ -3,7 +3,7 @@
 // Four lanes, in each one thread after another. A thread allocates, reallocates and frees in the lane's slots, and
 // exchanges blocks with the other lanes: so blocks outlive their threads and are freed by strangers. A period is one turn
 // through all mixes of sizes, a phase each, with fresh threads. After each of 64 periods RSS is read, and how much of it is
-// freed large blocks that are cached, which come and go within a bound of their own (HZ4_LARGE_ALLOWANCE_MAX): that they
+// freed large blocks that are cached, which come and go within a bound of their own (large_keep_bytes): that they
 // stay within it is demanded, and they are not counted. The median of the rest in the last quarter may exceed that in the
 // second by PERCENT and 2 MiB: by chance, and in a short run by the caches' growth.
 #include <inttypes.h>
@@ -115,7 +115,7 @@ int Creep(size_t operations, size_t percent) {
     printf("period %zu: resident %zu KiB, in slots %zu, large %zu and cached %zu, in spans %zu, hollow %zu, dirty %zu\n",
            period + 1, all / kKiB, live / kKiB, kib("large_live_mapped_bytes"), cached / kKiB, kib("segment_used_bytes"),
            kib("segment_hollow_bytes"), kib("segment_dirty_bytes"));
-    if (cached > std::max(HZ4_LARGE_ALLOWANCE_MAX, hz4_stats_get("large_live_mapped_bytes") >> HZ4_LARGE_SHARE_SHIFT)) {
+    if (cached > std::max(hz4_stats_get("large_keep_bytes"), hz4_stats_get("large_live_mapped_bytes") >> HZ4_LARGE_SHARE_SHIFT)) {
       fprintf(stderr, "creep_test: more large blocks are cached than may be\n");
       return 1;
     }

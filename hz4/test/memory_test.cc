@@ -355,19 +355,23 @@ TEST_F(MemoryTest, ReallocGrowthCopiesNothing) {
   }
 }
 
-// Freed blocks above 1 MiB keep their memory within the bound of docs/design.md ("Memory bounds").
+// Freed large blocks keep their memory within the bound of docs/design.md ("Memory bounds").
 TEST_F(MemoryTest, FreedLargeBlocksAreKeptWithinTheirBound) {
   constexpr size_t kLive = 64;
   Random random(TestSeed());
   for (size_t i = 0; i < kLive; ++i) Table()[i] = nullptr;
-  size_t kept = 0;
+  size_t kept = 0, most_live = 0;
   for (size_t step = 0; step < 1000; ++step) {
     // Less lives in every second quarter.
     void *&slot = Table()[random.Below(kLive)];
+    most_live = std::max<size_t>(most_live, hz4_stats_get("large_live_mapped_bytes"));
     hz4_free(slot);
     slot = nullptr;
     const size_t live = hz4_stats_get("large_live_mapped_bytes"), cached = hz4_stats_get("large_cached_bytes");
-    ASSERT_LE(cached, std::max(live >> HZ4_LARGE_SHARE_SHIFT, HZ4_LARGE_ALLOWANCE_MAX)) << "step " << step;
+    const size_t keep = hz4_stats_get("large_keep_bytes");
+    ASSERT_LE(cached, std::max(live >> HZ4_LARGE_SHARE_SHIFT, keep)) << "step " << step;
+    ASSERT_LE(keep, HZ4_LARGE_KEEP_MAX);
+    ASSERT_LE(keep, std::max(most_live + (most_live >> HZ4_LARGE_LOSS_SHIFT), HZ4_LARGE_KEEP_MIN)) << "step " << step;
     kept = std::max(kept, cached);
     if (step % 25 == 0) {
       EXPECT_LE(ResidentBytes(), baseline_ + live + cached + kConstant) << "step " << step;
@@ -380,8 +384,8 @@ TEST_F(MemoryTest, FreedLargeBlocksAreKeptWithinTheirBound) {
   }
   EXPECT_GT(kept, 0u);
   FreeRange(0, kLive);
-  EXPECT_LE(hz4_stats_get("large_cached_bytes"), HZ4_LARGE_ALLOWANCE_MAX);
-  EXPECT_LE(ResidentBytes(), baseline_ + HZ4_LARGE_ALLOWANCE_MAX + kConstant);
+  EXPECT_LE(hz4_stats_get("large_cached_bytes"), hz4_stats_get("large_keep_bytes"));
+  EXPECT_LE(ResidentBytes(), baseline_ + hz4_stats_get("large_cached_bytes") + kConstant);
   hz4_check();
 }
 

@@ -195,9 +195,8 @@ TEST_F(Os, ResizeKeepsTheContentAndGrowsWithZeros) {
   auto *base = static_cast<char *>(hz4_os_map(2 * kMiB, 64 * kKiB));
   ASSERT_NE(base, nullptr);
   memset(base, 7, 2 * kMiB);
-  ASSERT_TRUE(hz4_os_resize(base, 2 * kMiB, kMiB));  // what it gives back, it can grow into again
-  EXPECT_EQ(MappedHere(), kMiB);
-  ASSERT_TRUE(hz4_os_resize(base, kMiB, 2 * kMiB));
+  ASSERT_TRUE(hz4_os_unmap(base + kMiB, kMiB));  // what it gives back, it can grow into again
+  ASSERT_EQ(hz4_os_resize(base, kMiB, 2 * kMiB), HZ4_OS_RESIZED);
   EXPECT_EQ(MappedHere(), 2 * kMiB);
   EXPECT_EQ(base[0], 7);
   EXPECT_EQ(base[kMiB - 1], 7);
@@ -209,15 +208,27 @@ TEST_F(Os, ResizeThatFailsChangesNothing) {
   auto *base = static_cast<char *>(hz4_os_map(kMiB, 64 * kKiB));
   ASSERT_NE(base, nullptr);
   memset(base, 7, kMiB);
-  hz4_sys_fake.fail_every[HZ4_SYS_MREMAP] = 1;
   const OsStats before = Stats();
-  EXPECT_FALSE(hz4_os_resize(base, kMiB, 2 * kMiB));
-  EXPECT_FALSE(hz4_os_resize(base, kMiB, 64 * kKiB));
+  hz4_sys_fake.several_mappings = true;
+  EXPECT_EQ(hz4_os_resize(base, kMiB, 2 * kMiB), HZ4_OS_SEVERAL);
+  hz4_sys_fake_reset();
+  hz4_sys_fake.fail_every[HZ4_SYS_MREMAP] = 1;
+  EXPECT_EQ(hz4_os_resize(base, kMiB, 2 * kMiB), HZ4_OS_NO_ROOM);
   EXPECT_EQ(Stats().failed_calls, before.failed_calls + 2);
   EXPECT_EQ(Stats().remap_calls, before.remap_calls + 2);
   EXPECT_EQ(MappedHere(), kMiB);
   EXPECT_EQ(base[kMiB - 1], 7);
   EXPECT_TRUE(hz4_os_unmap(base, kMiB));
+}
+
+TEST_F(Os, TheAddressLimitIsThatOfTheBeginning) {
+  EXPECT_EQ(hz4_os_address_limit(), SIZE_MAX);
+  hz4_sys_fake.address_limit = 100 * kMiB;
+  hz4_os_configure(false);
+  hz4_sys_fake.address_limit = 0;
+  EXPECT_EQ(hz4_os_address_limit(), 100 * kMiB);
+  hz4_os_configure(false);
+  EXPECT_EQ(hz4_os_address_limit(), SIZE_MAX);
 }
 
 TEST_F(Os, MoveTakesThePagesAlong) {

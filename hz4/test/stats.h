@@ -239,11 +239,13 @@ inline void UseLarge() {
   hz4_free(hz4_malloc(3 * kMiB));
   Look();
   hz4_free(hz4_malloc(3 * kMiB));
+  for (int i = 0; i < 2 + HZ4_LARGE_SWINGS; ++i) FreeAll(MallocMany(3 * kMiB, 10));
+  Look();
   hz4_sys_fake_reset();
 }
 
 inline void UseSegments() {
-  const std::vector<void *> runs = MallocMany(kMiB, 60);
+  const std::vector<void *> runs = MallocMany(HZ4_CLASS_MAX_BYTES, 240);
   Look();
   FreeAll(runs);
   Look();
@@ -254,7 +256,7 @@ inline void UseSegments() {
 // What goes back is wanted again at once.
 inline void Swing() {
   hz4_sys_fake.now_ns = 1;
-  for (int i = 0; i < 2 + HZ4_REGRET_SWINGS; ++i) FreeAll(MallocMany(kMiB, 60));
+  for (int i = 0; i < 2 + HZ4_REGRET_SWINGS; ++i) FreeAll(MallocMany(HZ4_CLASS_MAX_BYTES, 240));
   Look();
 }
 
@@ -287,7 +289,6 @@ inline void RunAll() {
   HZ4_DEMAND(hz4_malloc(5 * kMiB) != nullptr);
   hz4_free(hz4_malloc(3 * kMiB));
   FreeAll(MallocMany(30 * kMiB, 3));
-  hz4_free(hz4_malloc(kMiB));
   Hollow();
   Swing();
 }

@@ -43,6 +43,8 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.secure, false);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
   hz4_store_relaxed(&hz4_sys_fake.failure_unmaps_to, false);
+  hz4_store_relaxed(&hz4_sys_fake.several_mappings, false);
+  hz4_store_relaxed(&hz4_sys_fake.address_limit, 0);
   hz4_sys_fake.before_move = NULL;
 }
 
@@ -107,7 +109,7 @@ static void check_pages(const char *complaint, const void *base, size_t bytes) {
 }
 
 static char *real_mmap(void *hint, size_t bytes) {
-  char *base = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  char *base = mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return base == MAP_FAILED ? NULL : base;
 }
 
@@ -185,52 +187,58 @@ void hz4_sys_wish_huge(void *base, size_t bytes) {
   errno = EINVAL;  // as of a kernel that has none
 }
 
-static bool resize_locked(void *base, size_t old_bytes, size_t new_bytes) {
+static int resize_locked(void *base, size_t old_bytes, size_t new_bytes) {
+  if (hz4_load_relaxed(&hz4_sys_fake.several_mappings)) return EFAULT;
   if (new_bytes > old_bytes) {
-    if (over_limit(new_bytes - old_bytes)) return false;
-    if (hz4_load_relaxed(&hz4_sys_fake.never_in_place)) {
-      errno = ENOMEM;
-      return false;
-    }
+    if (over_limit(new_bytes - old_bytes) || hz4_load_relaxed(&hz4_sys_fake.never_in_place)) return ENOMEM;
   }
-  if (mremap(base, old_bytes, new_bytes, 0) == MAP_FAILED) return false;
+  if (mremap(base, old_bytes, new_bytes, 0) == MAP_FAILED) return errno;
   remove_range((uintptr_t)base, old_bytes);
   add_range((uintptr_t)base, new_bytes);
-  return true;
+  return 0;
 }
 
-static bool move_locked(void *base, size_t old_bytes, size_t new_bytes, void *to, bool fail) {
+static int unmap_target_locked(void *to, size_t bytes) {
+  remove_range((uintptr_t)to, bytes);
+  munmap(to, bytes);
+  return EFAULT;
+}
+
+static int move_locked(void *base, size_t old_bytes, size_t new_bytes, void *to, bool fail) {
   check_mapped("sys_fake: mremap onto memory that is not hz4's", (uintptr_t)to, new_bytes);
-  if (fail) {
-    if (!hz4_load_relaxed(&hz4_sys_fake.failure_unmaps_to)) return false;
-    remove_range((uintptr_t)to, new_bytes);
-    munmap(to, new_bytes);
-    errno = EFAULT;
-    return false;
-  }
+  if (fail) return hz4_load_relaxed(&hz4_sys_fake.failure_unmaps_to) ? unmap_target_locked(to, new_bytes) : ENOMEM;
+  if (hz4_load_relaxed(&hz4_sys_fake.several_mappings)) return unmap_target_locked(to, new_bytes);
   if (hz4_sys_fake.before_move != NULL) hz4_sys_fake.before_move(base);
+  // The real kernel may see several mappings too.
+  if (mremap(base, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to) return unmap_target_locked(to, new_bytes);
   remove_range((uintptr_t)to, new_bytes);
-  HZ4_CHECK(mremap(base, old_bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to, "sys_fake: mremap failed");
   remove_range((uintptr_t)base, old_bytes);
   add_range((uintptr_t)to, new_bytes);
-  return true;
+  return 0;
 }
 
-bool hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
+int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   check_pages("sys_fake: mremap not in whole pages", base, old_bytes);
   check_pages("sys_fake: mremap not to whole pages", to, new_bytes);
   pthread_mutex_lock(&mutex);
   check_mapped("sys_fake: mremap of memory that is not hz4's", (uintptr_t)base, old_bytes);
   bool fail = fails(HZ4_SYS_MREMAP, ENOMEM);
-  bool done = to != NULL ? move_locked(base, old_bytes, new_bytes, to, fail)
-                         : !fail && resize_locked(base, old_bytes, new_bytes);
+  int error = fail ? ENOMEM : 0;
+  if (to != NULL) error = move_locked(base, old_bytes, new_bytes, to, fail);
+  else if (!fail) error = resize_locked(base, old_bytes, new_bytes);
   pthread_mutex_unlock(&mutex);
-  return done;
+  if (error != 0) errno = error;
+  return error;
 }
 
 size_t hz4_sys_page_bytes(void) {
   size_t page = hz4_load_relaxed(&hz4_sys_fake.page_bytes);
   return page != 0 ? page : (size_t)sysconf(_SC_PAGESIZE);
+}
+
+size_t hz4_sys_address_limit(void) {
+  size_t limit = hz4_load_relaxed(&hz4_sys_fake.address_limit);
+  return limit != 0 ? limit : SIZE_MAX;
 }
 
 uint64_t hz4_sys_now_ns(void) {

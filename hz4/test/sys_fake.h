@@ -30,6 +30,8 @@ struct hz4_sys_fake {
   _Atomic(bool) secure;             // the program has rights that who started it has not
   _Atomic(bool) never_in_place;     // mremap without a target does not grow
   _Atomic(bool) failure_unmaps_to;  // an mremap that fails has unmapped its target before, as Linux may
+  _Atomic(bool) several_mappings;   // what is to grow is several mappings: mremap fails as Linux does then, by EFAULT
+  _Atomic(size_t) address_limit;    // 0: none
   void (*before_move)(void *base);  // called before a mapping leaves `base`, by one thread; NULL: nothing is
   // counted
   _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];

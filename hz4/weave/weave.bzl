@@ -86,11 +86,12 @@ def weave_test(name, srcs = [], mutants = {}):
 _SMALL_SEQUENCE = "s/LIMIT_OFFSET [0-9]*$/LIMIT_OFFSET (HZ4_CACHE_TOP_OFFSET + 8 * HZ4_CLASS_SLOTS)/"
 
 def weave_config():
-    """Of few steps: one round of spinning, since more are the same again, a small page map, one size class."""
+    """Of few steps: one round of spinning, since more are the same again, a small page map, one size class, a page kept by large."""
     _edited("small", "sequence.h", [_SMALL_SEQUENCE])
     _edited("small", "config.h", [
         "s/HZ4_LOCK_SPINS 64/HZ4_LOCK_SPINS 1/",
         "s/HZ4_ADDRESS_BITS 48/HZ4_ADDRESS_BITS 40/",
         "s/HZ4_CLASS_COUNT 96/HZ4_CLASS_COUNT 1/;s/HZ4_TINY_CLASSES 3/HZ4_TINY_CLASSES 1/;s/HZ4_HOMES 8/HZ4_HOMES 1/",
         "s/HZ4_CLAIM_WORDS 32/HZ4_CLAIM_WORDS 2/",
+        "s/HZ4_LARGE_KEEP_MIN ((size_t)4 << 20)/HZ4_LARGE_KEEP_MIN HZ4_PAGE_BYTES/",
     ])
