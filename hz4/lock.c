@@ -17,12 +17,13 @@ enum { FREE = 0, TAKEN = 1, CONTENDED = 2, FORKED = 3 };
 // This thread is the one that forks.
 static __thread bool forking __attribute__((tls_model("initial-exec")));
 
-// Debug builds: bit r is set while this thread holds a lock of rank r.
+// Debug builds: bit r is set while this thread holds a lock of rank r, or has left one.
 static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
+static __thread uint32_t left_ranks __attribute__((tls_model("initial-exec")));
 
 static void note_acquired(const struct hz4_lock *lock) {
   if (!HZ4_DEBUG) return;
-  if (held_ranks >> lock->rank != 0) hz4_assertion_failed("locks are taken in rising rank");
+  if ((held_ranks | left_ranks) >> lock->rank != 0) hz4_assertion_failed("locks are taken in rising rank");
   held_ranks |= 1u << lock->rank;
 }
 
@@ -30,8 +31,16 @@ static void note_released(const struct hz4_lock *lock) {
   if (HZ4_DEBUG) held_ranks &= ~(1u << lock->rank);
 }
 
+static void note_left(const struct hz4_lock *lock, bool left) {
+  if (HZ4_DEBUG) left_ranks = left ? left_ranks | 1u << lock->rank : left_ranks & ~(1u << lock->rank);
+}
+
 void hz4_lock_assert_held(const struct hz4_lock *lock) {
   HZ4_ASSERT((held_ranks >> lock->rank & 1) != 0);
+}
+
+void hz4_lock_assert_none_held(void) {
+  if (HZ4_DEBUG && (held_ranks & ~HZ4_RANKS_OVER_CALLS) != 0) hz4_assertion_failed("no lock is held over a system call");
 }
 
 static void futex(_Atomic(uint32_t) *word, int operation, uint32_t value, const struct timespec *timeout) {
@@ -94,9 +103,26 @@ void hz4_lock_acquire(struct hz4_lock *lock) {
   note_acquired(lock);
 }
 
+static void release(struct hz4_lock *lock) {
+  if (hz4_exchange_release(&lock->state, FREE) == CONTENDED) futex(&lock->state, FUTEX_WAKE, 1, NULL);
+}
+
 void hz4_lock_release(struct hz4_lock *lock) {
   note_released(lock);
-  if (hz4_exchange_release(&lock->state, FREE) == CONTENDED) futex(&lock->state, FUTEX_WAKE, 1, NULL);
+  release(lock);
+}
+
+void hz4_lock_leave(struct hz4_lock *lock) {
+  hz4_lock_assert_held(lock);
+  hz4_store_relaxed(&lock->away, hz4_load_relaxed(&lock->away) + 1);
+  hz4_lock_release(lock);
+  note_left(lock, true);
+}
+
+void hz4_lock_return(struct hz4_lock *lock) {
+  note_left(lock, false);
+  hz4_lock_acquire(lock);
+  hz4_store_relaxed(&lock->away, hz4_load_relaxed(&lock->away) - 1);
 }
 
 void hz4_lock_fork_begin(void) {
@@ -107,8 +133,15 @@ void hz4_lock_fork_end(void) {
   forking = false;
 }
 
+// Who is away makes one system call or a few, and waits for no lock that fork holds yet. Between the calls of others there
+// is time enough: they touch what they have mapped, and only few purge at a time.
 void hz4_lock_fork_acquire(struct hz4_lock *lock) {
-  if (!try_acquire(lock, TAKEN)) acquire_slow(lock, false);
+  for (;;) {
+    if (!try_acquire(lock, TAKEN)) acquire_slow(lock, false);
+    if (hz4_load_relaxed(&lock->away) == 0) break;
+    release(lock);
+    while (hz4_load_relaxed(&lock->away) != 0) sched_yield();
+  }
   hz4_store_relaxed(&lock->state, FORKED);
   futex(&lock->state, FUTEX_WAKE, INT32_MAX, NULL);
 }

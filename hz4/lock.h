@@ -10,6 +10,11 @@
 // that while a fork is held up the others come on slowly, and not with mappings by the thousand. Only a thread that
 // holds no hz4 lock can meet a lock of fork's: fork takes them in rank order, so while anybody holds a lock of a lower
 // rank, fork has not come to the higher ones. Inner acquisitions therefore never give up.
+//
+// System calls. No lock is held over one. Who has to make one in the middle of a change marks what it is about as taken,
+// leaves the lock, calls, returns, and puts back what it took: others may have the lock meanwhile. Fork may not: it waits
+// until nobody is away. So for fork a lock that was left is a lock that is held: the child finds nothing half done, and
+// neither hz4_lock_return nor an inner acquisition meanwhile ever gives up.
 #ifndef HZ4_LOCK_H_
 #define HZ4_LOCK_H_
 
@@ -31,9 +36,13 @@ enum hz4_lock_rank {
   HZ4_RANK_TEST,
 };
 
+// Ranks that still are held over system calls.
+#define HZ4_RANKS_OVER_CALLS (1u << HZ4_RANK_THREADS | 1u << HZ4_RANK_LARGE)
+
 struct hz4_lock {
   _Atomic(uint32_t) state;  // free, taken, taken and somebody may sleep, taken by fork
   uint8_t rank;
+  _Atomic(uint32_t) away;  // threads that have left it and will return; changes under the lock
 };
 
 #define HZ4_LOCK_INIT(r) {.rank = (r)}
@@ -47,15 +56,23 @@ void hz4_lock_acquire(struct hz4_lock *lock);
 
 void hz4_lock_release(struct hz4_lock *lock);
 
+// For a system call. In between, the thread may take locks of higher rank only. Return waits for others, not for fork.
+// pre: the lock is held; afterwards it is again.
+void hz4_lock_leave(struct hz4_lock *lock);
+void hz4_lock_return(struct hz4_lock *lock);
+
 // Debug builds: aborts unless this thread holds a lock of this rank.
 void hz4_lock_assert_held(const struct hz4_lock *lock);
+
+// Debug builds: aborts if this thread holds a lock that is none of HZ4_RANKS_OVER_CALLS. (What fork holds is not counted.)
+void hz4_lock_assert_none_held(void);
 
 // Called by the forking thread before the first hz4_lock_fork_acquire of a fork, and after the last lock is given up,
 // in the child as well: in between it does not wait in hz4_lock_enter.
 void hz4_lock_fork_begin(void);
 void hz4_lock_fork_end(void);
 
-// fork's own acquisition of a lock: waits, and may hold several of one rank.
+// fork's own acquisition of a lock: waits, also for who is away, and may hold several of one rank.
 void hz4_lock_fork_acquire(struct hz4_lock *lock);
 void hz4_lock_fork_release(struct hz4_lock *lock);
 // In the child no other thread exists: the lock is simply free again.

@@ -21,6 +21,7 @@ constexpr int kErrno = 4321;  // no call sets it
 struct Lock : hz4_lock {
   explicit Lock(hz4_lock_rank of_rank) {
     state = 0;
+    away = 0;
     rank = static_cast<uint8_t>(of_rank);
   }
 };
@@ -304,6 +305,51 @@ TEST(LockDeathTest, AssertHeld) {
   hz4_lock_assert_held(&lock);
   hz4_lock_release(&lock);
   EXPECT_DEATH(hz4_lock_assert_held(&lock), "hz4: assertion: ");
+}
+
+// Others have the lock while one is away, but for fork, which waits.
+TEST(Lock, ForkWaitsForWhoIsAway) {
+  Lock lock(HZ4_RANK_TEST);
+  const uint32_t free_state = lock.state;
+  std::atomic<bool> forked{false};
+  bool taken = true;  // what the one who is away has claimed: plain, under lock
+  hz4_lock_acquire(&lock);
+  hz4_lock_leave(&lock);
+  std::thread forking([&] {
+    hz4_lock_fork_begin();
+    hz4_lock_fork_acquire(&lock);
+    EXPECT_FALSE(taken);
+    forked = true;
+    hz4_lock_fork_release(&lock);
+    hz4_lock_fork_end();
+  });
+  std::thread([&] {
+    for (int i = 0; i < 1000; ++i) {
+      EXPECT_TRUE(hz4_lock_enter(&lock)) << "fork has it";
+      hz4_lock_release(&lock);
+    }
+  }).join();
+  EXPECT_FALSE(forked);
+  hz4_lock_return(&lock);
+  taken = false;
+  hz4_lock_release(&lock);
+  forking.join();
+  EXPECT_TRUE(forked);
+  EXPECT_EQ(lock.state, free_state);
+}
+
+TEST(LockDeathTest, NoLockIsHeldOverACall) {
+  if (!HZ4_DEBUG) GTEST_SKIP() << "held locks are known in debug builds only";
+  Lock lock(HZ4_RANK_MID), other(HZ4_RANK_FORK);
+  hz4_lock_assert_none_held();
+  hz4_lock_acquire(&lock);
+  EXPECT_DEATH(hz4_lock_assert_none_held(), "no lock is held over a system call");
+  hz4_lock_leave(&lock);
+  hz4_lock_assert_none_held();
+  EXPECT_DEATH(hz4_lock_acquire(&other), "rising rank") << "who is away keeps his rank";
+  hz4_lock_return(&lock);
+  EXPECT_DEATH(hz4_lock_assert_none_held(), "no lock is held over a system call");
+  hz4_lock_release(&lock);
 }
 
 }  // namespace

@@ -112,6 +112,43 @@ static void fork_both(void) {
   hz4_lock_fork_end();
 }
 
+// ---- leaving the lock for a system call ----
+
+static unsigned claimed;  // under lock: what those who are away will put back
+
+static void claim_and_call(void) {
+  if (!hz4_lock_enter(&lock)) return;
+  use();
+  ++claimed;
+  hz4_lock_leave(&lock);
+  hz4_lock_return(&lock);
+  weave_check(claimed != 0);
+  --claimed;
+  hz4_lock_release(&lock);
+}
+// A lock of higher rank meanwhile: that of a lower layer.
+static void claim_and_go_deeper(void) {
+  if (!hz4_lock_enter(&lock)) return;
+  ++claimed;
+  hz4_lock_leave(&lock);
+  weave_check(hz4_lock_enter(&inner));
+  hz4_lock_release(&inner);
+  hz4_lock_return(&lock);
+  use();
+  --claimed;
+  hz4_lock_release(&lock);
+}
+static void fork_finds_nothing_claimed(void) {
+  hz4_lock_fork_begin();
+  hz4_lock_fork_acquire(&lock);
+  weave_check(claimed == 0);
+  hz4_lock_fork_acquire(&inner);
+  use();
+  hz4_lock_fork_release(&inner);
+  hz4_lock_fork_release(&lock);
+  hz4_lock_fork_end();
+}
+
 const struct weave_scenario weave_scenarios[] = {
     {"two enter", NULL, {enter_once, enter_once}, nothing_is_lost, ALL, false},
     {"after a fork, in the child", fork_child, {enter_once}, nothing_is_lost, ALL, false},
@@ -119,6 +156,13 @@ const struct weave_scenario weave_scenarios[] = {
     {"one waits as long as it takes, one forks", NULL, {acquire, fork_once}, nothing_is_lost, ALL, false},
     {"two fork", NULL, {fork_once, fork_once}, nothing_is_lost, ALL, false},
     {"inner locks", NULL, {enter_both, fork_both}, nothing_is_lost, ALL, false},
+    {"one is away, one enters", NULL, {claim_and_call, enter_once}, nothing_is_lost, ALL, false},
+    {"two are away", NULL, {claim_and_call, claim_and_call}, nothing_is_lost, 3, 1, false},
+    {"one is away, one forks", NULL, {claim_and_call, fork_finds_nothing_claimed}, nothing_is_lost, ALL, false},
+    {"one is away in a lower layer, one forks", NULL, {claim_and_go_deeper, fork_finds_nothing_claimed}, nothing_is_lost,
+     4, 1, false},
+    {"one is away, one enters, one forks", NULL, {claim_and_call, enter, fork_finds_nothing_claimed}, nothing_is_lost, 2,
+     1, false},
     {"fork waits for one who waits for memory", NULL, {enter_within_libc, fork_with_libc}, nothing_is_lost, ALL, false},
     {"fork waits, and one more", NULL, {enter_within_libc, acquire, fork_with_libc}, nothing_is_lost, 2, 1, false},
     {"three enter", NULL, {enter_once, enter_once, enter_once}, nothing_is_lost, 3, 1, false},
