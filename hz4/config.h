@@ -42,6 +42,19 @@
 // A segment grows the heap by a quarter until segments have their full size.
 #define HZ4_SEGMENT_GROWTH_SHIFT 2
 
+// What one call of malloc or free purges at most: the rest goes with later calls. That is a third of a millisecond. And
+// how many runs by one system call, which lie on the stack, of which a call has 4 KiB: a run of one system page costs 1.5 us
+// alone, 1.0 by four, 0.75 by sixteen, 0.58 by 64, 0.56 by 256 or 1,024.
+#define HZ4_PURGE_BYTES ((size_t)4 << 20)
+#define HZ4_PURGE_RUNS 32
+// Spans that one call looks at for what is free inside them.
+#define HZ4_PURGE_LOOKS 512
+
+// A malloc that the system refuses trims the heap and tries again: after so many trims in vain in a row 1, 3, 7 ... failures
+// go by without, at most 2^the other - 1. (A trim of a large heap takes a millisecond.)
+#define HZ4_VAIN_TRIMS 4
+#define HZ4_VAIN_TRIM_DOUBLINGS 10
+
 // ---- Size classes ----
 
 // 16-byte steps to 128 bytes, then 8 classes for each doubling up to 256 KiB: at most 12.5% internal waste. (Spacing of

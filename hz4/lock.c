@@ -140,7 +140,7 @@ void hz4_lock_fork_acquire(struct hz4_lock *lock) {
     if (!try_acquire(lock, TAKEN)) acquire_slow(lock, false);
     if (hz4_load_relaxed(&lock->away) == 0) break;
     release(lock);
-    while (hz4_load_relaxed(&lock->away) != 0) sched_yield();
+    while (hz4_load_relaxed(&lock->away) != 0) hz4_yield();
   }
   hz4_store_relaxed(&lock->state, FORKED);
   futex(&lock->state, FUTEX_WAKE, INT32_MAX, NULL);

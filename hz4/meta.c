@@ -47,14 +47,27 @@ static void take_deferred_locked(void) {
   }
 }
 
-static bool add_chunk_locked(void) {
+static bool has_room_locked(size_t units) {
+  return (size_t)(bump_end - bump) >= units * HZ4_META_UNIT;
+}
+
+// Leaves the lock meanwhile, in which others may make room too, and use it. False: no memory.
+static bool make_room_locked(size_t units) {
   size_t bytes = next_chunk_bytes;
+  hz4_lock_leave(&lock);
   char *chunk = hz4_os_map(bytes, hz4_os_page_bytes());
   while (chunk == NULL && bytes > HZ4_META_MAX_BYTES && bytes > hz4_os_page_bytes()) {
     bytes /= 2;
     chunk = hz4_os_map(bytes, hz4_os_page_bytes());
   }
-  if (chunk == NULL) return false;
+  hz4_lock_return(&lock);
+  if (chunk == NULL) return has_room_locked(units);
+  if (has_room_locked(units)) {
+    hz4_lock_leave(&lock);
+    hz4_os_unmap(chunk, bytes);
+    hz4_lock_return(&lock);
+    return true;
+  }
   // The rest of the old chunk serves as one free block; what exceeds the largest size is given up (never in practice:
   // a chunk is only left when its rest is smaller than the block asked for).
   size_t rest = (size_t)(bump_end - bump) / HZ4_META_UNIT;
@@ -77,7 +90,9 @@ static void *alloc_locked(size_t units) {
     free_lists[units] = block->next;
     memset(block, 0, units * HZ4_META_UNIT);
   } else {
-    if ((size_t)(bump_end - bump) < units * HZ4_META_UNIT && !add_chunk_locked()) return NULL;
+    while (!has_room_locked(units)) {
+      if (!make_room_locked(units)) return NULL;
+    }
     block = (struct free_block *)bump;  // fresh from the system: zero
     bump += units * HZ4_META_UNIT;
   }

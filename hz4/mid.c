@@ -6,11 +6,15 @@
 #include "hz4/meta.h"
 #include "hz4/misuse.h"
 #include "hz4/options.h"
+#include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/regret.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
 #include "hz4/span_objects.h"
+
+// The list of spans that are being purged inside: objects come home to them, but none is taken, and they are not closed.
+#define PURGING HZ4_MID_BUCKETS
 
 struct mid_class {
   struct hz4_lock lock;
@@ -22,7 +26,11 @@ struct mid_class {
   uint16_t alone;      // visits by the same cache in a row with its own objects, up to HZ4_MID_ALONE_VISITS
   const void *visitor;  // who came last
   void **depot;
-  struct hz4_span *partial[HZ4_MID_BUCKETS];  // spans with free objects; bucket 0 has the fullest
+  struct hz4_span *partial[HZ4_MID_BUCKETS + 1];  // spans with free objects, each list a ring; bucket 0 has the fullest
+  uint32_t spans_in[HZ4_MID_BUCKETS + 1];         // how many
+  // Of each list so many spans, from the first on, are still to be purged inside: if so many of 8 parts are free.
+  uint32_t to_purge[HZ4_MID_BUCKETS], purge_eighths;
+  bool purge_goes_on;
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
   uint64_t high_water;                            // most objects out of the spans since the last ebb
   uint64_t low_water;                             // objects out of the spans at the last ebb
@@ -34,17 +42,28 @@ static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_SLOTS - 1] 
 // ---- spans ----
 
 static void unlink_locked(struct mid_class *mid, struct hz4_span *span) {
-  if (span->prev != NULL) span->prev->next = span->next;
-  else mid->partial[span->bucket] = span->next;
-  if (span->next != NULL) span->next->prev = span->prev;
+  struct hz4_span **first = &mid->partial[span->bucket];
+  if (*first == span) *first = span->next != span ? span->next : NULL;
+  span->prev->next = span->next;
+  span->next->prev = span->prev;
+  --mid->spans_in[span->bucket];
 }
 
-static void link_locked(struct mid_class *mid, struct hz4_span *span, uint32_t bucket) {
+static void link_last_locked(struct mid_class *mid, struct hz4_span *span, uint32_t bucket) {
+  struct hz4_span *first = mid->partial[bucket];
   span->bucket = bucket;
-  span->prev = NULL;
-  span->next = mid->partial[bucket];
-  if (span->next != NULL) span->next->prev = span;
+  span->next = first != NULL ? first : span;
+  span->prev = first != NULL ? first->prev : span;
+  span->prev->next = span->next->prev = span;
+  if (first == NULL) mid->partial[bucket] = span;
+  ++mid->spans_in[bucket];
+}
+
+// As the first of its list; if those are still to be purged inside, it is too.
+static void link_locked(struct mid_class *mid, struct hz4_span *span, uint32_t bucket) {
+  link_last_locked(mid, span, bucket);
   mid->partial[bucket] = span;
+  if (mid->to_purge[bucket] != 0) ++mid->to_purge[bucket];
 }
 
 // pre: free_count > 0. Bucket 0 holds the fullest spans. A shift, for every freed object comes by here.
@@ -61,6 +80,7 @@ static uint32_t bucket_shift_of(uint32_t objects) {
 
 // Keeps the span on the list of its fullness after its free_count changed from `before`.
 static void relink_locked(struct mid_class *mid, struct hz4_span *span, uint32_t before) {
+  if (span->bucket == PURGING) return;
   if (span->free_count == 0) {
     if (before != 0) unlink_locked(mid, span);
     return;
@@ -71,8 +91,8 @@ static void relink_locked(struct mid_class *mid, struct hz4_span *span, uint32_t
   link_locked(mid, span, bucket);
 }
 
-static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_class) {
-  hz4_lock_assert_held(&mid->lock);
+// A fresh span that nobody knows yet.
+static struct hz4_span *new_span(uint32_t size_class) {
   const struct hz4_class_info *info = &hz4_class_table[size_class];
   uint32_t meta_bytes = hz4_span_meta_bytes(size_class);
   struct hz4_span *span = hz4_meta_alloc(meta_bytes);
@@ -89,6 +109,15 @@ static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_cl
   hz4_span_cut(span, size_class, run.zeroed);
   span->bucket_shift = (uint8_t)bucket_shift_of(info->span_objects);
   hz4_pagemap_set(span->base, info->span_pages, span, size_class);
+  return span;
+}
+
+// Leaves the lock meanwhile.
+static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_class) {
+  hz4_lock_leave(&mid->lock);
+  struct hz4_span *span = new_span(size_class);
+  hz4_lock_return(&mid->lock);
+  if (span == NULL) return NULL;
   link_locked(mid, span, bucket_of(span));
   ++mid->span_count;
   mid->object_count += span->object_count;
@@ -121,7 +150,8 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
 static uint32_t close_empty_locked(struct mid_class *mid) {
   uint32_t closed = 0;
   for (uint32_t bucket = 0; bucket < HZ4_MID_BUCKETS; ++bucket) {
-    for (struct hz4_span *span = mid->partial[bucket], *next; span != NULL; span = next) {
+    struct hz4_span *span = mid->partial[bucket], *next;
+    for (uint32_t n = mid->spans_in[bucket]; n != 0; --n, span = next) {
       next = span->next;
       if (span->free_count < span->object_count) continue;
       unlink_locked(mid, span);
@@ -130,15 +160,6 @@ static uint32_t close_empty_locked(struct mid_class *mid) {
     }
   }
   return closed;
-}
-
-// Purges inside the spans that have at least so many of 8 parts free.
-static void purge_partial_locked(struct mid_class *mid, uint32_t eighths) {
-  for (uint32_t bucket = 0; bucket < HZ4_MID_BUCKETS; ++bucket) {
-    for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) {
-      if (span->free_count * 8 >= span->object_count * eighths) hz4_segment_hollowed(hz4_span_purge(span));
-    }
-  }
 }
 
 // ---- objects ----
@@ -169,13 +190,112 @@ static uint32_t put_locked(struct mid_class *mid, uint32_t size_class, void *con
     uint32_t before = span->free_count;
     i += hz4_span_put(span, objects + i, count - i);
     mid->free_count += span->free_count - before;
-    if (!may_close(span)) {
+    if (!may_close(span) || span->bucket == PURGING) {
       relink_locked(mid, span, before);
       continue;
     }
     if (before != 0) unlink_locked(mid, span);
     close_span_locked(mid, span);
     ++closed;
+  }
+  return closed;
+}
+
+// ---- purging inside spans ----
+
+// From now on memory inside the spans that have at least so many of 8 parts free goes back.
+static void begin_purge_locked(struct mid_class *mid, uint32_t eighths) {
+  for (uint32_t bucket = 0; bucket < HZ4_MID_BUCKETS; ++bucket) mid->to_purge[bucket] = mid->spans_in[bucket];
+  mid->purge_eighths = eighths;
+  mid->purge_goes_on = true;
+}
+
+// The next span to be looked at, the emptiest first, which becomes the last of its list; NULL: that was all.
+static struct hz4_span *next_to_purge_locked(struct mid_class *mid) {
+  for (uint32_t bucket = HZ4_MID_BUCKETS; bucket-- > 0;) {
+    struct hz4_span *span = mid->partial[bucket];
+    if (span == NULL) mid->to_purge[bucket] = 0;
+    if (mid->to_purge[bucket] == 0) continue;
+    --mid->to_purge[bucket];
+    mid->partial[bucket] = span->next;
+    return span;
+  }
+  mid->purge_goes_on = false;
+  return NULL;
+}
+
+struct batch {
+  struct hz4_sys_run runs[HZ4_PURGE_RUNS];
+  size_t count, bytes;
+  struct hz4_span *first;  // of `spans` neighbours on the list
+  uint32_t spans;
+};
+
+// What one call may still do.
+struct budget {
+  size_t bytes;
+  uint32_t looks;
+};
+
+// Takes spans of which something is to be purged off their lists.
+static void fill_batch_locked(struct mid_class *mid, struct batch *batch, struct budget *budget) {
+  batch->count = batch->bytes = 0;
+  batch->spans = 0;
+  while (batch->count < HZ4_PURGE_RUNS && batch->bytes < budget->bytes && budget->looks != 0) {
+    struct hz4_span *span = next_to_purge_locked(mid);
+    if (span == NULL) break;
+    --budget->looks;
+    if (span->free_count * 8 < span->object_count * mid->purge_eighths) continue;
+    size_t found = hz4_span_hollow(span, batch->runs + batch->count, HZ4_PURGE_RUNS - batch->count);
+    if (found == 0) continue;
+    for (size_t end = batch->count + found; batch->count < end; ++batch->count) {
+      batch->bytes += batch->runs[batch->count].bytes;
+    }
+    unlink_locked(mid, span);
+    link_last_locked(mid, span, PURGING);
+    if (batch->spans++ == 0) batch->first = span;
+  }
+  budget->bytes -= batch->bytes < budget->bytes ? batch->bytes : budget->bytes;
+}
+
+// Of the last span of a full batch there may be more: it is the next to be looked at.
+static void purge_again_locked(struct mid_class *mid, struct hz4_span *span) {
+  uint32_t bucket = bucket_of(span);
+  if (mid->to_purge[bucket] == 0) mid->to_purge[bucket] = 1;
+  mid->purge_goes_on = true;
+  mid->partial[bucket] = span;
+}
+
+// Purges, and leaves the lock meanwhile. Returns the number of spans that had become complete and were closed.
+static uint32_t purge_batch_locked(struct mid_class *mid, struct batch *batch) {
+  hz4_segment_hollowed(batch->bytes);
+  hz4_lock_leave(&mid->lock);
+  hz4_os_purge_runs(batch->runs, batch->count);
+  hz4_lock_return(&mid->lock);
+  uint32_t closed = 0;
+  for (struct hz4_span *span = batch->first, *next; batch->spans != 0; span = next) {
+    next = span->next;
+    --batch->spans;
+    unlink_locked(mid, span);
+    if (may_close(span)) {
+      close_span_locked(mid, span);
+      ++closed;
+      continue;
+    }
+    link_last_locked(mid, span, bucket_of(span));
+    if (batch->spans == 0 && batch->count == HZ4_PURGE_RUNS) purge_again_locked(mid, span);
+  }
+  return closed;
+}
+
+// What is to be purged inside spans, as far as one call may; the rest is for later ones. Returns as above.
+static uint32_t purge_some_locked(struct mid_class *mid) {
+  struct budget budget = {HZ4_PURGE_BYTES, HZ4_PURGE_LOOKS};
+  struct batch batch;
+  uint32_t closed = 0;
+  while (budget.bytes != 0 && budget.looks != 0 && mid->purge_goes_on) {
+    fill_batch_locked(mid, &batch, &budget);
+    if (batch.count != 0) closed += purge_batch_locked(mid, &batch);
   }
   return closed;
 }
@@ -221,27 +341,38 @@ static void raise_allowance_locked(struct mid_class *mid, uint32_t size_class) {
   mid->allowance = twice < most ? twice : most;
 }
 
-// Room for `needed` pointers. False: no memory for the array, and the spans must do.
-static bool grow_depot_locked(struct mid_class *mid, uint32_t needed) {
-  if (needed <= mid->depot_slots) return true;
+// Makes room for `needed` pointers, if there is memory for the array; leaves the lock meanwhile.
+static void grow_depot_locked(struct mid_class *mid, uint32_t needed) {
   uint32_t slots = mid->depot_slots != 0 ? mid->depot_slots : HZ4_DEPOT_SLOTS_MIN;
   while (slots < needed) slots *= 2;
+  hz4_lock_leave(&mid->lock);
   void **depot = hz4_meta_alloc(slots * sizeof(void *));
-  if (depot == NULL) return false;
-  if (mid->depot != NULL) {
-    memcpy(depot, mid->depot, mid->depot_count * sizeof(void *));
-    hz4_meta_free(mid->depot, mid->depot_slots * sizeof(void *));
+  hz4_lock_return(&mid->lock);
+  if (depot == NULL) return;
+  void **other = depot;
+  uint32_t other_slots = slots;
+  if (slots > mid->depot_slots) {  // or else somebody else was faster
+    if (mid->depot != NULL) memcpy(depot, mid->depot, mid->depot_count * sizeof(void *));
+    other = mid->depot;
+    other_slots = mid->depot_slots;
+    mid->depot = depot;
+    mid->depot_slots = slots;
   }
-  mid->depot = depot;
-  mid->depot_slots = slots;
-  return true;
+  if (other == NULL) return;
+  hz4_lock_leave(&mid->lock);
+  hz4_meta_free(other, other_slots * sizeof(void *));
+  hz4_lock_return(&mid->lock);
 }
 
-// How many of so many objects the depot has room for.
+// How many of so many objects the depot has room for. May leave the lock.
 static uint32_t fits_depot_locked(struct mid_class *mid, uint32_t count, uint32_t limit) {
   if (is_alone_locked(mid) || mid->depot_count >= limit) return 0;
   uint32_t fit = count < limit - mid->depot_count ? count : limit - mid->depot_count;
-  return grow_depot_locked(mid, mid->depot_count + fit) ? fit : 0;
+  if (mid->depot_count + fit <= mid->depot_slots) return fit;
+  grow_depot_locked(mid, mid->depot_count + fit);
+  if (limit > mid->depot_slots) limit = mid->depot_slots;
+  uint32_t room = limit > mid->depot_count ? limit - mid->depot_count : 0;
+  return count < room ? count : room;
 }
 
 // Moves the depot's oldest objects home until at most `keep` are left. Returns the number of spans closed.
@@ -256,7 +387,9 @@ static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, u
 static void note_rise_locked(struct mid_class *mid) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water) mid->high_water = out;
-  if (out >= mid->low_water * 2) hz4_store_relaxed(&mid->ebb_run, 0);
+  if (out < mid->low_water * 2) return;
+  hz4_store_relaxed(&mid->ebb_run, 0);
+  mid->purge_goes_on = false;
 }
 
 // Called when objects came home. When only half of the most objects are still out, the class has ebbed: what caches
@@ -276,7 +409,7 @@ static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
   uint32_t closed = drain_depot_locked(mid, size_class, 0);
   hz4_store_relaxed(&mid->ebb_run, hz4_load_relaxed(&mid->ebb_run) + 1);
   if (is_emptying_locked(mid)) {
-    purge_partial_locked(mid, 4);
+    begin_purge_locked(mid, 4);
     hz4_regret_purged();
   }
   return closed;
@@ -339,6 +472,7 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
     result.spans_closed += drain_depot_locked(mid, size_class, least > limit ? least : limit);
     result.spans_closed += note_ebb_locked(mid, size_class);
   }
+  if (HZ4_UNLIKELY(mid->purge_goes_on)) result.spans_closed += purge_some_locked(mid);
   result.objects = count;
   result.ebbs = hz4_load_relaxed(&mid->ebbs);
   hz4_lock_release(&mid->lock);
@@ -374,7 +508,8 @@ bool hz4_mid_trim(void) {
     if (!hz4_lock_enter(&classes[c].lock)) continue;
     closed += drain_depot_locked(&classes[c], c, 0);
     closed += close_empty_locked(&classes[c]);
-    purge_partial_locked(&classes[c], 0);
+    begin_purge_locked(&classes[c], 0);
+    while (classes[c].purge_goes_on) closed += purge_some_locked(&classes[c]);
     hz4_lock_release(&classes[c].lock);
   }
   return closed != 0;
@@ -397,24 +532,27 @@ void hz4_mid_stats(struct hz4_mid_stats *out) {
 }
 
 static const char *broken_in_bucket_locked(struct mid_class *mid, uint32_t size_class, uint32_t bucket, uint64_t *free_count) {
-  for (struct hz4_span *span = mid->partial[bucket]; span != NULL; span = span->next) {
+  struct hz4_span *span = mid->partial[bucket];
+  for (uint32_t n = 0; n < mid->spans_in[bucket]; ++n, span = span->next) {
     const char *broken = hz4_span_broken(span);
     if (broken != NULL) return broken;
-    bool partial = span->free_count > 0 && !may_close(span);
+    bool partial = span->free_count > 0 && (!may_close(span) || bucket == PURGING);
     HZ4_HOLDS(partial, "mid: a full or an empty span is listed as partial");
     HZ4_HOLDS(span->kind == HZ4_SPAN_OBJECTS && span->size_class == size_class, "mid: a span of another class");
-    HZ4_HOLDS(bucket_of(span) == bucket && span->bucket == bucket, "mid: a span is in the wrong bucket");
+    HZ4_HOLDS(span->bucket == bucket && (bucket == PURGING || bucket_of(span) == bucket),
+              "mid: a span is in the wrong bucket");
     HZ4_HOLDS(hz4_pagemap_span(span->base) == span, "mid: a span is not in the page map");
-    HZ4_HOLDS(span->next == NULL || span->next->prev == span, "mid: broken list");
+    HZ4_HOLDS(span->next->prev == span, "mid: broken list");
     *free_count += span->free_count;
   }
+  HZ4_HOLDS(span == mid->partial[bucket], "mid: a list is no ring of so many spans");
   return NULL;
 }
 
 static const char *broken_locked(struct mid_class *mid, uint32_t size_class) {
   uint64_t free_count = 0;
   const char *broken = NULL;
-  for (uint32_t b = 0; b < HZ4_MID_BUCKETS && broken == NULL; ++b) {
+  for (uint32_t b = 0; b <= PURGING && broken == NULL; ++b) {
     broken = broken_in_bucket_locked(mid, size_class, b, &free_count);
   }
   if (broken != NULL) return broken;

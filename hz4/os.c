@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "hz4/atomic.h"
+#include "hz4/lock.h"
 #include "hz4/sys.h"
 
 HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls,
@@ -19,6 +20,11 @@ static void note_mapped(size_t bytes) {
   while (now > peak && !hz4_cas_weak_relaxed(&peak_bytes, &peak, now)) continue;
 }
 
+static void count_call(_Atomic(uint64_t) *calls) {
+  hz4_lock_assert_none_held();
+  hz4_fetch_add_relaxed(calls, 1);
+}
+
 static bool note_result(bool done) {
   if (!done) hz4_fetch_add_relaxed(&failed_calls, 1);
   return done;
@@ -29,14 +35,14 @@ size_t hz4_os_page_bytes(void) {
 }
 
 static bool unmap(void *base, size_t bytes) {
-  hz4_fetch_add_relaxed(&unmap_calls, 1);
+  count_call(&unmap_calls);
   if (!note_result(hz4_sys_munmap(base, bytes))) return false;
   hz4_fetch_sub_relaxed(&mapped_bytes, bytes);
   return true;
 }
 
 static void *map(void *hint, size_t bytes) {
-  hz4_fetch_add_relaxed(&map_calls, 1);
+  count_call(&map_calls);
   void *base = hz4_sys_mmap(hint, bytes);
   if (!note_result(base != NULL)) return NULL;
   note_mapped(bytes);
@@ -89,19 +95,44 @@ bool hz4_os_unmap(void *base, size_t bytes) {
   return done;
 }
 
+static bool purge(void *base, size_t bytes) {
+  count_call(&purge_calls);
+  if (!note_result(hz4_sys_purge(base, bytes))) return false;
+  hz4_fetch_add_relaxed(&purged_bytes, bytes);
+  return true;
+}
+
 bool hz4_os_purge(void *base, size_t bytes) {
   int saved = errno;
-  hz4_fetch_add_relaxed(&purge_calls, 1);
-  bool done = note_result(hz4_sys_purge(base, bytes));
-  if (done) hz4_fetch_add_relaxed(&purged_bytes, bytes);
+  bool done = purge(base, bytes);
   errno = saved;
   return done;
+}
+
+// How many of the runs, from the first on, are gone by one call. (Of one alone none: that is for the plain call, which is
+// faster and known to every kernel and filter.)
+static size_t purge_by_vector(const struct hz4_sys_run *runs, size_t count) {
+  hz4_lock_assert_none_held();
+  size_t bytes = count > 1 ? hz4_sys_purge_runs(runs, count) : 0, gone = 0;
+  if (bytes != 0) count_call(&purge_calls);
+  hz4_fetch_add_relaxed(&purged_bytes, bytes);
+  for (; gone < count && runs[gone].bytes <= bytes; ++gone) bytes -= runs[gone].bytes;
+  return gone;
+}
+
+bool hz4_os_purge_runs(const struct hz4_sys_run *runs, size_t count) {
+  int saved = errno;
+  size_t gone = purge_by_vector(runs, count);
+  bool any = gone != 0;
+  for (; gone < count; ++gone) any |= purge(runs[gone].base, runs[gone].bytes);
+  errno = saved;
+  return any;
 }
 
 // Returns the error; 0: done.
 static int remap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   int saved = errno;
-  hz4_fetch_add_relaxed(&remap_calls, 1);
+  count_call(&remap_calls);
   int error = hz4_sys_mremap(base, old_bytes, new_bytes, to);
   note_result(error == 0);
   errno = saved;

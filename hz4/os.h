@@ -1,11 +1,12 @@
 // Rank 2. Memory from and to the system, in whole system pages.
 //
 // Preconditions of every function: sizes are positive multiples of hz4_os_page_bytes(), addresses come from
-// hz4_os_map. No lock is needed or taken. errno is kept, whatever fails. Counters are in bytes and calls.
+// hz4_os_map. No lock is needed or taken, and none may be held (lock.h): debug builds abort. errno is kept, whatever fails. Counters are in bytes and calls.
 #ifndef HZ4_OS_H_
 #define HZ4_OS_H_
 
 #include "hz4/base.h"
+#include "hz4/sys.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,6 +26,9 @@ bool hz4_os_unmap(void *base, size_t bytes);
 // Gives the pages back and keeps the addresses. False: the content may be unchanged (mlocked pages). Never to be
 // trusted to have zeroed anything.
 bool hz4_os_purge(void *base, size_t bytes);
+
+// The same for many runs, in as few calls as the system allows. True when one of them went back.
+bool hz4_os_purge_runs(const struct hz4_sys_run *runs, size_t count);
 
 // Grows a mapping where it lies. Otherwise nothing has changed: there is no room, and it may be moved; or it is several
 // mappings to the system (as where the program has advised the kernel of a part), which it grows and moves in no way.

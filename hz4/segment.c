@@ -1,4 +1,8 @@
 // Bitmaps of one word per segment; segments are listed by their longest free run (best fit), and by age of dirt.
+//
+// The lock is left for every system call (lock.h). Pages that are being purged, and those of a segment that is being
+// unmapped, are marked as used meanwhile, so that nobody takes them; and who purges some of a segment's pages is the only
+// one who does.
 #include "hz4/segment.h"
 
 #include "hz4/atomic.h"
@@ -19,11 +23,13 @@ struct hz4_segment {
   uint32_t pages;
   // under lock
   uint32_t longest_free;  // pages in the longest free run: the list this segment is on
-  uint64_t used;          // bit i: page i is in a span, is being purged, or does not exist
+  uint64_t used;          // bit i: page i is in a span, is being purged or unmapped, or does not exist
   uint64_t dirty;         // bit i: page i is free and may hold memory; never a used page
   uint64_t touched;       // bit i: page i has been in a span since it was mapped
   uint64_t hollow;        // bit i: page i is free, and its span was purged in part
+  uint64_t purging;       // bit i: page i is being purged
   struct links by_length, by_age;
+  struct hz4_segment *next_busy;  // of those that the same thread purges or unmaps
 };
 
 // How many segments with dirty pages are tried for a run before clean pages are taken; and how many that have the room,
@@ -126,61 +132,109 @@ static void relist_locked(struct hz4_segment *segment) {
     free_segments -= old == segment->pages;
     segment->longest_free = longest;
   }
-  bool listed = segment->by_age.next != NULL;
-  if (segment->dirty != 0 && !listed) LIST_ADD(dirty_segments, segment, by_age);
-  if (segment->dirty == 0 && listed) LIST_REMOVE(dirty_segments, segment, by_age);
+  bool listed = segment->by_age.next != NULL, purgeable = segment->dirty != 0 && segment->purging == 0;
+  if (purgeable && !listed) LIST_ADD(dirty_segments, segment, by_age);
+  if (!purgeable && listed) LIST_REMOVE(dirty_segments, segment, by_age);
 }
 
-// Its first page is aligned. So is its end, if there is room: then the next one can lie beside it without a hole, and
-// the kernel makes one mapping of both.
-static struct hz4_segment *map_segment_locked(size_t pages_needed, size_t align_pages) {
-  size_t wanted = all_pages >> HZ4_SEGMENT_GROWTH_SHIFT;
-  size_t pages = HZ4_SEGMENT_PAGES_MIN, align = align_pages << HZ4_PAGE_SHIFT;
-  while (pages < wanted && pages < HZ4_SEGMENT_PAGES_MAX) pages *= 2;
-  if (pages < pages_needed) pages = hz4_round_up(pages_needed, align_pages);
-  if (pages < align_pages) pages = align_pages;
-  struct hz4_segment *segment = hz4_meta_alloc(sizeof(struct hz4_segment));
-  if (segment == NULL) return NULL;
-  char *base = hz4_os_map(pages << HZ4_PAGE_SHIFT, align);
-  if (base == NULL && pages > pages_needed) {
-    pages = pages_needed;
-    base = hz4_os_map(pages << HZ4_PAGE_SHIFT, align);
-  }
-  if (base != NULL && !hz4_pagemap_reserve(base, pages)) {
+// A mapping of `pages`, known to the page map; NULL: the system has none.
+static char *map_pages(size_t pages, size_t align_pages) {
+  char *base = hz4_os_map(pages << HZ4_PAGE_SHIFT, align_pages << HZ4_PAGE_SHIFT);
+  if (base == NULL) return NULL;
+  if (!hz4_pagemap_reserve(base, pages)) {
     hz4_os_unmap(base, pages << HZ4_PAGE_SHIFT);
-    base = NULL;
-  }
-  if (base == NULL) {
-    hz4_meta_free(segment, sizeof(struct hz4_segment));
     return NULL;
   }
   hz4_poison(base, pages << HZ4_PAGE_SHIFT);
-  segment->base = base;
+  return base;
+}
+
+// A segment of `pages`, or of `pages_needed` if there is no more, which is nobody's yet. Its first page is aligned.
+static struct hz4_segment *map_segment(size_t pages, size_t pages_needed, size_t align_pages) {
+  struct hz4_segment *segment = hz4_meta_alloc(sizeof(struct hz4_segment));
+  if (segment == NULL) return NULL;
+  segment->base = map_pages(pages, align_pages);
+  if (segment->base == NULL && pages > pages_needed) segment->base = map_pages(pages = pages_needed, align_pages);
+  if (segment->base == NULL) {
+    hz4_meta_free(segment, sizeof(struct hz4_segment));
+    return NULL;
+  }
   segment->pages = (uint32_t)pages;
   segment->used = ~mask_of(0, pages);
+  return segment;
+}
+
+// Leaves the lock meanwhile. NULL: no memory. The segment's end is aligned too, if there is room: then the next one can
+// lie beside it without a hole, and the kernel makes one mapping of both.
+static struct hz4_segment *add_segment_locked(size_t pages_needed, size_t align_pages) {
+  size_t wanted = all_pages >> HZ4_SEGMENT_GROWTH_SHIFT;
+  size_t pages = HZ4_SEGMENT_PAGES_MIN;
+  while (pages < wanted && pages < HZ4_SEGMENT_PAGES_MAX) pages *= 2;
+  if (pages < pages_needed) pages = hz4_round_up(pages_needed, align_pages);
+  if (pages < align_pages) pages = align_pages;
+  hz4_lock_leave(&lock);
+  struct hz4_segment *segment = map_segment(pages, pages_needed, align_pages);
+  hz4_lock_return(&lock);
+  if (segment == NULL) return NULL;
   ++segment_count;
   ++acquired;
-  all_pages += pages;
+  all_pages += segment->pages;
   relist_locked(segment);
   return segment;
 }
 
-// pre: every page is free and clean.
-static bool unmap_segment_locked(struct hz4_segment *segment) {
-  size_t bytes = (size_t)segment->pages << HZ4_PAGE_SHIFT;
-  hz4_unpoison(segment->base, bytes);  // before anybody else can get the addresses
-  if (!hz4_os_unmap(segment->base, bytes)) {
-    hz4_poison(segment->base, bytes);
-    return false;
-  }
-  --segment_count;
-  ++released;
-  all_pages -= segment->pages;
+// ---- unmapping ----
+
+static bool is_free(const struct hz4_segment *segment) {
+  return segment->longest_free == segment->pages && segment->dirty == 0;
+}
+
+// Puts a segment that is free and clean on the chain of those to be unmapped.
+static void claim_free_locked(struct hz4_segment *segment, struct hz4_segment **chain) {
+  HZ4_ASSERT(is_free(segment));
   segment->used = ~(uint64_t)0;
   relist_locked(segment);
-  hz4_meta_free(segment, sizeof(struct hz4_segment));
-  return true;
+  segment->next_busy = *chain;
+  *chain = segment;
 }
+
+static bool unmap_segment(struct hz4_segment *segment) {
+  size_t bytes = (size_t)segment->pages << HZ4_PAGE_SHIFT;
+  hz4_unpoison(segment->base, bytes);  // before anybody else can get the addresses
+  if (hz4_os_unmap(segment->base, bytes)) return true;
+  hz4_poison(segment->base, bytes);
+  return false;
+}
+
+// Unmaps the chain, and leaves the lock meanwhile. What the system refuses is free again. True when one went.
+static bool unmap_chain_locked(struct hz4_segment *chain) {
+  if (chain == NULL) return false;
+  hz4_lock_leave(&lock);
+  struct hz4_segment *gone = NULL, *kept = NULL;
+  for (struct hz4_segment *segment = chain, *next; segment != NULL; segment = next) {
+    next = segment->next_busy;
+    struct hz4_segment **list = unmap_segment(segment) ? &gone : &kept;
+    segment->next_busy = *list;
+    *list = segment;
+  }
+  hz4_lock_return(&lock);
+  for (; kept != NULL; kept = kept->next_busy) {
+    kept->used = ~mask_of(0, kept->pages);
+    relist_locked(kept);
+  }
+  bool any = gone != NULL;
+  while (gone != NULL) {
+    struct hz4_segment *next = gone->next_busy;
+    --segment_count;
+    ++released;
+    all_pages -= gone->pages;
+    hz4_meta_free(gone, sizeof(struct hz4_segment));
+    gone = next;
+  }
+  return any;
+}
+
+// ---- allocating ----
 
 // The aligned runs of `pages` in `set`, a bitmap of the segment's.
 static uint64_t aligned_runs(const struct hz4_segment *segment, uint64_t set, size_t pages, size_t align_pages) {
@@ -221,7 +275,7 @@ static struct hz4_run alloc_locked(size_t pages, size_t align_pages, bool grow) 
   uint64_t starts = 0;
   struct hz4_segment *segment = find_locked(pages, align_pages, &starts);
   if (segment == NULL) {
-    if (!grow || (segment = map_segment_locked(pages, align_pages)) == NULL) return (struct hz4_run){0};
+    if (!grow || (segment = add_segment_locked(pages, align_pages)) == NULL) return (struct hz4_run){0};
     starts = aligned_runs(segment, ~segment->used, pages, align_pages);
   }
   size_t first = (size_t)__builtin_ctzll(starts);
@@ -260,24 +314,67 @@ struct hz4_run hz4_segment_alloc(size_t pages, bool grow) {
   return hz4_segment_alloc_aligned(pages, 1, grow);
 }
 
-// Purges the dirty pages of the segment that has been dirty longest, under the lock: the kernel serialises these calls
-// anyhow, and so no page is ever in nobody's books when another thread forks. True when something went back.
-static bool purge_oldest_locked(void) {
-  struct hz4_segment *segment = dirty_segments;
-  bool purged = false;
-  for (uint64_t rest = segment->dirty; rest != 0;) {
-    size_t first = (size_t)__builtin_ctzll(rest);
-    uint64_t after = ~(rest >> first);
+// ---- purging ----
+
+struct batch {
+  struct hz4_sys_run runs[HZ4_PURGE_RUNS];
+  size_t count, pages;
+};
+
+static bool is_full(const struct batch *batch) {
+  return batch->count == HZ4_PURGE_RUNS || batch->pages == HZ4_PURGE_BYTES >> HZ4_PAGE_SHIFT;
+}
+
+// Takes the dirty pages of a segment, as far as the batch has room. They are clean from now on, or refused by the system:
+// trying again would not help either.
+static void claim_dirty_locked(struct hz4_segment *segment, struct batch *batch) {
+  while (segment->dirty != 0 && !is_full(batch)) {
+    size_t first = (size_t)__builtin_ctzll(segment->dirty), room = (HZ4_PURGE_BYTES >> HZ4_PAGE_SHIFT) - batch->pages;
+    uint64_t after = ~(segment->dirty >> first);
     size_t pages = after == 0 ? 64 : (size_t)__builtin_ctzll(after);
-    purged |= hz4_os_purge(segment->base + (first << HZ4_PAGE_SHIFT), pages << HZ4_PAGE_SHIFT);
-    rest &= ~mask_of(first, pages);
+    if (pages > room) pages = room;
+    batch->runs[batch->count++] =
+        (struct hz4_sys_run){segment->base + (first << HZ4_PAGE_SHIFT), pages << HZ4_PAGE_SHIFT};
+    batch->pages += pages;
+    dirty_pages -= pages;
+    segment->purging |= mask_of(first, pages);
+    segment->dirty &= ~mask_of(first, pages);
   }
-  purged_runs += purged;
-  // Clean, or refused by the system: then trying again would not help either.
-  dirty_pages -= (size_t)__builtin_popcountll(segment->dirty);
-  segment->dirty = 0;
+  segment->used |= segment->purging;
   relist_locked(segment);
-  if (segment->longest_free == segment->pages && free_segments > HZ4_SEGMENT_FREE_MAX) unmap_segment_locked(segment);
+}
+
+// The pages are free again. A segment that is free now goes to the chain of those to be unmapped, if there are many.
+static void finish_purge_locked(struct hz4_segment *segment, struct hz4_segment **chain) {
+  segment->used &= ~segment->purging;
+  segment->purging = 0;
+  relist_locked(segment);
+  if (is_free(segment) && free_segments > HZ4_SEGMENT_FREE_MAX) claim_free_locked(segment, chain);
+}
+
+// Purges dirty pages, those of the segments that have been dirty longest, by one call and at most HZ4_PURGE_BYTES; leaves
+// the lock meanwhile. True when something went back.
+static bool purge_some_locked(size_t keep) {
+  struct batch batch;
+  batch.count = batch.pages = 0;
+  struct hz4_segment *busy = NULL, *chain = NULL;
+  while (dirty_pages > keep && dirty_segments != NULL && !is_full(&batch)) {
+    struct hz4_segment *segment = dirty_segments;
+    claim_dirty_locked(segment, &batch);
+    segment->next_busy = busy;
+    busy = segment;
+  }
+  if (busy == NULL) return false;
+  hz4_lock_leave(&lock);
+  bool purged = hz4_os_purge_runs(batch.runs, batch.count);
+  hz4_lock_return(&lock);
+  if (purged) purged_runs += batch.count;
+  while (busy != NULL) {
+    struct hz4_segment *next = busy->next_busy;
+    finish_purge_locked(busy, &chain);
+    busy = next;
+  }
+  unmap_chain_locked(chain);
   return purged;
 }
 
@@ -298,30 +395,33 @@ bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, boo
 bool hz4_segment_purge(size_t keep_bytes) {
   size_t keep = keep_bytes >> HZ4_PAGE_SHIFT;
   if (!hz4_lock_enter(&lock)) return false;
-  bool any = false;
   if (keep_bytes >= HZ4_SEGMENT_KEEP_NO_REGRET) {
     if (keep_bytes == HZ4_SEGMENT_KEEP_NO_REGRET) regretted_pages = 0;
     keep = dirty_limit_locked();
     if (dirty_pages > keep) hz4_regret_purged();
   }
-  while (dirty_pages > keep) any |= purge_oldest_locked();
+  bool any = false;
+  do {
+    any |= purge_some_locked(keep);
+  } while (keep_bytes != HZ4_SEGMENT_KEEP_LIMIT && dirty_pages > keep && dirty_segments != NULL);
   hz4_lock_release(&lock);
   return any;
 }
 
 bool hz4_segment_unmap_free(void) {
   if (!hz4_lock_enter(&lock)) return false;
-  bool any = false;
+  struct hz4_segment *chain = NULL;
   for (uint32_t n = 1; n <= HZ4_SEGMENT_PAGES_MAX; ++n) {
-    // Once around the list: on it are segments that are not wholly free, dirty, or not taken by the system.
+    // Once around the list: on it are segments too that are not wholly free, or dirty.
     struct hz4_segment *segment = by_length[n], *last = segment != NULL ? segment->by_length.prev : NULL;
     for (bool more = segment != NULL; more;) {
       struct hz4_segment *next = segment->by_length.next;
       more = segment != last;
-      if (segment->pages == n && segment->dirty == 0) any |= unmap_segment_locked(segment);
+      if (is_free(segment)) claim_free_locked(segment, &chain);
       segment = next;
     }
   }
+  bool any = unmap_chain_locked(chain);
   hz4_lock_release(&lock);
   return any;
 }
@@ -365,7 +465,9 @@ static const char *broken_in_segment_locked(const struct hz4_segment *segment, u
   HZ4_HOLDS((segment->used & segment->dirty) == 0, "segment: a used page is dirty");
   HZ4_HOLDS((segment->used & segment->hollow) == 0, "segment: a used page is listed as hollow and free");
   HZ4_HOLDS((segment->dirty & ~segment->touched) == 0, "segment: a page is dirty that was never used");
-  HZ4_HOLDS((segment->dirty != 0) == (segment->by_age.next != NULL), "segment: dirt is not listed");
+  HZ4_HOLDS((segment->used & segment->purging) == segment->purging, "segment: a page that is being purged is free");
+  HZ4_HOLDS((segment->dirty != 0 && segment->purging == 0) == (segment->by_age.next != NULL),
+            "segment: dirt is not listed");
   return NULL;
 }
 

@@ -2,11 +2,12 @@
 //
 // A page is used (part of a span), dirty (free, may hold memory) or clean (free, holds none). Freed pages are dirty.
 // The bound on dirty bytes is the floor plus used bytes that hold memory >> shift (see hz4_segment_configure). Whoever
-// freed a run calls hz4_segment_purge, which purges the segments that became dirty first until the bound holds again.
+// freed a run calls hz4_segment_purge, which purges the segments that became dirty first until the bound holds again, but
+// no more than HZ4_PURGE_BYTES at once: the rest goes with later calls.
 // There is no background thread: as use falls the bound falls, and the thread that frees pays. While there is regret
 // (regret.h) the bound is wider by what was wanted again since it began, at most by the most that was ever used.
 //
-// Lock: HZ4_RANK_SEGMENT, purging included.
+// Lock: HZ4_RANK_SEGMENT. It is left for system calls (lock.h).
 #ifndef HZ4_SEGMENT_H_
 #define HZ4_SEGMENT_H_
 
@@ -25,6 +26,7 @@ struct hz4_run {
 };
 
 // 1 <= pages <= HZ4_SEGMENT_PAGES_MAX. The pages are reserved in the page map. grow false: only what segments have.
+// pre: no lock is held where grow is true; likewise below, but for hz4_segment_free.
 struct hz4_run hz4_segment_alloc(size_t pages, bool grow);
 
 // The same for a run that begins at a multiple of align_pages, a power of two up to HZ4_SEGMENT_PAGES_MAX. It costs no
@@ -37,7 +39,7 @@ struct hz4_run hz4_segment_alloc_aligned(size_t pages, size_t align_pages, bool 
 bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, bool hollow);
 
 // Purges dirty pages until at most keep_bytes are dirty. True when something went back to the system.
-#define HZ4_SEGMENT_KEEP_LIMIT SIZE_MAX        // keep what the bound allows
+#define HZ4_SEGMENT_KEEP_LIMIT SIZE_MAX        // keep what the bound allows, and purge no more than HZ4_PURGE_BYTES
 #define HZ4_SEGMENT_KEEP_NO_REGRET (SIZE_MAX - 1)  // and nothing more: new memory is needed that pages cannot serve
 bool hz4_segment_purge(size_t keep_bytes);
 

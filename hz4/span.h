@@ -35,7 +35,8 @@ struct hz4_span {
   uint32_t fresh_from;  // objects from this one on never left the span since its memory came from the system
   uint32_t bucket;
   uint32_t island;  // MAPPED: see extent.h
-  // bit g: granule g holds no memory. Only ever of free objects. A granule is a power of two of system pages.
+  // bit g: granule g holds no memory, or is being purged. Only ever of free objects. A granule is a power of two of
+  // system pages.
   uint64_t purged;
   uint64_t free_bits[];
 };

@@ -48,32 +48,32 @@ static size_t note_touched(struct hz4_span *span, uint32_t first, uint32_t last)
 }
 
 static bool all_free(const struct hz4_span *span, uint32_t first, uint32_t last) {
-  for (uint32_t i = first; i <= last; ++i) {
-    if ((span->free_bits[i / 64] >> i % 64 & 1) == 0) return false;
+  for (uint32_t word = first / 64; word <= last / 64; ++word) {
+    uint64_t out = ~span->free_bits[word];
+    if (word == first / 64) out &= ~(uint64_t)0 << first % 64;
+    if (word == last / 64) out &= ~(uint64_t)0 >> (63 - last % 64);
+    if (out != 0) return false;
   }
   return true;
 }
 
-size_t hz4_span_purge(struct hz4_span *span) {
+size_t hz4_span_hollow(struct hz4_span *span, struct hz4_sys_run *runs, size_t room) {
   size_t granule = granule_of(span), objects_end = span->object_count * hz4_class_bytes(span->size_class);
-  uint64_t found = 0;
+  size_t count = 0, end_of_last = 0;
   for (size_t g = 0; g * granule < objects_end; ++g) {
     if ((span->purged >> g & 1) != 0) continue;
     size_t end = (g + 1) * granule < objects_end ? (g + 1) * granule : objects_end;
     uint32_t first = hz4_class_object_index(span->size_class, g * granule);
     uint32_t last = hz4_class_object_index(span->size_class, end - 1);
-    if (all_free(span, first, last)) found |= (uint64_t)1 << g;
+    if (!all_free(span, first, last)) continue;
+    bool begins = count == 0 || end_of_last != g;
+    if (begins && count == room) break;
+    if (begins) runs[count++] = (struct hz4_sys_run){span->base + g * granule, 0};
+    span->purged |= (uint64_t)1 << g;
+    runs[count - 1].bytes += granule;
+    end_of_last = g + 1;
   }
-  span->purged |= found;
-  size_t bytes = (size_t)__builtin_popcountll(found) * granule;
-  while (found != 0) {
-    size_t first = (size_t)__builtin_ctzll(found);
-    uint64_t after = ~(found >> first);
-    size_t n = after == 0 ? 64 : (size_t)__builtin_ctzll(after);
-    hz4_os_purge(span->base + first * granule, n * granule);
-    found = n == 64 ? 0 : found & ~((((uint64_t)1 << n) - 1) << first);
-  }
-  return bytes;
+  return count;
 }
 
 // ---- objects ----

@@ -1,12 +1,13 @@
 // Rank 5. The objects of one span: which are in it, as a bitmap, and where its memory went back to the system.
 //
-// pre, of every function: the span's kind is OBJECTS, and the caller holds the lock of its class. None takes a lock or
-// touches the objects; the lists that spans are on, and the sums over them, are Mid's.
+// pre, of every function: the span's kind is OBJECTS, and the caller holds the lock of its class. None takes a lock, calls
+// the system or touches the objects; the lists that spans are on, and the sums over them, are Mid's.
 #ifndef HZ4_SPAN_OBJECTS_H_
 #define HZ4_SPAN_OBJECTS_H_
 
 #include "hz4/base.h"
 #include "hz4/span.h"
+#include "hz4/sys.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -34,8 +35,10 @@ uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t coun
 // Whether the object is in the span. pre: it is one of this span's.
 bool hz4_span_has(const struct hz4_span *span, const void *object);
 
-// Gives back the memory of the parts all of whose objects are in the span. Returns the bytes.
-size_t hz4_span_purge(struct hz4_span *span);
+// Finds the parts all of whose objects are in the span and whose memory has not gone back, up to `room` runs of them, and
+// counts them as gone: the caller purges them, and until it has, takes no object out. Returns how many runs; where that is
+// `room`, there may be more.
+size_t hz4_span_hollow(struct hz4_span *span, struct hz4_sys_run *runs, size_t room);
 
 // Bytes that hold no memory.
 size_t hz4_span_hollow_bytes(const struct hz4_span *span);

@@ -15,6 +15,13 @@ void *hz4_sys_mmap(void *hint, size_t bytes);
 bool hz4_sys_munmap(void *base, size_t bytes);
 // MADV_DONTNEED: true when the pages are gone and read as zero.
 bool hz4_sys_purge(void *base, size_t bytes);
+// The same for many runs by one call. Returns the bytes of the runs that are gone, from the first on. 0 where the kernel
+// has no such call (Linux before 6.14), or has none for this process: then, and for the rest, there is hz4_sys_purge.
+struct hz4_sys_run {
+  void *base;
+  size_t bytes;
+};
+size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count);
 // MADV_HUGEPAGE: the memory may come in huge pages. A wish: nothing depends on the answer.
 void hz4_sys_wish_huge(void *base, size_t bytes);
 // Resizes the mapping where it lies (to == NULL), or moves it over the mapping at `to`. 0; or the error, as in errno.

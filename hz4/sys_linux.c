@@ -3,6 +3,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "hz4/atomic.h"
@@ -12,6 +13,17 @@
 #ifndef __has_feature
 #define __has_feature(x) 0
 #endif
+
+// Of <linux/pidfd.h> and <asm/unistd.h>, for older headers.
+#define PIDFD_OF_THIS_THREAD (-10000)
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
+
+_Static_assert(sizeof(struct hz4_sys_run) == sizeof(struct iovec) &&
+                   offsetof(struct hz4_sys_run, base) == offsetof(struct iovec, iov_base) &&
+                   offsetof(struct hz4_sys_run, bytes) == offsetof(struct iovec, iov_len),
+               "an iovec by another name");
 
 #if __has_include(<sys/single_threaded.h>)  // glibc 2.32
 #include <sys/single_threaded.h>
@@ -80,6 +92,16 @@ bool hz4_sys_munmap(void *base, size_t bytes) {
 
 bool hz4_sys_purge(void *base, size_t bytes) {
   return call_madvise(base, bytes, MADV_DONTNEED);
+}
+
+size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count) {
+  static _Atomic(bool) refused;
+  if (hz4_load_relaxed(&refused)) return 0;
+  long bytes = hz4_syscall(SYS_process_madvise, PIDFD_OF_THIS_THREAD, runs, count, MADV_DONTNEED, 0);
+  if (bytes >= 0) return (size_t)bytes;
+  // Not where the memory may be the reason (it is locked): that is EINVAL.
+  if (bytes == -ENOSYS || bytes == -EPERM || bytes == -EBADF) hz4_store_relaxed(&refused, true);
+  return 0;
 }
 
 void hz4_sys_wish_huge(void *base, size_t bytes) {

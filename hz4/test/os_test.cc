@@ -191,6 +191,37 @@ TEST_F(Os, PurgeThatFailsSaysSo) {
   EXPECT_TRUE(hz4_os_unmap(base, kMiB));
 }
 
+TEST_F(Os, ManyRunsArePurgedByOneCallWhereThereIsOne) {
+  constexpr size_t kRuns = 10;
+  const size_t page = hz4_os_page_bytes();
+  // 0: by one call; 1: there is none; 2: it fails half way; 3: and so does what follows.
+  for (int kind = 0; kind < 4; ++kind) {
+    auto *base = static_cast<char *>(hz4_os_map(2 * kRuns * page, page));
+    ASSERT_NE(base, nullptr);
+    memset(base, 7, 2 * kRuns * page);
+    hz4_sys_run runs[kRuns];
+    for (size_t i = 0; i < kRuns; ++i) runs[i] = {base + 2 * i * page, page};
+    hz4_sys_fake_reset();
+    hz4_sys_fake.no_vectors = kind == 1;
+    hz4_sys_fake.fail_every[HZ4_SYS_PURGE] = kind == 3 ? 1 : kind == 2 ? 1000000 : 0;
+    if (kind == 2) hz4_sys_fake.calls[HZ4_SYS_PURGE] = 999999;
+    const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_PURGE];
+    errno = kErrno;
+    EXPECT_TRUE(hz4_os_purge_runs(runs, kRuns));
+    EXPECT_EQ(errno, kErrno);
+    const uint64_t made = hz4_sys_fake.calls[HZ4_SYS_PURGE] - calls;
+    EXPECT_EQ(made, kind == 0 ? 1u : kind == 1 ? kRuns : 1 + kRuns / 2);
+    for (size_t i = 0; i < 2 * kRuns; ++i) {
+      const bool gone = i % 2 == 0 && (kind != 3 || i < kRuns);
+      EXPECT_EQ(base[i * page], gone ? 0 : 7) << kind << " " << i;
+    }
+    hz4_sys_fake_reset();
+    EXPECT_TRUE(hz4_os_unmap(base, 2 * kRuns * page));
+  }
+  hz4_sys_run none;
+  EXPECT_FALSE(hz4_os_purge_runs(&none, 0));
+}
+
 TEST_F(Os, ResizeKeepsTheContentAndGrowsWithZeros) {
   auto *base = static_cast<char *>(hz4_os_map(2 * kMiB, 64 * kKiB));
   ASSERT_NE(base, nullptr);

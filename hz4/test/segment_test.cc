@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <string.h>
 
+#include <algorithm>
 #include <random>
 #include <thread>
 #include <vector>
@@ -314,6 +315,82 @@ TEST_F(Segment, PurgeThatFailsEnds) {
   EXPECT_FALSE(hz4_segment_purge(0)) << "nothing went back";
   EXPECT_EQ(Now().dirty_bytes, 0u) << "it would be tried for ever";
   hz4_segment_check();
+}
+
+// Many runs go back by one call, and no more than HZ4_PURGE_BYTES; the rest with the calls that follow.
+TEST_F(Segment, PurgesInBoundedBatches) {
+  hz4_segment_configure(64 * kMiB, 63);
+  while (UsedBytes() < 24 * kMiB) ASSERT_TRUE(Take(1));
+  std::sort(live_.begin(), live_.end(), [](const Taken &a, const Taken &b) { return a.run.base < b.run.base; });
+  for (size_t i = live_.size(); i-- > 0;) {
+    if ((reinterpret_cast<uintptr_t>(live_[i].run.base) & kPage) != 0) Free(i);  // every other page: as many runs
+  }
+  const size_t dirty = Now().dirty_bytes;
+  ASSERT_GE(dirty, 8 * kMiB);
+  hz4_segment_configure(0, 63);
+  for (size_t left = dirty, calls = 0; left != 0;) {
+    EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
+    EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_PURGE], ++calls);
+    left -= std::min(left, HZ4_PURGE_RUNS * kPage);
+    ASSERT_EQ(Now().dirty_bytes, left);
+  }
+  FreeAll();
+  hz4_segment_purge(0);
+  hz4_segment_unmap_free();
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
+  FreeAll();
+  EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
+  EXPECT_EQ(hz4_sys_fake.most_purged, HZ4_PURGE_BYTES);
+  EXPECT_TRUE(hz4_segment_purge(0)) << "as much as it takes";
+  EXPECT_EQ(Now().dirty_bytes, 0u);
+  EXPECT_EQ(hz4_sys_fake.most_purged, HZ4_PURGE_BYTES);
+}
+
+// No lock is held while the kernel is at it, or this hangs; and what it works on is nobody's.
+class SegmentInCall : public Segment {
+ protected:
+  static void Meddle(enum hz4_sys_call call, void *base, size_t bytes) {
+    ++seen_[call];
+    if (inside_) return;
+    inside_ = true;
+    std::thread(MeddleBeside, base, bytes).join();
+    inside_ = false;
+  }
+  static void MeddleBeside(void *base, size_t bytes) {
+    hz4_segment_check();
+    char *const from = static_cast<char *>(base), *const to = from + bytes;
+    for (size_t pages : {1, 5}) {
+      if (!self_->Take(pages, false)) continue;
+      const Taken &run = self_->live_.back();
+      EXPECT_TRUE(run.run.base >= to || run.run.base + run.pages * kPage <= from) << "it is the kernel's";
+      if (pages == 5) self_->Free(self_->live_.size() - 1);
+    }
+    hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
+    hz4_segment_check();
+  }
+  static SegmentInCall *self_;
+  static bool inside_;
+  static uint64_t seen_[HZ4_SYS_CALLS];
+};
+SegmentInCall *SegmentInCall::self_;
+bool SegmentInCall::inside_;
+uint64_t SegmentInCall::seen_[HZ4_SYS_CALLS];
+
+TEST_F(SegmentInCall, OthersComeMeanwhile) {
+  self_ = this;
+  hz4_segment_configure(0, 63);
+  TakeAllThereIs();
+  hz4_sys_fake.in_call = Meddle;
+  for (int i = 0; i < 60; ++i) ASSERT_TRUE(Take(3));
+  for (int i = 0; i < 50; ++i) {
+    Free(0);
+    hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
+  }
+  FreeAll();
+  hz4_segment_purge(0);
+  hz4_segment_unmap_free();
+  hz4_sys_fake.in_call = nullptr;
+  for (int call : {HZ4_SYS_MMAP, HZ4_SYS_MUNMAP, HZ4_SYS_PURGE}) EXPECT_GT(seen_[call], 0u) << call;
 }
 
 TEST_F(Segment, FreeSegmentsGoBackToTheSystem) {

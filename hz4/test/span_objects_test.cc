@@ -38,6 +38,15 @@ class SpanObjects : public testing::Test {
     objects.resize(hz4_span_take(span_, objects.data(), want, &filled_));
     return objects;
   }
+  // The bytes that were found, and are gone.
+  size_t Purge() {
+    struct hz4_sys_run runs[32];  // there are no more: every other of 64 parts
+    const size_t count = hz4_span_hollow(span_, runs, 32);
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; ++i) bytes += runs[i].bytes;
+    hz4_os_purge_runs(runs, count);
+    return bytes;
+  }
   uint32_t Put(const std::vector<void *> &objects) {
     return hz4_span_put(span_, objects.data(), static_cast<uint32_t>(objects.size()));
   }
@@ -61,7 +70,7 @@ TEST_F(SpanObjects, WhatWasNeverOutIsZero) {
   const uint32_t all = span_->object_count;
   const std::vector<void *> rest = Take(all);
   EXPECT_EQ(Put(rest), all - 3);
-  hz4_span_purge(span_);
+  Purge();
   EXPECT_FALSE(hz4_span_next_is_zero(span_)) << "a purge may have done nothing";
 }
 
@@ -138,14 +147,14 @@ TEST_F(SpanObjects, PartsWithoutAnObjectThatIsOutGoBack) {
   const uint32_t all = span_->object_count;
   std::vector<void *> objects = Take(all);
   for (void *object : objects) std::memset(object, 7, 3072);
-  EXPECT_EQ(hz4_span_purge(span_), 0u);
+  EXPECT_EQ(Purge(), 0u);
   objects.erase(objects.begin() + 5);
   Put(objects);
   const size_t begin = 5 * 3072 / granule, end = (6 * 3072 - 1) / granule + 1;
   const size_t granules = (all * 3072 + granule - 1) / granule;
-  EXPECT_EQ(hz4_span_purge(span_), (granules - (end - begin)) * granule);
+  EXPECT_EQ(Purge(), (granules - (end - begin)) * granule);
   EXPECT_EQ(hz4_span_hollow_bytes(span_), (granules - (end - begin)) * granule);
-  EXPECT_EQ(hz4_span_purge(span_), 0u) << "once";
+  EXPECT_EQ(Purge(), 0u) << "once";
   EXPECT_EQ(static_cast<char *>(Object(5))[0], 7);
   EXPECT_EQ(static_cast<char *>(Object(5))[3071], 7);
   EXPECT_EQ(static_cast<char *>(Object(0))[0], 0);
@@ -158,6 +167,26 @@ TEST_F(SpanObjects, PartsWithoutAnObjectThatIsOutGoBack) {
   Put({Object(0)});
   Take(1);
   EXPECT_EQ(filled_, (3071 / granule + 1) * granule) << "that memory is there already";
+}
+
+// The most runs there can be: every other system page.
+TEST_F(SpanObjects, EveryOtherPartIsARunOfItsOwn) {
+  const size_t page = hz4_os_page_bytes();
+  Cut(page);
+  const std::vector<void *> objects = Take(span_->object_count);
+  std::vector<void *> half;
+  for (size_t i = 0; i < objects.size(); i += 2) half.push_back(objects[i]);
+  Put(half);
+  struct hz4_sys_run runs[3];
+  for (size_t i = 0, room = 3; i < half.size(); i += room) {
+    const size_t count = std::min(room, half.size() - i);
+    ASSERT_EQ(hz4_span_hollow(span_, runs, room), count) << "no more than there is room for, and each once";
+    for (size_t run = 0; run < count; ++run) {
+      EXPECT_EQ(runs[run].base, half[i + run]);
+      EXPECT_EQ(runs[run].bytes, page);
+    }
+  }
+  EXPECT_EQ(hz4_span_hollow_bytes(span_), half.size() * page);
 }
 
 TEST_F(SpanObjects, ABrokenBitmapIsFound) {

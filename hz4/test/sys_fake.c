@@ -46,6 +46,9 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.several_mappings, false);
   hz4_store_relaxed(&hz4_sys_fake.address_limit, 0);
   hz4_sys_fake.before_move = NULL;
+  hz4_sys_fake.in_call = NULL;
+  hz4_store_relaxed(&hz4_sys_fake.no_vectors, false);
+  hz4_store_relaxed(&hz4_sys_fake.most_purged, 0);
 }
 
 // ---- the ledger ----
@@ -103,6 +106,14 @@ static bool over_limit(size_t more_bytes) {
   return true;
 }
 
+static void note_call(enum hz4_sys_call call, void *base, size_t bytes) {
+  if (hz4_sys_fake.in_call != NULL) hz4_sys_fake.in_call(call, base, bytes);
+}
+
+static void note_purged(size_t bytes) {
+  if (bytes > hz4_load_relaxed(&hz4_sys_fake.most_purged)) hz4_store_relaxed(&hz4_sys_fake.most_purged, bytes);
+}
+
 static void check_pages(const char *complaint, const void *base, size_t bytes) {
   size_t page = hz4_sys_page_bytes();
   HZ4_CHECK(bytes != 0 && bytes % page == 0 && hz4_is_aligned(base, page), complaint);
@@ -140,6 +151,7 @@ static char *place(void *hint, size_t bytes) {
 
 void *hz4_sys_mmap(void *hint, size_t bytes) {
   check_pages("sys_fake: mmap not in whole pages", hint, bytes);
+  note_call(HZ4_SYS_MMAP, NULL, bytes);
   if (fails(HZ4_SYS_MMAP, ENOMEM)) return NULL;
   pthread_mutex_lock(&mutex);
   char *base = NULL;
@@ -158,6 +170,7 @@ void *hz4_sys_mmap(void *hint, size_t bytes) {
 
 bool hz4_sys_munmap(void *base, size_t bytes) {
   check_pages("sys_fake: munmap not in whole pages", base, bytes);
+  note_call(HZ4_SYS_MUNMAP, base, bytes);
   pthread_mutex_lock(&mutex);
   check_mapped("sys_fake: munmap of memory that is not hz4's", (uintptr_t)base, bytes);
   bool done = !fails(HZ4_SYS_MUNMAP, ENOMEM);
@@ -169,13 +182,32 @@ bool hz4_sys_munmap(void *base, size_t bytes) {
   return done;
 }
 
-bool hz4_sys_purge(void *base, size_t bytes) {
+static bool purge_one(void *base, size_t bytes) {
   check_pages("sys_fake: purge not in whole pages", base, bytes);
+  note_call(HZ4_SYS_PURGE, base, bytes);
   pthread_mutex_lock(&mutex);
   check_mapped("sys_fake: purge of memory that is not hz4's", (uintptr_t)base, bytes);
   pthread_mutex_unlock(&mutex);
-  if (fails(HZ4_SYS_PURGE, EINVAL)) return false;
   return hz4_load_relaxed(&hz4_sys_fake.purge_keeps) || madvise(base, bytes, MADV_DONTNEED) == 0;
+}
+
+bool hz4_sys_purge(void *base, size_t bytes) {
+  if (fails(HZ4_SYS_PURGE, EINVAL)) return false;
+  note_purged(bytes);
+  return purge_one(base, bytes);
+}
+
+// A call that fails has done half of its runs.
+size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count) {
+  HZ4_CHECK(count != 0 && count <= 1024, "sys_fake: more runs than a call takes");
+  if (hz4_load_relaxed(&hz4_sys_fake.no_vectors)) return 0;
+  size_t bytes = 0, end = fails(HZ4_SYS_PURGE, EINVAL) ? count / 2 : count;
+  for (size_t i = 0; i < end; ++i) {
+    purge_one(runs[i].base, runs[i].bytes);
+    bytes += runs[i].bytes;
+  }
+  note_purged(bytes);
+  return bytes;
 }
 
 void hz4_sys_wish_huge(void *base, size_t bytes) {
@@ -220,6 +252,7 @@ static int move_locked(void *base, size_t old_bytes, size_t new_bytes, void *to,
 int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   check_pages("sys_fake: mremap not in whole pages", base, old_bytes);
   check_pages("sys_fake: mremap not to whole pages", to, new_bytes);
+  note_call(HZ4_SYS_MREMAP, base, old_bytes);
   pthread_mutex_lock(&mutex);
   check_mapped("sys_fake: mremap of memory that is not hz4's", (uintptr_t)base, old_bytes);
   bool fail = fails(HZ4_SYS_MREMAP, ENOMEM);

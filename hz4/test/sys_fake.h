@@ -23,6 +23,7 @@ struct hz4_sys_fake {
   _Atomic(size_t) page_bytes;                   // 0: the machine's own
   _Atomic(bool) odd_places;         // mmap takes no hint and never gives a multiple of 64 KiB, where pages are smaller
   _Atomic(bool) purge_keeps;        // purge says yes and does nothing, as qemu's
+  _Atomic(bool) no_vectors;         // many runs cannot be purged by one call
   _Atomic(bool) low_places;         // mmap without a hint gives addresses below 2^39
   _Atomic(size_t) high_bytes;       // an mmap of as much or more gives 53 bits of address, not to be touched; 0: none
   _Atomic(uint64_t) now_ns;         // the clock, which stands still; 0: there is none
@@ -33,9 +34,11 @@ struct hz4_sys_fake {
   _Atomic(bool) several_mappings;   // what is to grow is several mappings: mremap fails as Linux does then, by EFAULT
   _Atomic(size_t) address_limit;    // 0: none
   void (*before_move)(void *base);  // called before a mapping leaves `base`, by one thread; NULL: nothing is
+  void (*in_call)(enum hz4_sys_call call, void *base, size_t bytes);  // called within each call; NULL: nothing is
   // counted
   _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];
   _Atomic(uint64_t) mapped_bytes, mapped_ranges, high_maps;
+  _Atomic(uint64_t) most_purged;  // bytes by one call
   _Atomic(uint64_t) huge_bytes;  // of mappings that were wished to be of huge pages
 };
 
