@@ -133,6 +133,7 @@ static uint32_t send(struct hz4_tcache *owner, uint32_t size_class, void *const 
       hz4_count_here(size_class, HZ4_COUNT_inbox_refused, 1);
       break;
     }
+    if (!hz4_load_relaxed(&owner->sent_to)) hz4_store_relaxed(&owner->sent_to, true);
     hz4_count_here(size_class, HZ4_COUNT_inbox_push, 1);
     hz4_count_here(size_class, HZ4_COUNT_inbox_push_objects, part);
     sent += part;
@@ -177,7 +178,10 @@ struct hz4_batch *hz4_transfer_steal(uint32_t size_class) {
 }
 
 void hz4_transfer_empty(struct hz4_tcache *cache, bool close) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+  // Of thousands of threads that sleep few were sent anything, and each has a kilobyte of inboxes to be looked into.
+  bool sent_to = hz4_load_relaxed(&cache->sent_to);
+  if (sent_to) hz4_store_relaxed(&cache->sent_to, false);
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS && (close || sent_to); ++c) {
     struct hz4_inbox *inbox = &cache->inbox[c];
     hz4_transfer_give_batches(cache, c, close ? hz4_inbox_close(inbox) : hz4_inbox_take(inbox));
   }
