@@ -66,9 +66,37 @@ static void *alloc_class(uint32_t size_class, bool *zeroed) {
   return object;
 }
 
-// Memory that only caches keep goes back, and may be enough for one more try.
-static bool make_room(void) {
+// Trims in a row that were in vain, failures that the next one waits for, and bytes that lay free after the last.
+static _Atomic(uint32_t) vain_trims, to_skip;
+static _Atomic(size_t) lay_free;
+
+static size_t lying_free(void) {
+  struct hz4_segment_stats segments;
+  struct hz4_large_stats large;
+  hz4_segment_stats(&segments);
+  hz4_large_stats(&large);
+  return segments.dirty_bytes + segments.clean_bytes + large.cached_bytes + large.retained_bytes;
+}
+
+// Memory that only caches keep goes back, and may be enough for one more try. But who asks again and again for what is not
+// to be had must not pay for a trim each time, and for filling the caches: after some in vain failures go by without, more
+// each time, unless as much as is wanted was freed meanwhile.
+static bool make_room(size_t size) {
+  uint32_t skip = hz4_load_relaxed(&to_skip);
+  if (skip != 0 && lying_free() < hz4_load_relaxed(&lay_free) + size) {
+    hz4_store_relaxed(&to_skip, skip - 1);
+    return false;
+  }
   return hz4_alloc_trim(0);
+}
+
+static void note_trim(bool in_vain) {
+  uint32_t vain = in_vain ? hz4_load_relaxed(&vain_trims) + 1 : 0;
+  hz4_store_relaxed(&vain_trims, vain);
+  uint32_t doublings = vain > HZ4_VAIN_TRIMS ? vain - HZ4_VAIN_TRIMS : 0;
+  if (doublings > HZ4_VAIN_TRIM_DOUBLINGS) doublings = HZ4_VAIN_TRIM_DOUBLINGS;
+  hz4_store_relaxed(&to_skip, ((uint32_t)1 << doublings) - 1);
+  if (doublings != 0) hz4_store_relaxed(&lay_free, lying_free());
 }
 
 // pre: 1 <= size <= PTRDIFF_MAX.
@@ -81,10 +109,12 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
     void *block = c != 0 ? alloc_class(c, zeroed) : hz4_large_alloc(size, align, zeroed);
     hz4_misuse_report();
     if (HZ4_LIKELY(block != NULL)) {
+      if (HZ4_UNLIKELY(!again)) note_trim(false);
       errno = saved;
       return block;
     }
-    if (!again || !make_room()) return no_memory();
+    if (!again) note_trim(true);
+    if (!again || !make_room(size)) return no_memory();
   }
 }
 

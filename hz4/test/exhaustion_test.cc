@@ -219,6 +219,19 @@ TEST_F(Limit, WhatOneSizeFreedServesAnother) {
   }
 }
 
+// Each trim unmaps the free segments, and what is allocated next maps one again.
+TEST_F(Limit, WhatIsNotToBeHadDoesNotTrimEachTime) {
+  hz4_malloc_trim(0);
+  const uint64_t before = hz4_sys_fake.calls[HZ4_SYS_MUNMAP];
+  for (int i = 0; i < 10000; ++i) {
+    ASSERT_EQ(hz4_malloc(size_t{1} << 60), nullptr);
+    void *block = hz4_malloc(512 << 10);
+    ASSERT_NE(block, nullptr);
+    hz4_free(block);
+  }
+  EXPECT_LT(hz4_sys_fake.calls[HZ4_SYS_MUNMAP] - before, 200u);
+}
+
 TEST_F(Limit, AFullHeapFailsCleanly) {
   std::vector<void *> blocks;
   blocks.reserve(100000);
