@@ -78,6 +78,15 @@ static size_t lying_free(void) {
   return segments.dirty_bytes + segments.clean_bytes + large.cached_bytes + large.retained_bytes;
 }
 
+static void note_trim(bool in_vain) {
+  uint32_t vain = in_vain ? hz4_load_relaxed(&vain_trims) + 1 : 0;
+  hz4_store_relaxed(&vain_trims, vain);
+  uint32_t doublings = vain > HZ4_VAIN_TRIMS ? vain - HZ4_VAIN_TRIMS : 0;
+  if (doublings > HZ4_VAIN_TRIM_DOUBLINGS) doublings = HZ4_VAIN_TRIM_DOUBLINGS;
+  hz4_store_relaxed(&to_skip, ((uint32_t)1 << doublings) - 1);
+  if (doublings != 0) hz4_store_relaxed(&lay_free, lying_free());
+}
+
 // Memory that only caches keep goes back, and may be enough for one more try. But who asks again and again for what is not
 // to be had must not pay for a trim each time, and for filling the caches: after some in vain failures go by without, more
 // each time, unless as much as is wanted was freed meanwhile.
@@ -87,16 +96,9 @@ static bool make_room(size_t size) {
     hz4_store_relaxed(&to_skip, skip - 1);
     return false;
   }
-  return hz4_alloc_trim(0);
-}
-
-static void note_trim(bool in_vain) {
-  uint32_t vain = in_vain ? hz4_load_relaxed(&vain_trims) + 1 : 0;
-  hz4_store_relaxed(&vain_trims, vain);
-  uint32_t doublings = vain > HZ4_VAIN_TRIMS ? vain - HZ4_VAIN_TRIMS : 0;
-  if (doublings > HZ4_VAIN_TRIM_DOUBLINGS) doublings = HZ4_VAIN_TRIM_DOUBLINGS;
-  hz4_store_relaxed(&to_skip, ((uint32_t)1 << doublings) - 1);
-  if (doublings != 0) hz4_store_relaxed(&lay_free, lying_free());
+  if (hz4_alloc_trim(0)) return true;
+  note_trim(true);
+  return false;
 }
 
 // pre: 1 <= size <= PTRDIFF_MAX.
