@@ -358,6 +358,7 @@ static void test_stats(void) {
 }
 
 int main(void) {
+  test_trim_threshold();  // first: regret at what later tests free would keep more
   test_c_names();
   test_failed_realloc_keeps_the_block();
   test_aligned_names();
@@ -369,7 +370,6 @@ int main(void) {
   test_malloc_info();
   test_trim();
   test_mallopt();
-  test_trim_threshold();
   test_stats();
   puts("PASSED");
   return 0;
