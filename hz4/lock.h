@@ -37,7 +37,7 @@ enum hz4_lock_rank {
 };
 
 // Ranks that still are held over system calls.
-#define HZ4_RANKS_OVER_CALLS (1u << HZ4_RANK_THREADS | 1u << HZ4_RANK_LARGE)
+#define HZ4_RANKS_OVER_CALLS (1u << HZ4_RANK_THREADS)
 
 struct hz4_lock {
   _Atomic(uint32_t) state;  // free, taken, taken and somebody may sleep, taken by fork

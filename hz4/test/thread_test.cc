@@ -106,6 +106,7 @@ std::vector<void *> SendTo(hz4_tcache *victim, uint32_t c, uint32_t n) {
   std::copy(objects.begin(), objects.end(), batch->objects);
   batch->count = n;
   EXPECT_TRUE(hz4_inbox_push(&victim->inbox[c], batch, HZ4_INBOX_NO_LIMIT));
+  hz4_store_relaxed(&victim->sent_to, true);
   return objects;
 }
 
