@@ -51,7 +51,7 @@ TEST_F(SysLinux, FailuresAreTold) {
   char *base = Map(1);
   EXPECT_FALSE(hz4_sys_munmap(base + 1, page_));
   EXPECT_FALSE(hz4_sys_purge(base + 1, page_));
-  EXPECT_FALSE(hz4_sys_mremap(base + 1, page_, page_, nullptr));
+  EXPECT_EQ(hz4_sys_mremap(base + 1, page_, page_, nullptr), EINVAL);
   EXPECT_EQ(base[page_ - 1], 'x');
   EXPECT_TRUE(hz4_sys_munmap(base, page_));
 }
@@ -87,11 +87,11 @@ TEST_F(SysLinux, HugePagesAreWishedFor) {
 
 TEST_F(SysLinux, ResizesWhereItLiesOrNotAtAll) {
   char *base = Map(3);
-  EXPECT_FALSE(hz4_sys_mremap(base, page_, 2 * page_, nullptr)) << "the next page is taken";
+  EXPECT_EQ(hz4_sys_mremap(base, page_, 2 * page_, nullptr), ENOMEM) << "the next page is taken";
   EXPECT_EQ(base[2 * page_], 'x');
-  ASSERT_TRUE(hz4_sys_mremap(base, 3 * page_, page_, nullptr));
+  ASSERT_EQ(hz4_sys_mremap(base, 3 * page_, page_, nullptr), 0);
   EXPECT_FALSE(IsMapped(base + page_));
-  ASSERT_TRUE(hz4_sys_mremap(base, page_, 2 * page_, nullptr));
+  ASSERT_EQ(hz4_sys_mremap(base, page_, 2 * page_, nullptr), 0);
   EXPECT_EQ(base[0], 'x');
   EXPECT_EQ(base[page_], 0);
   EXPECT_TRUE(hz4_sys_munmap(base, 2 * page_));
@@ -100,7 +100,7 @@ TEST_F(SysLinux, ResizesWhereItLiesOrNotAtAll) {
 TEST_F(SysLinux, MovesOverTheTarget) {
   char *base = Map(2), *to = Map(4);
   memset(to, 'y', 4 * page_);
-  ASSERT_TRUE(hz4_sys_mremap(base, 2 * page_, 3 * page_, to));
+  ASSERT_EQ(hz4_sys_mremap(base, 2 * page_, 3 * page_, to), 0);
   EXPECT_FALSE(IsMapped(base));
   EXPECT_EQ(to[0], 'x');
   EXPECT_EQ(to[2 * page_ - 1], 'x');
