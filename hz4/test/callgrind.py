@@ -27,12 +27,13 @@ def compiler(library):
 
 
 def count(library, *command):
-    """Runs the command with the library preloaded. Returns what it printed, and the instructions of each function of
+    """Runs the command with the library preloaded, if that is not the program itself. Returns what it printed, and the instructions of each function of
     the library. Threads run one at a time, in turns of as many blocks of code."""
     with tempfile.TemporaryDirectory() as directory:
         out = os.path.join(directory, "out")
         tool = ["valgrind", "--quiet", "--fair-sched=try", "--tool=callgrind", "--callgrind-out-file=" + out]
-        printed = output(*tool, *command, env=dict(ENVIRONMENT, LD_PRELOAD=library))
+        preload = {} if library == command[0] else {"LD_PRELOAD": library}
+        printed = output(*tool, *command, env=dict(ENVIRONMENT, **preload))
         listing = output("callgrind_annotate", "--threshold=100", out)
     pattern = r"^\s*([\d,]+) .*?:(\S+) \[.*/%s\]$" % re.escape(os.path.basename(library))
     counted = collections.Counter()
