@@ -58,7 +58,7 @@ def _test(name, scenarios, srcs, edited, **kwargs):
                ([edited] if edited != None and edited not in headers else []),
         copts = _COPTS + includes,
         local_defines = DEFINES,
-        deps = [":weave"],
+        deps = [":scheduler"],
         **kwargs
     )
 
@@ -85,10 +85,14 @@ def weave_test(name, srcs = [], mutants = {}):
 # Where a cache of few size classes has its limits.
 _SMALL_SEQUENCE = "s/LIMIT_OFFSET [0-9]*$/LIMIT_OFFSET (HZ4_CACHE_TOP_OFFSET + 8 * HZ4_CLASS_SLOTS)/"
 
-def weave_config():
-    """Of few steps: one round of spinning, since more are the same again, a small page map, one size class, a page kept by large."""
-    _edited("small", "sequence.h", [_SMALL_SEQUENCE])
-    _edited("small", "config.h", [
+def weave_config(name):
+    """Of few steps: one round of spinning, since more are the same again, a small page map, one size class, a page kept by large.
+
+    Args:
+      name: the directory of these headers, which all tests include: small.
+    """
+    _edited(name, "sequence.h", [_SMALL_SEQUENCE])
+    _edited(name, "config.h", [
         "s/HZ4_LOCK_SPINS 64/HZ4_LOCK_SPINS 1/",
         "s/HZ4_ADDRESS_BITS 48/HZ4_ADDRESS_BITS 40/",
         "s/HZ4_CLASS_COUNT 96/HZ4_CLASS_COUNT 1/;s/HZ4_TINY_CLASSES 3/HZ4_TINY_CLASSES 1/;s/HZ4_HOMES 8/HZ4_HOMES 1/",
