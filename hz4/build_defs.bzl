@@ -6,8 +6,8 @@ load("@rules_cc//cc:defs.bzl", "cc_library", "cc_test")
 # compiler must not turn a malloc that clears its memory into a call of calloc. Hidden: the public names say otherwise.
 # Exceptions pass through operators new.
 #
-# Optimised and without asserts, unless the build is one for finding faults: whoever depends on hz4 gets hz4 as it ships,
-# in whatever mode he builds his own code, of which -O0 is Bazel's default.
+# Optimised and without asserts, unless the build is one for finding faults: whoever depends on hz4 gets it as it ships,
+# in whatever mode he builds his own code. Bazel's default is -O0.
 COPTS = [
     "-std=c11",
     "-Wshadow",

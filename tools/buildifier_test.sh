@@ -1,8 +1,8 @@
 #!/bin/sh
 # BUILD files and their like are as buildifier writes them, and it has no objection to them.
 #
-# It looks at the whole source tree, where the link to its MODULE.bazel leads: of each package's BUILD file Bazel knows only
-# if the package exports it.
+# It looks at the whole source tree, where the link to its MODULE.bazel leads: a BUILD file can be data only if its
+# package exports it.
 set -eu
 
 tree=$(dirname "$(readlink -f MODULE.bazel)")

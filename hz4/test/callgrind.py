@@ -27,8 +27,8 @@ def compiler(library):
 
 
 def count(library, *command):
-    """Runs the command with the library preloaded, if that is not the program itself. Returns what it printed, and the instructions of each function of
-    the library. Threads run one at a time, in turns of as many blocks of code."""
+    """Runs the command with the library preloaded, if that is not the program itself. Returns what it printed, and the
+    instructions of each function of the library. Threads run one at a time, in turns of as many blocks of code."""
     with tempfile.TemporaryDirectory() as directory:
         out = os.path.join(directory, "out")
         tool = ["valgrind", "--quiet", "--fair-sched=try", "--tool=callgrind", "--callgrind-out-file=" + out]
