@@ -52,10 +52,17 @@ class Mappings {
     if (first != 0) FUZZ_CHECK(hz4_fuzz::HasPattern(mapping.base, first, mapping.seed));
     Put(mapping);
   }
-  void Resize(size_t index, size_t bytes) {
-    if (live_.empty() || live_bytes_ + bytes > kLiveBytesMax) return;
+  void Grow(size_t index, size_t more) {
+    if (live_.empty() || live_bytes_ + more > kLiveBytesMax) return;
     Mapping mapping = Take(index);
-    if (hz4_os_resize(mapping.base, mapping.bytes, bytes)) CheckGrown(&mapping, bytes);
+    const size_t bytes = mapping.bytes + more;
+    const hz4_os_resized resized = hz4_os_resize(mapping.base, mapping.bytes, bytes);
+    if (resized == HZ4_OS_RESIZED) {
+      FUZZ_CHECK(!hz4_sys_fake.several_mappings && !hz4_sys_fake.never_in_place);
+      CheckGrown(&mapping, bytes);
+    } else {  // must be there still, unchanged
+      FUZZ_CHECK(hz4_fuzz::HasPattern(mapping.base, mapping.bytes, mapping.seed));
+    }
     Put(mapping);
   }
   void Move(size_t index, size_t more) {
@@ -87,10 +94,8 @@ class Mappings {
 
  private:
   static void CheckGrown(Mapping *mapping, size_t bytes) {
-    FUZZ_CHECK(hz4_fuzz::HasPattern(mapping->base, std::min(bytes, mapping->bytes), mapping->seed));
-    if (bytes > mapping->bytes) {
-      FUZZ_CHECK(hz4_fuzz::IsZero(static_cast<char *>(mapping->base) + mapping->bytes, bytes - mapping->bytes));
-    }
+    FUZZ_CHECK(hz4_fuzz::HasPattern(mapping->base, mapping->bytes, mapping->seed));
+    FUZZ_CHECK(hz4_fuzz::IsZero(static_cast<char *>(mapping->base) + mapping->bytes, bytes - mapping->bytes));
     mapping->bytes = bytes;
   }
   void Put(const Mapping &mapping) {
@@ -130,13 +135,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   for (int steps = 1; input.remaining_bytes() != 0 && steps < 200; ++steps) {
     const auto index = input.ConsumeIntegral<uint8_t>();
     switch (input.ConsumeIntegralInRange(0, 6)) {
-      case 0: hz4_fuzz::TurnKnobs(&input); break;
+      case 0:
+        hz4_fuzz::TurnKnobs(&input);
+        hz4_sys_fake.several_mappings = index % 8 == 0;
+        break;
       case 1: mappings.Unmap(index); break;
       case 2: mappings.Purge(index, input.ConsumeIntegral<uint32_t>(), ConsumeBytes(&input)); break;
-      case 3: mappings.Resize(index, ConsumeBytes(&input)); break;
+      case 3: mappings.Grow(index, ConsumeBytes(&input)); break;
       case 4: mappings.Move(index, ConsumeBytes(&input)); break;
       default:
-        mappings.Map(ConsumeBytes(&input), std::max(hz4_os_page_bytes(), size_t{1} << input.ConsumeIntegralInRange(12, 23)));
+        mappings.Map(ConsumeBytes(&input),
+                     std::max(hz4_os_page_bytes(), size_t{1} << input.ConsumeIntegralInRange(12, 23)));
         break;
     }
     FUZZ_CHECK(errno == kErrno);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hz4/large.h"
+#include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/misuse.h"
@@ -54,15 +55,10 @@ static uint32_t class_for(size_t size, size_t align) {
   return c <= HZ4_TINY_CLASSES ? hz4_class_of_malloc(hz4_class_bytes(c)) : c;
 }
 
-// A block of a class; where there is none (no memory for a span, or fork is on), a mapping of its own.
+// NULL: no memory for a span, or fork is on.
 static void *alloc_class(uint32_t size_class, bool *zeroed) {
-  bool wanted = *zeroed;
   void *object = take_object(size_class, zeroed);
-  if (object == NULL) {
-    *zeroed = wanted;
-    return hz4_large_alloc(hz4_class_bytes(size_class), HZ4_PAGE_BYTES, zeroed);
-  }
-  hz4_unpoison(object, hz4_class_bytes(size_class));
+  if (object != NULL) hz4_unpoison(object, hz4_class_bytes(size_class));
   return object;
 }
 
@@ -73,9 +69,12 @@ static _Atomic(size_t) lay_free;
 static size_t lying_free(void) {
   struct hz4_segment_stats segments;
   struct hz4_large_stats large;
+  struct hz4_mid_stats mid;
   hz4_segment_stats(&segments);
   hz4_large_stats(&large);
-  return segments.dirty_bytes + segments.clean_bytes + large.cached_bytes + large.retained_bytes;
+  hz4_mid_stats(&mid);
+  return segments.dirty_bytes + segments.clean_bytes + large.cached_bytes + large.retained_bytes + mid.free_bytes +
+         mid.depot_bytes + hz4_tcache_bytes_here();
 }
 
 static void note_trim(bool in_vain) {
@@ -92,7 +91,7 @@ static void note_trim(bool in_vain) {
 // each time, unless as much as is wanted was freed meanwhile.
 static bool make_room(size_t size) {
   uint32_t skip = hz4_load_relaxed(&to_skip);
-  if (skip != 0 && lying_free() < hz4_load_relaxed(&lay_free) + size) {
+  if (skip != 0 && lying_free() < hz4_load_relaxed(&lay_free) + size / 2) {
     hz4_store_relaxed(&to_skip, skip - 1);
     return false;
   }
@@ -101,23 +100,41 @@ static bool make_room(size_t size) {
   return false;
 }
 
+// Where the class fails: after a trim once more, and then by a large block, of pages that no span can have. But at once by
+// that where fork is on: a trim would wait at each lock.
+HZ4_NOINLINE static void *alloc_in_need(uint32_t size_class, size_t size, size_t align, bool refused, bool *zeroed) {
+  bool wanted = *zeroed;
+  void *block = NULL;
+  if (refused) block = hz4_large_alloc(size, align, zeroed);
+  if (block == NULL && make_room(size)) {
+    *zeroed = wanted;
+    block = size_class != 0 ? alloc_class(size_class, zeroed) : hz4_large_alloc(size, align, zeroed);
+    note_trim(block == NULL);
+  }
+  if (block == NULL && size_class != 0) {
+    *zeroed = wanted;
+    block = hz4_large_alloc(size, align, zeroed);
+  }
+  hz4_misuse_report();
+  return block;
+}
+
 // pre: 1 <= size <= PTRDIFF_MAX.
 static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   int saved = errno;
   bool wanted = *zeroed;
   hz4_thread_init();
-  for (bool again = true;; again = false, *zeroed = wanted) {
-    uint32_t c = class_for(size, align);
-    void *block = c != 0 ? alloc_class(c, zeroed) : hz4_large_alloc(size, align, zeroed);
-    hz4_misuse_report();
-    if (HZ4_LIKELY(block != NULL)) {
-      if (HZ4_UNLIKELY(!again)) note_trim(false);
-      errno = saved;
-      return block;
-    }
-    if (!again) note_trim(true);
-    if (!again || !make_room(size)) return no_memory();
+  uint32_t c = class_for(size, align), refusals = hz4_lock_refusals();
+  void *block = c != 0 ? alloc_class(c, zeroed) : hz4_large_alloc(size, align, zeroed);
+  hz4_misuse_report();
+  if (HZ4_UNLIKELY(block == NULL)) {
+    bool refused = c != 0 && refusals != hz4_lock_refusals();
+    *zeroed = wanted;
+    block = alloc_in_need(c, c != 0 ? hz4_class_bytes(c) : size, align, refused, zeroed);
+    if (block == NULL) return no_memory();
   }
+  errno = saved;
+  return block;
 }
 
 void *hz4_alloc_malloc_slow(size_t size) {
@@ -342,6 +359,7 @@ bool hz4_alloc_trim(size_t pad) {
 void hz4_alloc_keep(size_t bytes) {
   hz4_thread_init();  // which sets it as well
   hz4_segment_set_floor(bytes);
+  hz4_large_set_floor(bytes);
 }
 
 void hz4_alloc_check(void) {

@@ -40,7 +40,8 @@ void *hz4_alloc_valloc(size_t size);
 void *hz4_alloc_pvalloc(size_t size);
 size_t hz4_alloc_usable_size(const void *ptr);
 bool hz4_alloc_trim(size_t pad);
-// So many bytes of free pages stay, whatever is in use: HZ4_DIRTY_KIB from now on.
+// So many bytes of free pages stay, whatever is in use: HZ4_DIRTY_KIB from now on. And so many of freed large blocks, at
+// least. SIZE_MAX: all.
 void hz4_alloc_keep(size_t bytes);
 void hz4_alloc_check(void);
 

@@ -188,18 +188,22 @@ char *hz4_extents_cut_end(struct hz4_extents *book, struct hz4_extent *extent, s
   return cut(book, extent, bytes, extent->bytes - bytes);
 }
 
-// Adds what is in the tree to *bytes.
-static const char *broken_tree(const struct hz4_extent *extent, const struct hz4_extent **last, size_t *bytes) {
-  if (extent == NULL) return NULL;
-  const char *broken = broken_tree(extent->left, last, bytes);
-  HZ4_HOLDS(broken == NULL, broken);
-  HZ4_HOLDS(*last == NULL || (*last)->base + (*last)->bytes <= extent->base, "extent: ranges overlap");
-  HZ4_HOLDS(!joins(*last, extent), "extent: neighbours are apart");
-  HZ4_HOLDS(extent->left == NULL || extent->left->priority <= extent->priority, "extent: broken tree");
-  HZ4_HOLDS(extent->right == NULL || extent->right->priority <= extent->priority, "extent: broken tree");
-  *last = extent;
-  *bytes += extent->bytes;
-  return broken_tree(extent->right, last, bytes);
+// Goes from each range to the next by a search: recursion's stack would have no bound. A range at a wrong place hides
+// itself or another from the search, so that fewer than the `listed` bytes are found.
+static const char *broken_tree(const struct hz4_extents *book, size_t listed) {
+  struct hz4_extent *last = NULL, *before, *extent;
+  size_t bytes = 0;
+  for (;; last = extent) {
+    neighbours(book, last != NULL ? last->base + 1 : NULL, &before, &extent);
+    if (extent == NULL) break;
+    HZ4_HOLDS(last == NULL || last->base + last->bytes <= extent->base, "extent: ranges overlap");
+    HZ4_HOLDS(!joins(last, extent), "extent: neighbours are apart");
+    HZ4_HOLDS(extent->left == NULL || extent->left->priority <= extent->priority, "extent: broken tree");
+    HZ4_HOLDS(extent->right == NULL || extent->right->priority <= extent->priority, "extent: broken tree");
+    bytes += extent->bytes;
+  }
+  HZ4_HOLDS(bytes == listed, "extent: the tree has other ranges than the lists");
+  return NULL;
 }
 
 const char *hz4_extents_broken(const struct hz4_extents *book) {
@@ -219,10 +223,5 @@ const char *hz4_extents_broken(const struct hz4_extents *book) {
     HZ4_HOLDS(bytes == book->bytes[state] && aged == bytes, "extent: bytes do not add up");
     listed += bytes;
   }
-  const struct hz4_extent *last = NULL;
-  size_t in_tree = 0;
-  const char *broken = broken_tree(book->root, &last, &in_tree);
-  HZ4_HOLDS(broken == NULL, broken);
-  HZ4_HOLDS(in_tree == listed, "extent: the tree has other ranges than the lists");
-  return NULL;
+  return broken_tree(book, listed);
 }

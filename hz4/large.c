@@ -18,7 +18,7 @@ static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_LARGE);
 static struct hz4_extents book;
 static struct hz4_extent *spares;  // descriptors that describe nothing, linked by next
 static unsigned spare_count;
-static size_t keep_bytes = HZ4_LARGE_KEEP_MIN;
+static size_t keep_bytes;          // 0: floor_bytes
 static size_t gone_bytes;          // purged, and not wanted again yet
 static uint32_t swings;            // how often some of that was wanted again after a purge
 static bool purged_since;          // since some was
@@ -30,6 +30,7 @@ static bool asked;                 // a block was asked for since one was freed 
 
 static _Atomic(uint64_t) allocs, frees, cache_hits, live_bytes, moved, grown_in_place;
 static _Atomic(uint32_t) islands;
+static _Atomic(size_t) floor_bytes = HZ4_LARGE_KEEP_MIN;
 
 // A claim: what a thread has taken out of the book for a system call, without the lock. It begins under the lock, and ends
 // when all of it is in `returned` or back with the system. Fork takes the lock, and then waits for the claims.
@@ -140,7 +141,8 @@ static void end_claim(void) {
 
 // ---- what is kept ----
 //
-// Dirty ranges are kept up to live / 2^HZ4_LARGE_SHARE_SHIFT bytes, or keep_bytes. What came first goes first. keep_bytes
+// Dirty ranges are kept up to live / 2^HZ4_LARGE_SHARE_SHIFT bytes, or keep_bytes. What came first goes first. keep_bytes is
+// never less than floor_bytes, from which it
 //   rises when a block needs new memory, and could have used what has been purged: by as much, from the HZ4_LARGE_SWINGS-th
 //   time on that memory was purged and then wanted again.
 //   falls when memory is purged where one block is freed after the other: by a quarter of it.
@@ -154,7 +156,12 @@ static void set_keep_locked(size_t bytes) {
   size_t most = most_live_bytes + (most_live_bytes >> HZ4_LARGE_LOSS_SHIFT);
   if (bytes > most) bytes = most;
   if (bytes > HZ4_LARGE_KEEP_MAX) bytes = HZ4_LARGE_KEEP_MAX;
-  keep_bytes = bytes > HZ4_LARGE_KEEP_MIN ? bytes : HZ4_LARGE_KEEP_MIN;
+  keep_bytes = bytes > hz4_load_relaxed(&floor_bytes) ? bytes : 0;
+}
+
+static size_t kept_locked(void) {
+  size_t least = hz4_load_relaxed(&floor_bytes);
+  return keep_bytes > least ? keep_bytes : least;
 }
 
 // So much is taken for a block, out of dirty memory or not.
@@ -168,7 +175,7 @@ static void note_taken_locked(size_t bytes, bool dirty) {
   gone_bytes -= wanted;
   if (wanted != 0 && purged_since) ++swings;
   purged_since = false;
-  if (swings >= HZ4_LARGE_SWINGS) set_keep_locked(keep_bytes + wanted);
+  if (swings >= HZ4_LARGE_SWINGS) set_keep_locked(kept_locked() + wanted);
 }
 
 static size_t excess(size_t have, size_t limit) {
@@ -182,13 +189,14 @@ static size_t dirty_excess_locked(void) {
   if (dirty > most_dirty_bytes) most_dirty_bytes = dirty;
   if (book.clock - turned > (live + dirty) >> HZ4_PAGE_SHIFT << HZ4_LARGE_TURN_SHIFT) {
     size_t needed = most_dirty_bytes - least_dirty_bytes;
-    if (needed < keep_bytes) set_keep_locked(needed);
+    if (needed < kept_locked()) set_keep_locked(needed);
     most_dirty_bytes = least_dirty_bytes = dirty;
     most_live_bytes -= (most_live_bytes - turn_live_bytes) / 4;
     turn_live_bytes = live;
     turned = book.clock;
   }
-  return excess(dirty, share > keep_bytes ? share : keep_bytes);
+  size_t kept = kept_locked();
+  return excess(dirty, share > kept ? share : kept);
 }
 
 static size_t address_excess_locked(void) {
@@ -220,7 +228,7 @@ static struct hz4_extent *claim_locked(bool *unmap) {
     gone_bytes += claim->bytes;
     if (gone_bytes > most_live_bytes) gone_bytes = most_live_bytes;
     purged_since = true;
-    if (!asked) set_keep_locked(excess(keep_bytes, claim->bytes / 4));
+    if (!asked) set_keep_locked(excess(kept_locked(), claim->bytes / 4));
     *unmap = claim->island != 0;
     return claim;
   }
@@ -495,6 +503,10 @@ bool hz4_large_may_hold(const struct hz4_span *span, size_t bytes) {
   return bytes <= span->bytes && hz4_round_up(bytes != 0 ? bytes : 1, HZ4_PAGE_BYTES) * 2 >= span->bytes;
 }
 
+void hz4_large_set_floor(size_t bytes) {
+  hz4_store_relaxed(&floor_bytes, bytes < PTRDIFF_MAX ? bytes : PTRDIFF_MAX);  // more is not to be had, and would overflow
+}
+
 bool hz4_large_trim(void) {
   if (!enter()) return false;
   struct hz4_extent *all = NULL;
@@ -507,8 +519,7 @@ bool hz4_large_trim(void) {
       begin_claim_locked();
     }
   }
-  keep_bytes = HZ4_LARGE_KEEP_MIN;
-  gone_bytes = swings = 0;
+  keep_bytes = gone_bytes = swings = 0;
   hz4_lock_release(&lock);
   bool any = false;
   while (all != NULL) {
@@ -524,7 +535,7 @@ void hz4_large_stats(struct hz4_large_stats *out) {
   if (enter()) {
     out->cached_bytes = book.bytes[HZ4_EXTENT_DIRTY];
     out->retained_bytes = book.bytes[HZ4_EXTENT_CLEAN] + book.bytes[HZ4_EXTENT_FRESH];
-    out->keep_bytes = keep_bytes;
+    out->keep_bytes = kept_locked();
     hz4_lock_release(&lock);
   }
   out->allocs = hz4_load_relaxed(&allocs);

@@ -17,6 +17,8 @@ enum { FREE = 0, TAKEN = 1, CONTENDED = 2, FORKED = 3 };
 // This thread is the one that forks.
 static __thread bool forking __attribute__((tls_model("initial-exec")));
 
+static __thread uint32_t refusals __attribute__((tls_model("initial-exec")));
+
 // Debug builds: bit r is set while this thread holds a lock of rank r, or has left one.
 static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
 static __thread uint32_t left_ranks __attribute__((tls_model("initial-exec")));
@@ -93,9 +95,16 @@ static bool acquire_slow(struct hz4_lock *lock, bool gated) {
 }
 
 bool hz4_lock_enter(struct hz4_lock *lock) {
-  if (HZ4_UNLIKELY(!try_acquire(lock, TAKEN)) && !acquire_slow(lock, true)) return false;
+  if (HZ4_UNLIKELY(!try_acquire(lock, TAKEN)) && !acquire_slow(lock, true)) {
+    ++refusals;
+    return false;
+  }
   note_acquired(lock);
   return true;
+}
+
+uint32_t hz4_lock_refusals(void) {
+  return refusals;
 }
 
 void hz4_lock_acquire(struct hz4_lock *lock) {

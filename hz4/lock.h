@@ -56,6 +56,9 @@ void hz4_lock_acquire(struct hz4_lock *lock);
 
 void hz4_lock_release(struct hz4_lock *lock);
 
+// How often hz4_lock_enter was false for this thread: so it can be told whether what failed, failed because of fork.
+uint32_t hz4_lock_refusals(void);
+
 // For a system call. In between, the thread may take locks of higher rank only. Return waits for others, not for fork.
 // pre: the lock is held; afterwards it is again.
 void hz4_lock_leave(struct hz4_lock *lock);

@@ -463,7 +463,8 @@ static const char *broken_in_segment_locked(const struct hz4_segment *segment, u
   HZ4_HOLDS(segment->longest_free == longest, "segment: on the wrong list");
   HZ4_HOLDS(longest_run(~segment->used) == longest, "segment: longest run is stale");
   HZ4_HOLDS((segment->used & segment->dirty) == 0, "segment: a used page is dirty");
-  HZ4_HOLDS((segment->used & segment->hollow) == 0, "segment: a used page is listed as hollow and free");
+  HZ4_HOLDS((segment->used & segment->hollow & ~segment->purging) == 0,
+            "segment: a used page is listed as hollow and free");
   HZ4_HOLDS((segment->dirty & ~segment->touched) == 0, "segment: a page is dirty that was never used");
   HZ4_HOLDS((segment->used & segment->purging) == segment->purging, "segment: a page that is being purged is free");
   HZ4_HOLDS((segment->dirty != 0 && segment->purging == 0) == (segment->by_age.next != NULL),

@@ -300,6 +300,17 @@ static uint32_t staying(const struct hz4_bin *bin) {
   return bin->capacity - most / HZ4_BATCH_OBJECTS * HZ4_BATCH_OBJECTS;
 }
 
+size_t hz4_tcache_bytes_here(void) {
+  size_t bytes = 0;
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS && hz4_is_attached(); ++c) {
+    struct hz4_held held;
+    if (!hz4_bin_claim(c, &held)) continue;
+    bytes += hz4_bin_objects(&held) * hz4_class_bytes(c);
+    hz4_bin_publish(&held);
+  }
+  return bytes;
+}
+
 void hz4_tcache_empty_here(void) {
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS && hz4_is_attached(); ++c) {
     struct hz4_held held;

@@ -23,6 +23,9 @@ void *hz4_tcache_refill(uint32_t size_class, bool *zeroed);
 // Takes an object whose bin was found full. pre: attached.
 void hz4_tcache_overflow(uint32_t size_class, void *object);
 
+// What the bins of the cache that this thread is at hold.
+size_t hz4_tcache_bytes_here(void);
+
 // Gives what is in the bins to Mid: of the cache that this thread is at; of any CPU's (a thread's is left alone); of one
 // that nobody uses, for its thread has ended: then its inboxes are emptied too, and closed.
 void hz4_tcache_empty_here(void);

@@ -92,7 +92,7 @@ static void note_instruction(uintptr_t two_before, uintptr_t before, uintptr_t n
 }
 
 static void find_sites(void) {
-  char path[1024], command[1100], line[1024], function[200] = "";
+  char path[1024], command[1200], line[1024], function[200] = "";
   ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
   CHECK(length > 0);
   path[length] = '\0';
@@ -163,7 +163,7 @@ static void on_trap(int number, siginfo_t *info, void *context_ptr) {
   ucontext_t *context = context_ptr;
   struct site *site = armed;
   CHECK(site != NULL);
-  bool aborted = PC(context) == site->descriptor->abort;
+  bool aborted = (uint64_t)PC(context) == site->descriptor->abort;
   if (!aborted) {
     PC(context) -= kTrapBytes;
     CHECK((unsigned char *)(uintptr_t)PC(context) == site->address);

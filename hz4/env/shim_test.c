@@ -319,7 +319,7 @@ static void test_mallopt(void) {
   for (int value = -1; value <= 1; value++) CHECK(mallopt(12345, value) == 0 && mallopt(-9, value) == 0);
 }
 
-// What a real-time program does first: memory that it has touched once stays. (The pieces are page runs of their own.)
+// What a real-time program does first: memory that it has touched once stays. (Spans, and large blocks.)
 static void test_trim_threshold(void) {
   enum { kPieces = 100, kPiece = 512 << 10 };
   static char *pieces[kPieces];
@@ -332,6 +332,17 @@ static void test_trim_threshold(void) {
     if (round == 0) CHECK(kept > kPieces * (kPiece >> 10) * 9 / 10);
     if (round == 1) CHECK(kept < kPieces * (kPiece >> 10) / 10);
   }
+  CHECK(mallopt(M_TRIM_THRESHOLD, 4 << 20) == 1);
+}
+
+// What hz4 itself finds to be too much does not count once the program has said how much stays.
+static void test_trim_threshold_falls(void) {
+  enum { kBytes = 8 << 20 };
+  CHECK(mallopt(M_TRIM_THRESHOLD, 4 << 20) == 1 && hz4_stats_get("large_keep_bytes") == 4 << 20);
+  void *one = malloc(kBytes), *other = malloc(kBytes);
+  free(one);
+  free(other);
+  CHECK(mallopt(M_TRIM_THRESHOLD, 0) == 1 && hz4_stats_get("large_keep_bytes") == 0);
   CHECK(mallopt(M_TRIM_THRESHOLD, 4 << 20) == 1);
 }
 
@@ -358,6 +369,7 @@ static void test_stats(void) {
 }
 
 int main(void) {
+  test_trim_threshold_falls();
   test_trim_threshold();  // first: regret at what later tests free would keep more
   test_c_names();
   test_failed_realloc_keeps_the_block();

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "hz4/hz4.h"
+#include "hz4/lock.h"
+#include "hz4/mid.h"
 #include "hz4/test/hostile.h"
 #include "hz4/test/sys_fake.h"
 
@@ -70,13 +72,14 @@ TEST_P(Exhaustion, FromTheFirstCallOn) {
 void Once(int kind, bool look, char **block) {
   errno = kErrno;
   if (kind == HZ4_SYS_PURGE) {
-    hz4_free(Checked(hz4_malloc(300000)));
+    hz4_free(Checked(hz4_malloc(200000)));  // of a span: a trim unmaps what is larger
     hz4_malloc_trim(0);
   } else if (kind == HZ4_SYS_MREMAP) {
     if (*block == nullptr) *block = static_cast<char *>(Checked(hz4_calloc(1, 2 * kMiB)));
     if (*block == nullptr) return;
     (*block)[0] = 'a';
     (*block)[2 * kMiB - 1] = 'z';
+    hz4_malloc_trim(0);  // or else it grows into what is free behind it
     for (size_t bytes : {6 * kMiB, 2 * kMiB}) {
       errno = kErrno;
       auto *resized = static_cast<char *>(Checked(hz4_realloc(*block, bytes)));
@@ -230,6 +233,23 @@ TEST_F(Limit, WhatIsNotToBeHadDoesNotTrimEachTime) {
     hz4_free(block);
   }
   EXPECT_LT(hz4_sys_fake.calls[HZ4_SYS_MUNMAP] - before, 200u);
+}
+
+// A class that cannot be had because of fork is no reason for a trim, which would wait at the lock of each.
+TEST_F(Limit, WhileForkIsOnNothingIsTrimmed) {
+  hz4_free(hz4_malloc(64 * kMiB));  // what a trim would unmap, and room for all blocks
+  void *blocks[100];
+  const uint64_t before = hz4_sys_fake.calls[HZ4_SYS_MUNMAP];
+  hz4_lock_fork_begin();
+  hz4_mid_fork_prepare();
+  for (void *&block : blocks) block = hz4_malloc(200000);
+  hz4_mid_fork_parent();
+  hz4_lock_fork_end();
+  EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_MUNMAP], before);
+  for (void *block : blocks) {
+    EXPECT_NE(block, nullptr);
+    hz4_free(block);
+  }
 }
 
 TEST_F(Limit, AFullHeapFailsCleanly) {

@@ -118,6 +118,43 @@ TEST_F(Extents, TheOldestIsTheOneThatCameFirst) {
   EXPECT_EQ(hz4_extents_oldest(&book_, HZ4_EXTENT_CLEAN), nullptr);
 }
 
+// One fault at a time, which is then undone.
+TEST_F(Extents, WhatIsBrokenIsSeen) {
+  for (size_t page = 0; page < 90; page += 3) Put(page, 2);
+  hz4_extent *root = book_.root, *left = root->left, *right = root->right;
+  ASSERT_TRUE(left != nullptr && right != nullptr);
+  const auto sees = [this](const char *what) { EXPECT_STRNE(hz4_extents_broken(&book_), nullptr) << what; };
+
+  std::swap(root->left, root->right);
+  sees("subtrees at the wrong sides");
+  std::swap(root->left, root->right);
+  for (hz4_extent *child : {left, right}) {
+    const uint32_t priority = std::exchange(child->priority, root->priority);
+    EXPECT_STREQ(hz4_extents_broken(&book_), nullptr) << "may be equal";
+    child->priority = root->priority + 1;
+    sees("a child above its parent");
+    child->priority = priority;
+  }
+  for (hz4_extent **link : {&root->left, &root->right, &book_.root}) {
+    hz4_extent *lost = std::exchange(*link, nullptr);
+    sees("ranges that only the lists have");
+    *link = lost;
+  }
+  for (hz4_extent *extent : {left, root, right}) {
+    char *base = std::exchange(extent->base, extent->base + 2 * kPage);
+    sees("overlaps the next");
+    extent->base = base - kPage;
+    sees("touches the one before, and is apart");
+    extent->base = base + kPage;
+    sees("touches the next, and is apart");
+    extent->base = base + 30 * kPage;
+    sees("out of order");
+    extent->base = base - 30 * kPage;
+    sees("out of order");
+    extent->base = base;
+  }
+}
+
 TEST_F(Extents, RandomRun) {
   constexpr size_t kPages = 3000;
   std::mt19937_64 random(5);
