@@ -125,7 +125,7 @@ size_t hz4_sys_page_bytes(void) {
 }
 
 static size_t limit_of(int resource) {
-  struct rlimit64 limit;
+  struct rlimit64 limit = {0};
   if (hz4_syscall(SYS_prlimit64, 0, resource, NULL, &limit) != 0) return SIZE_MAX;
   return limit.rlim_cur < SIZE_MAX ? (size_t)limit.rlim_cur : SIZE_MAX;
 }

@@ -358,11 +358,12 @@ class SegmentInCall : public Segment {
   }
   static void MeddleBeside(void *base, size_t bytes) {
     hz4_segment_check();
-    char *const from = static_cast<char *>(base), *const to = from + bytes;
+    const auto from = reinterpret_cast<uintptr_t>(base), to = from + bytes;  // of mmap it is a hint, which may be none
     for (size_t pages : {1, 5}) {
       if (!self_->Take(pages, false)) continue;
       const Taken &run = self_->live_.back();
-      EXPECT_TRUE(run.run.base >= to || run.run.base + run.pages * kPage <= from) << "it is the kernel's";
+      const auto taken = reinterpret_cast<uintptr_t>(run.run.base);
+      EXPECT_TRUE(taken >= to || taken + run.pages * kPage <= from) << "it is the kernel's";
       if (pages == 5) self_->Free(self_->live_.size() - 1);
     }
     hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
