@@ -231,7 +231,8 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
     return hz4_large_may_hold(span, size) && hz4_is_aligned(ptr, align);
   }
   if (hz4_options.harden == 0) return true;  // or else only those calls that overflow a bin would find something
-  if (align > 16) return hz4_class_bytes(class_for(size, align)) == hz4_class_bytes(size_class);  // what realloc gave is for free_sized (C23)
+  // What realloc gave is for free_sized (C23).
+  if (align > 16) return hz4_class_bytes(class_for(size, align)) == hz4_class_bytes(size_class);
   return hz4_class_bytes(class_for(size, 16)) == hz4_class_bytes(size_class) || stays(hz4_class_bytes(size_class), size);
 }
 

@@ -167,8 +167,8 @@
 
 // ---- large ----
 
-// Freed memory that is kept whatever is live, at least, unless mallopt says otherwise, and the share of what is live (1/2^this) that always is. (large.h
-// has how it rises and falls.)
+// Freed memory that is kept whatever is live, at least, unless mallopt says otherwise, and the share of what is live
+// (1/2^this) that always is. (large.c has how it rises and falls.)
 #define HZ4_LARGE_KEEP_MIN ((size_t)4 << 20)
 #define HZ4_LARGE_SHARE_SHIFT 3
 // Purges after which memory was wanted again until the bound rises: a heap that is filled and emptied a few times is no

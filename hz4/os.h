@@ -1,7 +1,8 @@
 // Rank 2. Memory from and to the system, in whole system pages.
 //
 // Preconditions of every function: sizes are positive multiples of hz4_os_page_bytes(), addresses come from
-// hz4_os_map. No lock is needed or taken, and none may be held (lock.h): debug builds abort. errno is kept, whatever fails. Counters are in bytes and calls.
+// hz4_os_map. No lock is needed or taken, and none may be held (lock.h): debug builds abort. errno is kept, whatever
+// fails. Counters are in bytes and calls.
 #ifndef HZ4_OS_H_
 #define HZ4_OS_H_
 
