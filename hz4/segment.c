@@ -6,6 +6,7 @@
 #include "hz4/segment.h"
 
 #include "hz4/atomic.h"
+#include "hz4/list.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
@@ -52,33 +53,9 @@ HZ4_IN_DATA static size_t regretted_pages;
 // Bytes of used pages that hold no memory.
 HZ4_IN_DATA static _Atomic(size_t) hollow_bytes;
 
-// Set once.
+// The floor at any time (mallopt), the share once.
 static _Atomic(size_t) floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;
 static unsigned share_shift = 4;
-
-#define LIST_ADD(head, item, links)                  \
-  do {                                               \
-    if ((head) == NULL) {                            \
-      (head) = (item)->links.next = (item)->links.prev = (item); \
-    } else {                                         \
-      (item)->links.next = (head);                   \
-      (item)->links.prev = (head)->links.prev;       \
-      (head)->links.prev->links.next = (item);       \
-      (head)->links.prev = (item);                   \
-    }                                                \
-  } while (0)
-
-#define LIST_REMOVE(head, item, links)                       \
-  do {                                                       \
-    if ((item)->links.next == (item)) {                      \
-      (head) = NULL;                                         \
-    } else {                                                 \
-      (item)->links.next->links.prev = (item)->links.prev;   \
-      (item)->links.prev->links.next = (item)->links.next;   \
-      if ((head) == (item)) (head) = (item)->links.next;     \
-    }                                                        \
-    (item)->links.next = (item)->links.prev = NULL;          \
-  } while (0)
 
 static uint64_t mask_of(size_t first, size_t pages) {
   return (pages == 64 ? ~(uint64_t)0 : ((uint64_t)1 << pages) - 1) << first;
@@ -121,11 +98,11 @@ static void relist_locked(struct hz4_segment *segment) {
   if (longest != segment->longest_free) {
     uint32_t old = segment->longest_free;
     if (old != 0) {
-      LIST_REMOVE(by_length[old], segment, by_length);
+      HZ4_LIST_REMOVE(by_length[old], segment, by_length.next, by_length.prev);
       if (by_length[old] == NULL) lengths &= ~((uint64_t)1 << (old - 1));
     }
     if (longest != 0) {
-      LIST_ADD(by_length[longest], segment, by_length);
+      HZ4_LIST_ADD(by_length[longest], segment, by_length.next, by_length.prev);
       lengths |= (uint64_t)1 << (longest - 1);
     }
     free_segments += longest == segment->pages;
@@ -133,8 +110,8 @@ static void relist_locked(struct hz4_segment *segment) {
     segment->longest_free = longest;
   }
   bool listed = segment->by_age.next != NULL, purgeable = segment->dirty != 0 && segment->purging == 0;
-  if (purgeable && !listed) LIST_ADD(dirty_segments, segment, by_age);
-  if (!purgeable && listed) LIST_REMOVE(dirty_segments, segment, by_age);
+  if (purgeable && !listed) HZ4_LIST_ADD(dirty_segments, segment, by_age.next, by_age.prev);
+  if (!purgeable && listed) HZ4_LIST_REMOVE(dirty_segments, segment, by_age.next, by_age.prev);
 }
 
 // A mapping of `pages`, known to the page map; NULL: the system has none.
