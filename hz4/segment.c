@@ -33,10 +33,8 @@ struct hz4_segment {
   struct hz4_segment *next_busy;  // of those that the same thread purges or unmaps
 };
 
-// How many segments with dirty pages are tried for a run before clean pages are taken; and how many that have the room,
-// but perhaps not where the alignment wants it, before one that must.
+// How many segments with dirty pages are tried for a run before clean pages are taken.
 #define DIRTY_TRIES 8
-#define ALIGNED_TRIES 8
 
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_SEGMENT);
 
@@ -69,12 +67,6 @@ static uint64_t runs_of(uint64_t set, size_t n) {
     have += step;
   }
   return set;
-}
-
-// Bit i: page i of the segment begins at a multiple of align_pages, a power of two.
-static uint64_t aligned_pages(const struct hz4_segment *segment, size_t align_pages) {
-  size_t first = -((uintptr_t)segment->base >> HZ4_PAGE_SHIFT) & (align_pages - 1);
-  return first < 64 ? ~(uint64_t)0 / mask_of(0, align_pages) << first : 0;
 }
 
 static uint32_t longest_run(uint64_t set) {
@@ -115,8 +107,8 @@ static void relist_locked(struct hz4_segment *segment) {
 }
 
 // A mapping of `pages`, known to the page map; NULL: the system has none.
-static char *map_pages(size_t pages, size_t align_pages) {
-  char *base = hz4_os_map(pages << HZ4_PAGE_SHIFT, align_pages << HZ4_PAGE_SHIFT);
+static char *map_pages(size_t pages) {
+  char *base = hz4_os_map(pages << HZ4_PAGE_SHIFT, HZ4_PAGE_BYTES);
   if (base == NULL) return NULL;
   if (!hz4_pagemap_reserve(base, pages)) {
     hz4_os_unmap(base, pages << HZ4_PAGE_SHIFT);
@@ -126,12 +118,12 @@ static char *map_pages(size_t pages, size_t align_pages) {
   return base;
 }
 
-// A segment of `pages`, or of `pages_needed` if there is no more, which is nobody's yet. Its first page is aligned.
-static struct hz4_segment *map_segment(size_t pages, size_t pages_needed, size_t align_pages) {
+// A segment of `pages`, or of `pages_needed` if there is no more, which is nobody's yet.
+static struct hz4_segment *map_segment(size_t pages, size_t pages_needed) {
   struct hz4_segment *segment = hz4_meta_alloc(sizeof(struct hz4_segment));
   if (segment == NULL) return NULL;
-  segment->base = map_pages(pages, align_pages);
-  if (segment->base == NULL && pages > pages_needed) segment->base = map_pages(pages = pages_needed, align_pages);
+  segment->base = map_pages(pages);
+  if (segment->base == NULL && pages > pages_needed) segment->base = map_pages(pages = pages_needed);
   if (segment->base == NULL) {
     hz4_meta_free(segment, sizeof(struct hz4_segment));
     return NULL;
@@ -141,16 +133,14 @@ static struct hz4_segment *map_segment(size_t pages, size_t pages_needed, size_t
   return segment;
 }
 
-// Leaves the lock meanwhile. NULL: no memory. The segment's end is aligned too, if there is room: then the next one can
-// lie beside it without a hole, and the kernel makes one mapping of both.
-static struct hz4_segment *add_segment_locked(size_t pages_needed, size_t align_pages) {
+// Leaves the lock meanwhile. NULL: no memory.
+static struct hz4_segment *add_segment_locked(size_t pages_needed) {
   size_t wanted = all_pages >> HZ4_SEGMENT_GROWTH_SHIFT;
   size_t pages = HZ4_SEGMENT_PAGES_MIN;
   while (pages < wanted && pages < HZ4_SEGMENT_PAGES_MAX) pages *= 2;
-  if (pages < pages_needed) pages = hz4_round_up(pages_needed, align_pages);
-  if (pages < align_pages) pages = align_pages;
+  if (pages < pages_needed) pages = pages_needed;
   hz4_lock_leave(&lock);
-  struct hz4_segment *segment = map_segment(pages, pages_needed, align_pages);
+  struct hz4_segment *segment = map_segment(pages, pages_needed);
   hz4_lock_return(&lock);
   if (segment == NULL) return NULL;
   ++segment_count;
@@ -213,47 +203,27 @@ static bool unmap_chain_locked(struct hz4_segment *chain) {
 
 // ---- allocating ----
 
-// The aligned runs of `pages` in `set`, a bitmap of the segment's.
-static uint64_t aligned_runs(const struct hz4_segment *segment, uint64_t set, size_t pages, size_t align_pages) {
-  uint64_t starts = runs_of(set, pages);
-  return align_pages == 1 ? starts : starts & aligned_pages(segment, align_pages);
-}
-
-// Tries the segments with a free run of `least` pages, the tightest first, but few.
-static struct hz4_segment *try_locked(size_t least, size_t pages, size_t align_pages, uint64_t *starts) {
-  int tries = ALIGNED_TRIES;
-  for (uint64_t fitting = lengths & ~(uint64_t)0 << (least - 1); fitting != 0; fitting &= fitting - 1) {
-    struct hz4_segment *first = by_length[__builtin_ctzll(fitting) + 1], *segment = first;
-    do {
-      if ((*starts = aligned_runs(segment, ~segment->used, pages, align_pages)) != 0) return segment;
-      if (--tries == 0) return NULL;
-      segment = segment->by_length.next;
-    } while (segment != first);
-  }
-  return NULL;
-}
-
-// A segment that has an aligned run of `pages`: a dirty run if one is found soon, else the tightest fit. NULL: none was
-// found.
-static struct hz4_segment *find_locked(size_t pages, size_t align_pages, uint64_t *starts) {
+// A segment that has a run of `pages`: a dirty run if one is found soon, else the tightest fit. NULL: none has.
+static struct hz4_segment *find_locked(size_t pages, uint64_t *starts) {
   struct hz4_segment *segment = dirty_segments;
   for (int i = 0; segment != NULL && i < DIRTY_TRIES; ++i) {
-    if ((*starts = aligned_runs(segment, segment->dirty, pages, align_pages)) != 0) return segment;
+    if ((*starts = runs_of(segment->dirty, pages)) != 0) return segment;
     segment = segment->by_age.next;
     if (segment == dirty_segments) break;
   }
-  segment = try_locked(pages, pages, align_pages, starts);
-  if (segment != NULL || align_pages == 1) return segment;
-  size_t enough = pages + align_pages - 1;  // so long a run has an aligned one
-  return try_locked(enough < HZ4_SEGMENT_PAGES_MAX ? enough : HZ4_SEGMENT_PAGES_MAX, pages, align_pages, starts);
+  uint64_t fitting = lengths & ~(uint64_t)0 << (pages - 1);
+  if (fitting == 0) return NULL;
+  segment = by_length[__builtin_ctzll(fitting) + 1];
+  *starts = runs_of(~segment->used, pages);
+  return segment;
 }
 
-static struct hz4_run alloc_locked(size_t pages, size_t align_pages, bool grow) {
+static struct hz4_run alloc_locked(size_t pages, bool grow) {
   uint64_t starts = 0;
-  struct hz4_segment *segment = find_locked(pages, align_pages, &starts);
+  struct hz4_segment *segment = find_locked(pages, &starts);
   if (segment == NULL) {
-    if (!grow || (segment = add_segment_locked(pages, align_pages)) == NULL) return (struct hz4_run){0};
-    starts = aligned_runs(segment, ~segment->used, pages, align_pages);
+    if (!grow || (segment = add_segment_locked(pages)) == NULL) return (struct hz4_run){0};
+    starts = runs_of(~segment->used, pages);
   }
   size_t first = (size_t)__builtin_ctzll(starts);
   uint64_t mask = mask_of(first, pages);
@@ -278,17 +248,12 @@ static struct hz4_run alloc_locked(size_t pages, size_t align_pages, bool grow) 
   return run;
 }
 
-struct hz4_run hz4_segment_alloc_aligned(size_t pages, size_t align_pages, bool grow) {
+struct hz4_run hz4_segment_alloc(size_t pages, bool grow) {
   HZ4_ASSERT(pages >= 1 && pages <= HZ4_SEGMENT_PAGES_MAX);
-  HZ4_ASSERT(hz4_is_power_of_two(align_pages) && align_pages <= HZ4_SEGMENT_PAGES_MAX);
   if (!hz4_lock_enter(&lock)) return (struct hz4_run){0};
-  struct hz4_run run = alloc_locked(pages, align_pages, grow);
+  struct hz4_run run = alloc_locked(pages, grow);
   hz4_lock_release(&lock);
   return run;
-}
-
-struct hz4_run hz4_segment_alloc(size_t pages, bool grow) {
-  return hz4_segment_alloc_aligned(pages, 1, grow);
 }
 
 // ---- purging ----

@@ -29,10 +29,6 @@ struct hz4_run {
 // pre: no lock is held where grow is true; likewise below, but for hz4_segment_free.
 struct hz4_run hz4_segment_alloc(size_t pages, bool grow);
 
-// The same for a run that begins at a multiple of align_pages, a power of two up to HZ4_SEGMENT_PAGES_MAX. It costs no
-// more pages than another, whatever lies between two of them.
-struct hz4_run hz4_segment_alloc_aligned(size_t pages, size_t align_pages, bool grow);
-
 // The caller has cleared the pages in the page map. hollow: some of their memory was purged while they were used; who
 // takes them next wants it back. False: fork holds the lock and nothing has changed. Never false, and never long, for a
 // caller that holds a lock of Mid or large.

@@ -51,11 +51,11 @@ class Segment : public testing::Test {
   }
 
   // A run filled with a value of its own; false when there was none.
-  bool Take(size_t pages, bool grow = true, size_t align_pages = 1) {
-    const hz4_run run = hz4_segment_alloc_aligned(pages, align_pages, grow);
+  bool Take(size_t pages, bool grow = true) {
+    const hz4_run run = hz4_segment_alloc(pages, grow);
     if (run.base == nullptr) return false;
     hz4_unpoison(run.base, pages * kPage);
-    EXPECT_TRUE(hz4_is_aligned(run.base, align_pages * kPage));
+    EXPECT_TRUE(hz4_is_aligned(run.base, kPage));
     // Reserved: this must not fail, nor ask the system.
     const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_MMAP];
     hz4_pagemap_set(run.base, pages, reinterpret_cast<struct hz4_span *>(run.base), 0);
@@ -106,52 +106,6 @@ TEST_F(Segment, EverySizeOfRun) {
     if (pages % 8 == 0) hz4_segment_check();
   }
   EXPECT_GE(Now().peak_used_bytes, UsedBytes());
-}
-
-TEST_F(Segment, EveryAlignmentOfRuns) {
-  for (const bool odd_places : {false, true}) {
-    hz4_store_relaxed(&hz4_sys_fake.odd_places, odd_places);
-    for (size_t align_pages = 1; align_pages <= HZ4_SEGMENT_PAGES_MAX; align_pages *= 2) {
-      for (size_t pages : {size_t{1}, size_t{3}, align_pages, size_t{16}, size_t{HZ4_SEGMENT_PAGES_MAX}}) {
-        ASSERT_TRUE(Take(pages, true, align_pages)) << pages << " pages at " << align_pages;
-      }
-      hz4_segment_check();
-    }
-  }
-}
-
-// What lies between aligned runs is nobody's loss.
-TEST_F(Segment, AlignedRunsShareSegmentsWithOthers) {
-  TakeAllThereIs();
-  constexpr size_t kRuns = 640, kAlign = 4;
-  const uint64_t before = Now().acquired;
-  const size_t first = live_.size();
-  for (size_t i = 0; i < kRuns; ++i) ASSERT_TRUE(Take(1, true, kAlign));
-  const uint64_t acquired = Now().acquired;
-  // The first ones are smaller, while the heap grows.
-  EXPECT_LE(acquired - before, kRuns * kAlign / HZ4_SEGMENT_PAGES_MAX + 4);
-  for (size_t i = 0; i < kRuns; ++i) ASSERT_TRUE(Take(kAlign - 1, false)) << i;
-  // Each that goes makes room for one.
-  for (size_t i = 0; i < kRuns; i += 3) Free(first + i);
-  hz4_segment_purge(0);
-  for (size_t i = 0; i < kRuns; i += 3) ASSERT_TRUE(Take(1, false)) << i;
-  EXPECT_EQ(Now().acquired, acquired);
-}
-
-// Any number of segments has room, but not where it is wanted: those that have it are found all the same.
-TEST_F(Segment, AnAlignedRunIsFoundBehindOthersThatFit) {
-  for (size_t i = 0; i < 40 * HZ4_SEGMENT_PAGES_MAX; ++i) ASSERT_TRUE(Take(1, true));
-  for (size_t i = live_.size(); i-- > 0;) {
-    if (reinterpret_cast<uintptr_t>(live_[i].run.base) / kPage % 4 == 1) Free(i);
-  }
-  ASSERT_TRUE(Take(1, true, 4));
-  for (int i = 0; i < 100; ++i) {
-    Free(live_.size() - 1);
-    hz4_segment_purge(0);
-    const uint64_t acquired = Now().acquired;
-    ASSERT_TRUE(Take(1, true, 4));
-    EXPECT_EQ(Now().acquired, acquired) << i;
-  }
 }
 
 TEST_F(Segment, FreshRunsAreZeroedAndUsedOnesSaySo) {
