@@ -64,8 +64,6 @@ struct hz4_tcache {
   struct hz4_counters counters;
   // shared
   _Atomic(uint64_t) inbox_stash_max;  // most objects found waiting at once
-  _Atomic(uint64_t) visits_seen;      // its misses and overflows when somebody looked whether it is idle
-  _Atomic(uint64_t) all_visits_then;  // and those of all caches
   struct hz4_inbox inbox[HZ4_CLASS_SLOTS];
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 

@@ -120,9 +120,6 @@
 // How many bins are looked at for one to shrink, when as many bins in need found the budget spent.
 #define HZ4_BIN_SHRINK_TRIES 8
 #define HZ4_BIN_SHRINK_AFTER 64
-// At an ebb, a CPU's cache that was not visited once while the one that ebbs was so often has fallen idle, and is emptied.
-// (With 256 a program that freed 256 MB of blocks of 2 to 256 KiB on two CPUs kept up to 50 MB, with 32 at most 36.)
-#define HZ4_IDLE_VISITS 32
 // The least and the greatest share of the budget that a cache gets, however many or few caches there are.
 #define HZ4_TCACHE_BYTES_MIN ((size_t)256 << 10)
 #define HZ4_TCACHE_BYTES_MAX ((size_t)32 << 20)
@@ -154,6 +151,13 @@
 // A fall by less than both of these is no ebb.
 #define HZ4_EBB_OBJECTS_MIN 32
 #define HZ4_EBB_BYTES_MIN ((size_t)256 << 10)
+// The heap ebbs when 1/2^this of what was out at most is not, and so many bytes at least: then all caches of CPUs are emptied.
+// (256 MB of blocks of 2 to 256 KiB made by eight threads, freed by eight others: 3 MB stay, at most 8; at half 2 and 4, but up
+// to 143 instead of 116 of 16 bytes to 4 KiB when a tenth is still live; by the visits to each cache 19 and 22.)
+#define HZ4_HEAP_EBB_SHIFT 2
+#define HZ4_HEAP_EBB_BYTES_MIN ((size_t)4 << 20)
+// What a class has more or less out than was last known is told when it is so much.
+#define HZ4_EBB_REPORT_BYTES ((size_t)64 << 10)
 // Ebbs in a row until free memory inside spans is purged (1/2^this of the most is still out). At the first, mt_remote with
 // 16 threads, which fall idle one by one at its end, had 0.95 and 0.87 of the speed; at the second 0.98 and 0.96.
 #define HZ4_EBBS_TO_PURGE 2

@@ -35,9 +35,13 @@ struct mid_class {
   uint64_t high_water;                            // most objects out of the spans since the last ebb
   uint64_t low_water;                             // objects out of the spans at the last ebb
   _Atomic(uint32_t) ebb_run;                      // ebbs since the objects that are out last doubled; read by anybody
+  uint64_t reported;                              // objects that are out, as out_bytes has them
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
 static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_SLOTS - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
+
+// Bytes of objects that are out, of all classes, each as it was reported last; and the most of them since the heap ebbed.
+static _Atomic(size_t) out_bytes, high_bytes;
 
 // ---- spans ----
 
@@ -384,6 +388,16 @@ static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, u
   return closed;
 }
 
+// Seldom, for all threads write to one word.
+static void report_locked(struct mid_class *mid, uint32_t size_class) {
+  uint64_t out = out_locked(mid);
+  size_t more = (size_t)(out - mid->reported) * hz4_class_bytes(size_class);  // less: modulo 2^64
+  if (more + HZ4_EBB_REPORT_BYTES < 2 * HZ4_EBB_REPORT_BYTES) return;
+  mid->reported = out;
+  size_t all = hz4_fetch_add_relaxed(&out_bytes, more) + more;
+  if (all > hz4_load_relaxed(&high_bytes)) hz4_store_relaxed(&high_bytes, all);
+}
+
 static void note_rise_locked(struct mid_class *mid) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water) mid->high_water = out;
@@ -449,6 +463,7 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
     result.objects += take_from_span_locked(mid, span, out + result.objects, want - result.objects);
   }
   note_rise_locked(mid);
+  report_locked(mid, size_class);
   result.alone = is_alone_locked(mid);
   result.ebbs = hz4_load_relaxed(&mid->ebbs);
   hz4_lock_release(&mid->lock);
@@ -471,6 +486,7 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
     uint32_t least = mid->depot_count > count ? mid->depot_count - count : 0;
     result.spans_closed += drain_depot_locked(mid, size_class, least > limit ? least : limit);
     result.spans_closed += note_ebb_locked(mid, size_class);
+    report_locked(mid, size_class);
   }
   if (HZ4_UNLIKELY(mid->purge_goes_on)) result.spans_closed += purge_some_locked(mid);
   result.objects = count;
@@ -502,12 +518,19 @@ bool hz4_mid_is_ebbing(uint32_t size_class) {
   return hz4_load_relaxed(&classes[size_class].ebb_run) != 0;
 }
 
+bool hz4_mid_heap_ebbed(void) {
+  size_t out = hz4_load_relaxed(&out_bytes), high = hz4_load_relaxed(&high_bytes);
+  if (high - out < HZ4_HEAP_EBB_BYTES_MIN || out > high - (high >> HZ4_HEAP_EBB_SHIFT)) return false;
+  return hz4_cas_strong_acquire(&high_bytes, &high, out);  // acquire: no more than is needed
+}
+
 bool hz4_mid_trim(void) {
   uint32_t closed = 0;
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     if (!hz4_lock_enter(&classes[c].lock)) continue;
     closed += drain_depot_locked(&classes[c], c, 0);
     closed += close_empty_locked(&classes[c]);
+    report_locked(&classes[c], c);
     begin_purge_locked(&classes[c], 0);
     while (classes[c].purge_goes_on) closed += purge_some_locked(&classes[c]);
     hz4_lock_release(&classes[c].lock);

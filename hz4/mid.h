@@ -56,6 +56,10 @@ uint32_t hz4_mid_ebbs(uint32_t size_class);
 // Whether the objects that are out have not doubled since the last ebb.
 bool hz4_mid_is_ebbing(uint32_t size_class);
 
+// Whether the heap has ebbed: the bytes of all classes that are out have fallen by a quarter of the most there were since
+// this was true last, to one caller. (Each class counts with 64 KiB more or less.)
+bool hz4_mid_heap_ebbed(void);
+
 // Empties all depots into their spans. True when a span went back to its segment.
 bool hz4_mid_trim(void);
 

@@ -328,30 +328,11 @@ void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
 
 // ---- overflowing ----
 
-static uint64_t visits(struct hz4_tcache *cache) {
-  uint64_t n = 0;
-  for (int range = 0; range < HZ4_RANGES; ++range) {
-    n += hz4_load_relaxed(&cache->counters.value[range][HZ4_COUNT_refill_calls]);
-    n += hz4_load_relaxed(&cache->counters.value[range][HZ4_COUNT_flush_calls]);
-  }
-  return n;
-}
-
-// What CPUs keep that fell idle keeps whole spans, and nobody else would bring it home.
-static void empty_idle_caches(void) {
-  struct hz4_tcache *here = hz4_cache_here();
-  uint64_t all = 0;
-  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) all += visits(cache);
+// What caches keep of a heap that has ebbed keeps whole spans, and those of CPUs that fell idle nobody else would empty.
+static void empty_caches_of_cpus(void) {
   for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
-    if (cache == here || hz4_cache_is_own(cache)) continue;
-    uint64_t seen = visits(cache);
-    if (seen != hz4_load_relaxed(&cache->visits_seen)) {
-      hz4_store_relaxed(&cache->visits_seen, seen);
-      hz4_store_relaxed(&cache->all_visits_then, all);
-    } else if (all - hz4_load_relaxed(&cache->all_visits_then) >= HZ4_IDLE_VISITS) {
-      hz4_tcache_empty_afar(cache);
-      hz4_transfer_empty(cache, false);
-    }
+    hz4_tcache_empty_afar(cache);
+    hz4_transfer_empty(cache, false);
   }
 }
 
@@ -378,7 +359,7 @@ void hz4_tcache_overflow(uint32_t size_class, void *object) {
   hz4_count_here(size_class, HZ4_COUNT_flush_calls, 1);
   if (!flush(size_class, object)) return;
   halve(size_class);
-  empty_idle_caches();
+  if (hz4_mid_heap_ebbed()) empty_caches_of_cpus();
 }
 
 // ---- begin and end ----

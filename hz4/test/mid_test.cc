@@ -212,6 +212,38 @@ TEST_F(Mid, OwnerIsWhoTookLast) {
   Give(c, second);
 }
 
+// By a quarter of the most, whatever the class, and once.
+TEST_F(Mid, TheHeapEbbs) {
+  while (hz4_mid_heap_ebbed()) continue;  // what earlier tests left
+  const uint32_t few = ClassOf(64 << 10), many = ClassOf(4096);
+  const auto take = [](uint32_t c, size_t n) {
+    std::vector<void *> objects;
+    while (objects.size() < n) {
+      for (void *object : Take(c, static_cast<uint32_t>(n - objects.size()))) objects.push_back(object);
+    }
+    return objects;
+  };
+  std::vector<void *> some = take(few, 20 << 4), rest = take(many, 20 << 8);  // 20 MiB of each
+  EXPECT_FALSE(hz4_mid_heap_ebbed());
+  const auto give = [](uint32_t c, std::vector<void *> *from, size_t n) {
+    Give(c, {from->end() - static_cast<std::ptrdiff_t>(n), from->end()}, nullptr);
+    from->resize(from->size() - n);
+  };
+  hz4_mid_trim();
+  give(few, &some, 9 << 4);
+  hz4_mid_trim();  // of the depot
+  EXPECT_FALSE(hz4_mid_heap_ebbed());
+  give(many, &rest, 2 << 8);
+  hz4_mid_trim();
+  EXPECT_TRUE(hz4_mid_heap_ebbed());
+  EXPECT_FALSE(hz4_mid_heap_ebbed());
+  give(many, &rest, 3 << 8);
+  hz4_mid_trim();
+  EXPECT_FALSE(hz4_mid_heap_ebbed()) << "less than a quarter of what there is";
+  Give(few, some);
+  Give(many, rest);
+}
+
 TEST_F(Mid, NoMemoryIsNoObjects) {
   const uint32_t c = ClassOf(4096);
   hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;

@@ -114,9 +114,9 @@ TEST_F(TcacheInbox, EachObjectOfTheSampleMustAgree) {
   b.FreeAll(c, of_b);
 }
 
-// At an ebb a CPU's cache that nobody came to for long is emptied, its inbox too: nobody else would, and spans would stay
-// for the sake of a few objects. Not one that is in use, or a thread's.
-TEST_F(TcacheInbox, AnEbbEmptiesIdleCaches) {
+// When the heap ebbs CPUs' caches are emptied, their inboxes too: nobody else would empty one that fell idle, and spans would
+// stay for the sake of a few objects. Not a thread's.
+TEST_F(TcacheInbox, AnEbbOfTheHeapEmptiesCachesOfCpus) {
   if (!hz4_rseq_restart_all()) GTEST_SKIP() << "this kernel does not restart sequences";
   Cpus cpus(3);
   Cache own;
