@@ -7,8 +7,7 @@
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-#include "hz4/env/check.h"
-#include "hz4/hz4.h"
+#include "hz4/env/loaded.h"
 
 enum {
   kHolders = 2,
@@ -29,10 +28,6 @@ static atomic_bool stop;
 static atomic_ulong churned;
 static pthread_barrier_t filled;
 static bool by_cpu;
-
-static uint64_t bytes_out(void) {
-  return hz4_stats_get("heap_span_bytes") - hz4_stats_get("heap_free_bytes") - hz4_stats_get("heap_depot_bytes");
-}
 
 static void pin_to(int which) {
   cpu_set_t all, one;

@@ -5,25 +5,13 @@
 // alarm, and a parent by its own, which each fork sets anew; neither decides anything in a run that goes well.
 //
 // Built in two ways: LINKED, where hz4 is its malloc, and as a plain program, into which libhz4.so is preloaded.
-#include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
-#include "hz4/env/check.h"
-
-#ifdef LINKED
-#include "hz4/hz4.h"
-#else
-static void hz4_check(void) {
-  void (*check)(void);
-  *(void **)&check = dlsym(RTLD_DEFAULT, "hz4_check");
-  CHECK(check != NULL);  // or else hz4 is not preloaded
-  check();
-}
-#endif
+#include "hz4/env/loaded.h"
 
 enum {
   kForks = 2000,

@@ -5,51 +5,17 @@
 // nothing is tested.
 #include <dlfcn.h>
 #include <linux/futex.h>
-#include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "hz4/env/check.h"
-#include "hz4/hz4.h"
+#include "hz4/env/blocks.h"
 
-enum { kRaw = 4, kThreads = 4, kRounds = 5, kSteps = 100000, kSlots = 256, kStackBytes = 256 << 10 };
+enum { kRaw = 4, kThreads = 4, kRounds = 5, kSteps = 100000, kStackBytes = 256 << 10 };
 enum { kBytesLeftMax = 64 << 10 };
 
-struct block {
-  size_t size;
-  uint64_t mark;
-};
-static _Atomic(struct block *) slots[kSlots];
-
-static uint64_t mark_of(const struct block *block) {
-  return (uint64_t)(uintptr_t)block * 0x9e3779b97f4a7c15u ^ block->size;
-}
-
-static struct block *make(uint64_t *state) {
-  size_t size = sizeof(struct block) + random_size(state, next_random(state) % 8 == 0 ? 16 : 10);
-  struct block *block = malloc(size);
-  CHECK(block != NULL);
-  block->size = size;
-  block->mark = mark_of(block);
-  return block;
-}
-
-static void release(struct block *block) {
-  if (block == NULL) return;
-  CHECK(block->mark == mark_of(block));
-  block->mark = 0;
-  free(block);
-}
-
 static void *churn(void *seed_ptr) {
-  uint64_t state = (uint64_t)(uintptr_t)seed_ptr;
-  for (int i = 0; i < kSteps; i++) {
-    release(atomic_exchange(&slots[next_random(&state) % kSlots], make(&state)));
-    if (i % 4096 == 0) malloc_trim(0);
-  }
+  churn_steps((uint64_t)(uintptr_t)seed_ptr, kSteps);
   return NULL;
 }
 
@@ -95,11 +61,6 @@ static void join(struct raw *raw) {
   CHECK(munmap(raw->stack, kStackBytes) == 0);
 }
 
-static uint64_t bytes_out(void) {
-  malloc_trim(0);
-  return hz4_stats_get("heap_span_bytes") - hz4_stats_get("heap_free_bytes") - hz4_stats_get("heap_depot_bytes");
-}
-
 static void round_of_both(void) {
   struct raw raw[kRaw] = {{0}};
   pthread_t threads[kThreads];
@@ -108,7 +69,7 @@ static void round_of_both(void) {
   churn((void *)99);
   for (int i = 0; i < kRaw; i++) join(&raw[i]);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(threads[i], NULL) == 0);
-  for (int i = 0; i < kSlots; i++) release(atomic_exchange(&slots[i], NULL));
+  free_slots();
   hz4_check();
 }
 
@@ -120,9 +81,9 @@ int main(void) {
   bool by_cpu = hz4_stats_get("thread_by_cpu") == 1;
   printf("caches belong to %s\n", by_cpu ? "CPUs" : "threads");
   round_of_both();
-  uint64_t before = bytes_out();
+  uint64_t before = bytes_out_of_caches();
   for (int i = 0; i < kRounds; i++) round_of_both();
-  long left = (long)(bytes_out() - before);
+  long left = (long)(bytes_out_of_caches() - before);
   printf("%ld bytes are left\n", left);
   // Of a thread that libc does not know of nobody hears when it ends: what its own cache held is lost.
   if (by_cpu) CHECK(left <= kBytesLeftMax);

@@ -1,60 +1,28 @@
 // Filters that refuse what caches of CPUs need of the system (rseq, membarrier, sched_getaffinity), each and all together, from
 // the start or from after the first malloc on: threads that are there go on, those that come have a cache of either kind, and
 // the whole heap comes home. hz4 is the malloc of this program.
-#include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <sys/wait.h>
 
+#include "hz4/env/blocks.h"
 #include "hz4/env/sandbox.h"
-#include "hz4/hz4.h"
 
-enum { kThreads = 4, kSteps = 20000, kSlots = 128, kBytesLeftMax = 64 << 10 };
+enum { kThreads = 4, kSteps = 20000, kBytesLeftMax = 64 << 10 };
 enum { kRseq = 1, kMembarrier = 2, kAffinity = 4, kAll = 7 };
 enum { kFromTheStart, kLater };
 
-struct block {
-  size_t size;
-  uint64_t mark;
-};
-static _Atomic(struct block *) slots[kSlots];
 static pthread_barrier_t barrier;
 
-static uint64_t mark_of(const struct block *block) {
-  return (uint64_t)(uintptr_t)block * 0x9e3779b97f4a7c15u ^ block->size;
-}
-
-static void release(struct block *block) {
-  if (block == NULL) return;
-  CHECK(block->mark == mark_of(block));
-  block->mark = 0;
-  free(block);
-}
-
-static void churn(uint64_t seed) {
-  uint64_t state = seed;
-  for (int i = 0; i < kSteps; i++) {
-    size_t size = sizeof(struct block) + random_size(&state, next_random(&state) % 8 == 0 ? 16 : 10);
-    struct block *block = malloc(size);
-    CHECK(block != NULL);
-    block->size = size;
-    block->mark = mark_of(block);
-    release(atomic_exchange(&slots[next_random(&state) % kSlots], block));
-    if (i % 4096 == 0) malloc_trim(0);
-  }
-}
-
 static void *work(void *seed_ptr) {
-  churn((uint64_t)(uintptr_t)seed_ptr);
+  churn_steps((uint64_t)(uintptr_t)seed_ptr, kSteps);
   pthread_barrier_wait(&barrier);
   pthread_barrier_wait(&barrier);
-  churn((uint64_t)(uintptr_t)seed_ptr + 1);
+  churn_steps((uint64_t)(uintptr_t)seed_ptr + 1, kSteps);
   return NULL;
 }
 
 static void *come_later(void *seed_ptr) {
-  churn((uint64_t)(uintptr_t)seed_ptr);
+  churn_steps((uint64_t)(uintptr_t)seed_ptr, kSteps);
   return NULL;
 }
 
@@ -67,11 +35,6 @@ static bool install(int refused, int error) {
   return sandbox_install(calls, count, false, error);
 }
 
-static uint64_t bytes_out(void) {
-  malloc_trim(0);
-  return hz4_stats_get("heap_span_bytes") - hz4_stats_get("heap_free_bytes") - hz4_stats_get("heap_depot_bytes");
-}
-
 // The process of one combination. Ends with 2 where the kernel has no filters for us.
 static void be_refused(int refused, int error, int when, bool could) {
   free(malloc(1));
@@ -79,7 +42,7 @@ static void be_refused(int refused, int error, int when, bool could) {
   bool may = (refused & kRseq) == 0 && (when == kLater || (refused & kAffinity) == 0);
   bool by_cpu = hz4_stats_get("thread_by_cpu") == 1;
   CHECK(by_cpu == (could && may));
-  uint64_t before = bytes_out();  // libstdc++'s too
+  uint64_t before = bytes_out_of_caches();  // libstdc++'s too
   pthread_t threads[kThreads], later[kThreads];
   CHECK(pthread_barrier_init(&barrier, NULL, kThreads + 1) == 0);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)(i + 1)) == 0);
@@ -90,12 +53,12 @@ static void be_refused(int refused, int error, int when, bool could) {
   for (int i = 0; i < kThreads; i++) {
     CHECK(pthread_create(&later[i], NULL, come_later, (void *)(uintptr_t)(i + 10)) == 0);
   }
-  churn(99);
+  churn_steps(99, kSteps);
   pid_t child = fork();
   CHECK(child >= 0);
   if (child == 0) {
-    for (int i = 0; i < kSlots; i++) release(atomic_exchange(&slots[i], NULL));
-    churn(7);
+    free_slots();
+    churn_steps(7, kSteps);
     hz4_check();
     _exit(0);
   }
@@ -103,10 +66,10 @@ static void be_refused(int refused, int error, int when, bool could) {
   CHECK(waitpid(child, &status, 0) == child && status == 0);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(threads[i], NULL) == 0);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(later[i], NULL) == 0);
-  for (int i = 0; i < kSlots; i++) release(atomic_exchange(&slots[i], NULL));
+  free_slots();
   hz4_check();
   // Without membarrier nobody takes from afar what other CPUs' caches hold.
-  uint64_t out = bytes_out() - before;
+  uint64_t out = bytes_out_of_caches() - before;
   if ((refused & kMembarrier) == 0 && out > kBytesLeftMax) fprintf(stderr, "%lu bytes are out\n", (unsigned long)out);
   CHECK((refused & kMembarrier) != 0 || out <= kBytesLeftMax);
   _exit(0);

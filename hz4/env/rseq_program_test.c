@@ -1,18 +1,14 @@
 // Restartable sequences that libc does not register, for GLIBC_TUNABLES says so: nobody does, or the program, with an area of
 // its own, in some threads or in all. hz4 leaves that to it, and gives each thread a cache of its own. hz4 is the malloc of
 // this program.
-#include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#include "hz4/env/check.h"
-#include "hz4/hz4.h"
+#include "hz4/env/blocks.h"
 
-enum { kThreads = 6, kSteps = 100000, kSlots = 256, kSignature = 0x53053053, kAreaBytes = 32, kBytesLeftMax = 64 << 10 };
+enum { kThreads = 6, kSteps = 100000, kSignature = 0x53053053, kAreaBytes = 32, kBytesLeftMax = 64 << 10 };
 
 static __thread uint64_t own_area[kAreaBytes / sizeof(uint64_t)] __attribute__((aligned(kAreaBytes)));
 
@@ -20,45 +16,11 @@ static bool registers(void) {
   return syscall(SYS_rseq, own_area, kAreaBytes, 0, kSignature) == 0;
 }
 
-struct block {
-  size_t size;
-  uint64_t mark;
-};
-static _Atomic(struct block *) slots[kSlots];
 static pthread_barrier_t all_at_work, looked;
 static atomic_int signals_seen;
 
-static uint64_t mark_of(const struct block *block) {
-  return (uint64_t)(uintptr_t)block * 0x9e3779b97f4a7c15u ^ block->size;
-}
-
-static struct block *make(uint64_t *state) {
-  size_t size = sizeof(struct block) + random_size(state, next_random(state) % 8 == 0 ? 16 : 10);
-  struct block *block = malloc(size);
-  CHECK(block != NULL);
-  block->size = size;
-  block->mark = mark_of(block);
-  return block;
-}
-
-static void release(struct block *block) {
-  if (block == NULL) return;
-  CHECK(block->mark == mark_of(block));
-  block->mark = 0;
-  free(block);
-}
-
-static void churn(uint64_t seed) {
-  uint64_t state = seed;
-  for (int i = 0; i < kSteps; i++) {
-    release(atomic_exchange(&slots[next_random(&state) % kSlots], make(&state)));
-    if (i % 1024 == 0) sched_yield();
-    if (i % 4096 == 0) malloc_trim(0);
-  }
-}
-
 static void *work(void *seed_ptr) {
-  churn((uint64_t)(uintptr_t)seed_ptr);
+  churn_steps((uint64_t)(uintptr_t)seed_ptr, kSteps);
   pthread_barrier_wait(&all_at_work);
   pthread_barrier_wait(&looked);
   return NULL;
@@ -72,11 +34,6 @@ static void *register_and_work(void *seed_ptr) {
   return result;
 }
 
-static uint64_t bytes_out(void) {
-  malloc_trim(0);
-  return hz4_stats_get("heap_span_bytes") - hz4_stats_get("heap_free_bytes") - hz4_stats_get("heap_depot_bytes");
-}
-
 static void count_signal(int number) {
   (void)number;
   signals_seen++;
@@ -87,20 +44,20 @@ static void run(int registering) {
   pthread_t threads[kThreads];
   CHECK(pthread_barrier_init(&all_at_work, NULL, kThreads + 1) == 0);
   CHECK(pthread_barrier_init(&looked, NULL, kThreads + 1) == 0);
-  uint64_t before = bytes_out(), attached = hz4_stats_get("thread_attached");
+  uint64_t before = bytes_out_of_caches(), attached = hz4_stats_get("thread_attached");
   for (int i = 0; i < kThreads; i++) {
     void *(*body)(void *) = i < registering ? register_and_work : work;
     CHECK(pthread_create(&threads[i], NULL, body, (void *)(uintptr_t)(i + 1)) == 0);
   }
   for (int i = 0; i < 2000; i++) CHECK(pthread_kill(threads[i % kThreads], SIGUSR1) == 0);
-  churn(99);
+  churn_steps(99, kSteps);
   pthread_barrier_wait(&all_at_work);
   CHECK(hz4_stats_get("thread_attached") == attached + kThreads);
   pid_t child = fork();
   CHECK(child >= 0);
   if (child == 0) {
-    for (int i = 0; i < kSlots; i++) release(atomic_exchange(&slots[i], NULL));
-    churn(7);
+    free_slots();
+    churn_steps(7, kSteps);
     hz4_check();
     _exit(0);
   }
@@ -108,9 +65,9 @@ static void run(int registering) {
   CHECK(waitpid(child, &status, 0) == child && status == 0);
   pthread_barrier_wait(&looked);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(threads[i], NULL) == 0);
-  for (int i = 0; i < kSlots; i++) release(atomic_exchange(&slots[i], NULL));
+  free_slots();
   hz4_check();
-  long left = (long)(bytes_out() - before);
+  long left = (long)(bytes_out_of_caches() - before);
   printf("%d of %d threads have registered: %ld bytes are left\n", registering, kThreads, left);
   CHECK(left <= kBytesLeftMax);
 }

@@ -4,21 +4,16 @@
 //
 // A handler may allocate where it interrupts no call of malloc's, which it knows by `busy`; or where it has interrupted a
 // sequence, in which nobody holds a lock of hz4's (the kernel tells by where the thread goes on).
-#include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <ucontext.h>
 
-#include "hz4/env/check.h"
-#include "hz4/hz4.h"
+#include "hz4/env/blocks.h"
 
 enum {
   kThreads = 8,
-  kSlots = 512,
   kTimerUs = 500,
   kBlows = 20000,        // of the thread that moves, signals and trims
   kAbortsMin = 200,      // handlers that found a sequence interrupted, where caches belong to CPUs
@@ -34,12 +29,6 @@ struct descriptor {
 };
 extern const struct descriptor __start___rseq_cs[], __stop___rseq_cs[];
 
-struct block {
-  size_t size;
-  uint64_t mark;
-};
-
-static _Atomic(struct block *) slots[kSlots];
 static pthread_t threads[kThreads];
 static _Atomic(pid_t) ids[kThreads];
 static atomic_bool stop;
@@ -48,37 +37,6 @@ static __thread volatile sig_atomic_t busy;
 static __thread uint64_t handler_state;
 static bool by_cpu;
 static cpu_set_t cpus;
-
-static uint64_t mark_of(const struct block *block) {
-  return (uint64_t)(uintptr_t)block * 0x9e3779b97f4a7c15u ^ block->size;
-}
-
-// Two words at the front, and one at the end: who has the same block, or one across its end, writes others.
-static struct block *make(uint64_t *state) {
-  size_t size = (sizeof(struct block) + 8 + random_size(state, next_random(state) % 8 == 0 ? 16 : 10)) & ~(size_t)7;
-  struct block *block = malloc(size);
-  CHECK(block != NULL);
-  block->size = size;
-  block->mark = mark_of(block);
-  ((uint64_t *)block)[size / 8 - 1] = block->mark;
-  return block;
-}
-
-static void release(struct block *block) {
-  if (block == NULL) return;
-  CHECK(block->mark == mark_of(block) && ((uint64_t *)block)[block->size / 8 - 1] == block->mark);
-  block->mark = 0;
-  ((uint64_t *)block)[block->size / 8 - 1] = 0;
-  free(block);
-}
-
-static struct block *exchange(uint64_t *state, struct block *block) {
-  return atomic_exchange_explicit(&slots[next_random(state) % kSlots], block, memory_order_acq_rel);
-}
-
-static void free_slots(void) {
-  for (int i = 0; i < kSlots; i++) release(atomic_exchange(&slots[i], NULL));
-}
 
 // ---- what the threads do ----
 
@@ -199,17 +157,12 @@ static void fork_once(int generations, uint64_t seed) {
   CHECK(status == 0);
 }
 
-static uint64_t bytes_out(void) {
-  malloc_trim(0);
-  return hz4_stats_get("heap_span_bytes") - hz4_stats_get("heap_free_bytes") - hz4_stats_get("heap_depot_bytes");
-}
-
 int main(void) {
   free(malloc(1));
   by_cpu = hz4_stats_get("thread_by_cpu") == 1;
   printf("caches belong to %s\n", by_cpu ? "CPUs" : "threads");
   CHECK(sched_getaffinity(0, sizeof(cpus), &cpus) == 0);
-  uint64_t before = bytes_out();
+  uint64_t before = bytes_out_of_caches();
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
   CHECK(sigaction(SIGUSR1, &action, NULL) == 0 && sigaction(SIGALRM, &action, NULL) == 0);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_create(&threads[i], NULL, churn, (void *)(uintptr_t)(i + 1)) == 0);
@@ -231,7 +184,7 @@ int main(void) {
   CHECK(setitimer(ITIMER_REAL, &off, NULL) == 0);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(threads[i], NULL) == 0);
   free_slots();
-  long left = (long)(bytes_out() - before);
+  long left = (long)(bytes_out_of_caches() - before);
   hz4_check();
   printf("%lu steps, %lu handlers that allocate, %lu of them in a sequence; %ld bytes are left\n",
          (unsigned long)steps, (unsigned long)handlers, (unsigned long)aborts, left);

@@ -2,65 +2,23 @@
 // allocate and free, and the parent goes on with what they leave. posix_spawn, system and popen as well.
 //
 // Built in two ways: LINKED, where hz4 is its malloc, and as a plain program, into which libhz4.so is preloaded.
-#include <dlfcn.h>
-#include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdatomic.h>
 #include <sys/wait.h>
 
-#include "hz4/env/check.h"
+#include "hz4/env/blocks.h"
 
-#ifdef LINKED
-#include "hz4/hz4.h"
-#else
-static void hz4_check(void) {
-  void (*check)(void);
-  *(void **)&check = dlsym(RTLD_DEFAULT, "hz4_check");
-  CHECK(check != NULL);  // or else hz4 is not preloaded
-  check();
-}
-#endif
+enum { kThreads = 4, kForkers = 2, kChildren = 1500, kSpawned = 40, kSteps = 400, kHungSeconds = 120 };
 
-enum { kThreads = 4, kForkers = 2, kSlots = 256, kChildren = 1500, kSpawned = 40, kSteps = 400, kHungSeconds = 120 };
-
-struct block {
-  size_t size;
-  uint64_t mark;
-};
-static _Atomic(struct block *) slots[kSlots];
 static atomic_bool stop;
 static atomic_ulong steps;
 extern char **environ;
 
-static uint64_t mark_of(const struct block *block) {
-  return (uint64_t)(uintptr_t)block * 0x9e3779b97f4a7c15u ^ block->size;
-}
-
-static struct block *make(uint64_t *state) {
-  size_t size = (sizeof(struct block) + 8 + random_size(state, next_random(state) % 8 == 0 ? 16 : 10)) & ~(size_t)7;
-  struct block *block = malloc(size);
-  CHECK(block != NULL);
-  block->size = size;
-  block->mark = mark_of(block);
-  ((uint64_t *)block)[size / 8 - 1] = block->mark;
-  return block;
-}
-
-static void release(struct block *block) {
-  if (block == NULL) return;
-  CHECK(block->mark == mark_of(block) && ((uint64_t *)block)[block->size / 8 - 1] == block->mark);
-  block->mark = 0;
-  ((uint64_t *)block)[block->size / 8 - 1] = 0;
-  free(block);
-}
-
 __attribute__((noinline)) static void churn_some(uint64_t *state, int count) {
   for (int i = 0; i < count; i++) {
-    release(atomic_exchange(&slots[next_random(state) % kSlots], make(state)));
-    release(atomic_exchange(&slots[next_random(state) % kSlots], NULL));
+    release(exchange(state, make(state)));
+    release(exchange(state, NULL));
     steps++;
   }
 }
@@ -146,7 +104,7 @@ int main(void) {
   for (int i = 0; i < kForkers; i++) CHECK(pthread_join(forkers[i], NULL) == 0);
   stop = true;
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(threads[i], NULL) == 0);
-  for (int i = 0; i < kSlots; i++) release(atomic_exchange(&slots[i], NULL));
+  free_slots();
   malloc_trim(0);
   hz4_check();
   printf("%lu steps\n", (unsigned long)steps);
