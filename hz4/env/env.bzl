@@ -48,17 +48,18 @@ def env_test(name, src = None, malloc = HZ4_MALLOC, size = "medium", linkopts = 
         local_defines = ["LINKED"] if malloc == HZ4_MALLOC else [],
         malloc = malloc,
         tags = _TAGS + tags,
-        deps = [":check"] + deps,
+        deps = ["//hz4/env:check"] + deps,
         **kwargs
     )
 
-def env_program(name, src = None, malloc = SYSTEM_MALLOC, linkopts = [], deps = [], **kwargs):
+def env_program(name, src = None, malloc = SYSTEM_MALLOC, copts = [], linkopts = [], deps = [], **kwargs):
     """A program for env_script_test; without an allocator any can be loaded into it.
 
     Args:
       name: of the program.
       src: NAME.c, if it is not said.
       malloc: as env_test's.
+      copts: more of them.
       linkopts: more of them.
       deps: more of them.
       **kwargs: for cc_binary.
@@ -67,11 +68,11 @@ def env_program(name, src = None, malloc = SYSTEM_MALLOC, linkopts = [], deps = 
         name = name,
         testonly = True,
         srcs = [src or name + ".c"],
-        copts = _COPTS,
+        copts = _COPTS + copts,
         linkopts = _LINKOPTS + linkopts,
         malloc = malloc,
         tags = _TAGS,
-        deps = [":check"] + deps,
+        deps = ["//hz4/env:check"] + deps,
         **kwargs
     )
 
