@@ -24,13 +24,13 @@ std::vector<Option> Defaults() {
 }
 
 std::vector<uint64_t> Parsed() {
-#define OPTION(field, name, initial, least, greatest, meaning) hz4_options.field,
+#define OPTION(field, name, initial, least, greatest, meaning) hz4_option.field,
   return {HZ4_OPTION_TABLE(OPTION)};
 #undef OPTION
 }
 
 void Reset() {
-#define OPTION(field, name, initial, least, greatest, meaning) hz4_options.field = initial;
+#define OPTION(field, name, initial, least, greatest, meaning) hz4_option.field = initial;
   HZ4_OPTION_TABLE(OPTION)
 #undef OPTION
 }

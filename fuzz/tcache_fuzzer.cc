@@ -148,7 +148,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   hz4_fuzz::Objects objects;
-  hz4_options.inbox = input.ConsumeBool() || input.ConsumeBool();
+  hz4_option.inbox = input.ConsumeBool() || input.ConsumeBool();
   are_own = input.ConsumeBool();
   hz4_tcache_set_budget(HZ4_TCACHE_BYTES_MAX);
   for (size_t i = 0; i < kCaches; ++i) Renew(i);

@@ -194,7 +194,7 @@ HZ4_INLINE bool begins_at(uint32_t size_class, size_t offset) {
 // Whether ptr is the address of an object, as far as can be told by arithmetic: a span of one page begins where its page
 // does. Programs that ask for the usable size of each block would feel more.
 HZ4_INLINE bool is_surely_object(uint32_t size_class, const void *ptr) {
-  return !HZ4_POISON && hz4_options.harden == 0 && hz4_class_table[size_class].span_pages == 1 &&
+  return !HZ4_POISON && hz4_option.harden == 0 && hz4_class_table[size_class].span_pages == 1 &&
          (uintptr_t)ptr >> HZ4_ADDRESS_BITS == 0 && begins_at(size_class, (uintptr_t)ptr % HZ4_PAGE_BYTES);
 }
 
@@ -205,7 +205,7 @@ static void check_object(uint32_t size_class, const void *ptr, const char *compl
   if (HZ4_UNLIKELY((uintptr_t)ptr >> HZ4_ADDRESS_BITS != 0)) hz4_panic_pointer(complaint, ptr);
   size_t offset = (size_t)((const char *)ptr - hz4_pagemap_span(ptr)->base);
   if (HZ4_UNLIKELY(!begins_at(size_class, offset))) hz4_panic_pointer(complaint, ptr);
-  if (hz4_options.harden != 0 && hz4_mid_is_home(size_class, ptr)) hz4_panic_pointer(complaint, ptr);
+  if (hz4_option.harden != 0 && hz4_mid_is_home(size_class, ptr)) hz4_panic_pointer(complaint, ptr);
   hz4_poison_check(ptr);
 }
 
@@ -230,7 +230,7 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
     struct hz4_span *span = large_span(ptr, "free of a pointer that is not allocated");
     return hz4_large_may_hold(span, size) && hz4_is_aligned(ptr, align);
   }
-  if (hz4_options.harden == 0) return true;  // or else only those calls that overflow a bin would find something
+  if (hz4_option.harden == 0) return true;  // or else only those calls that overflow a bin would find something
   // What realloc gave is for free_sized (C23).
   if (align > 16) return hz4_class_bytes(class_for(size, align)) == hz4_class_bytes(size_class);
   return hz4_class_bytes(class_for(size, 16)) == hz4_class_bytes(size_class) || stays(hz4_class_bytes(size_class), size);

@@ -132,7 +132,7 @@ static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_cl
 // Every object is home. Hardened, the span stays with its class until a trim nevertheless: caches would keep it open for a
 // while, and without them what is freed would be another class's memory at once.
 static bool may_close(const struct hz4_span *span) {
-  return span->free_count == span->object_count && hz4_options.harden == 0;
+  return span->free_count == span->object_count && hz4_option.harden == 0;
 }
 
 // pre: every object is home, and the span is on no list.
@@ -330,7 +330,7 @@ static bool is_emptying_locked(const struct mid_class *mid) {
 }
 
 static uint32_t depot_limit_locked(const struct mid_class *mid) {
-  if (hz4_options.harden != 0) return 0;  // every object goes home at once, where it is checked
+  if (hz4_option.harden != 0) return 0;  // every object goes home at once, where it is checked
   uint64_t limit = out_locked(mid) >> (is_emptying_locked(mid) ? HZ4_DEPOT_SHARE_SHIFT + 1 : HZ4_DEPOT_SHARE_SHIFT);
   if (limit < mid->allowance) limit = mid->allowance;
   return limit < HZ4_DEPOT_OBJECTS_MAX ? (uint32_t)limit : HZ4_DEPOT_OBJECTS_MAX;

@@ -10,10 +10,10 @@ struct option {
 };
 
 #define HZ4_OPTION_INITIAL(field, name, initial, least, greatest, meaning) .field = initial,
-struct hz4_options hz4_options = {HZ4_OPTION_TABLE(HZ4_OPTION_INITIAL)};
+struct hz4_option_values hz4_option = {HZ4_OPTION_TABLE(HZ4_OPTION_INITIAL)};
 
 #define HZ4_OPTION_ROW(field, name, initial, least, greatest, meaning) \
-  {name, initial, least, greatest, meaning, &hz4_options.field},
+  {name, initial, least, greatest, meaning, &hz4_option.field},
 static const struct option table[] = {HZ4_OPTION_TABLE(HZ4_OPTION_ROW)};
 
 #define OPTION_COUNT (sizeof(table) / sizeof(table[0]))
@@ -35,7 +35,7 @@ static bool parse_number(const char *text, uint64_t *out) {
 // A number, or the word for one.
 static bool parse_value(const struct option *option, const char *text, uint64_t *out) {
   static const char *const fronts[] = {[HZ4_FRONT_CPU] = "cpu", [HZ4_FRONT_THREAD] = "thread"};
-  for (uint64_t i = 0; option->value == &hz4_options.front && i < sizeof(fronts) / sizeof(fronts[0]); ++i) {
+  for (uint64_t i = 0; option->value == &hz4_option.front && i < sizeof(fronts) / sizeof(fronts[0]); ++i) {
     if (strcmp(text, fronts[i]) != 0) continue;
     *out = i;
     return true;

@@ -26,13 +26,13 @@ extern "C" {
 enum { HZ4_FRONT_CPU, HZ4_FRONT_THREAD };
 
 #define HZ4_OPTION_FIELD(field, name, initial, least, greatest, meaning) uint64_t field;
-struct hz4_options {
+struct hz4_option_values {
   HZ4_OPTION_TABLE(HZ4_OPTION_FIELD)
 };
 #undef HZ4_OPTION_FIELD
 
 // Constant after hz4_options_parse.
-extern struct hz4_options hz4_options;
+extern struct hz4_option_values hz4_option;
 
 // Reads `environment` (NULL-terminated, as environ; NULL: nothing is set). Calls warn(what, detail) for each complaint.
 void hz4_options_parse(char *const *environment, void (*warn)(const char *what, const char *detail));

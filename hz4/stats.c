@@ -313,9 +313,9 @@ void hz4_stats_write_options(int fd) {
 }
 
 void hz4_stats_at_exit(void) {
-  int fd = hz4_options.stats != 0 ? hz4_stderr(true) : -1;
+  int fd = hz4_option.stats != 0 ? hz4_stderr(true) : -1;
   if (fd < 0) return;
-  if (hz4_options.stats == 1) {
+  if (hz4_option.stats == 1) {
     hz4_stats_write_text(fd);
   } else {
     char buffer[512];

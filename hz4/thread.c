@@ -37,7 +37,7 @@ enum { INIT_NONE, INIT_BUSY, INIT_DONE };
 HZ4_IN_DATA static _Atomic(int) init_state;
 
 static void share_budget(uint64_t caches) {
-  size_t bytes = (hz4_options.tcache_kib << 10) / (caches != 0 ? caches : 1);
+  size_t bytes = (hz4_option.tcache_kib << 10) / (caches != 0 ? caches : 1);
   if (bytes > HZ4_TCACHE_BYTES_MAX) bytes = HZ4_TCACHE_BYTES_MAX;
   if (bytes < HZ4_TCACHE_BYTES_MIN) bytes = HZ4_TCACHE_BYTES_MIN;
   hz4_tcache_set_budget(bytes);
@@ -136,8 +136,8 @@ static void read_options(void) {
   if (options_read || environ == NULL) return;
   options_read = true;
   hz4_options_parse(hz4_sys_secure() ? NULL : environ, hz4_warn);
-  hz4_os_configure(hz4_options.huge_pages != 0);
-  hz4_segment_configure(hz4_options.dirty_kib << 10, (unsigned)hz4_options.dirty_shift);
+  hz4_os_configure(hz4_option.huge_pages != 0);
+  hz4_segment_configure(hz4_option.dirty_kib << 10, (unsigned)hz4_option.dirty_shift);
 }
 
 static void init(void) {
@@ -204,7 +204,7 @@ static char *find_cpu_caches(void) {
   char *caches = hz4_load_acquire(&cpu_caches);  // pairs with the release below: the mapping
   if (HZ4_LIKELY(caches != NULL)) return caches;
   // Before the lock, for libc is asked.
-  bool sequences = hz4_options.front == HZ4_FRONT_CPU && hz4_rseq_area() != NULL;
+  bool sequences = hz4_option.front == HZ4_FRONT_CPU && hz4_rseq_area() != NULL;
   size_t ids = sequences ? hz4_rseq_ids() : 0;
   if (!hz4_lock_enter(&lock)) return NULL;
   caches = hz4_load_relaxed(&cpu_caches);
@@ -240,7 +240,7 @@ bool hz4_thread_attach(void) {
   if (hz4_is_attached()) return true;
   if (hz4_front.ended || hz4_front.lent || hz4_front.starting) return false;
   // Hardened: without a cache, every operation goes to Mid, whose bitmaps know each object's state.
-  if (hz4_options.harden != 0) return false;
+  if (hz4_option.harden != 0) return false;
   char *caches = find_cpu_caches();
   return caches != NULL && (attach_to_cpus(caches) || attach_to_own());
 }

@@ -126,9 +126,9 @@ TEST_F(MidBounds, AFallOfSoManyObjectsIsAnEbb) {
   for (uint32_t fall : {HZ4_EBB_OBJECTS_MIN - 1, HZ4_EBB_OBJECTS_MIN}) {
     const uint32_t c = ClassOf(192), before = hz4_mid_ebbs(c);  // of which no other test left the depot larger
     const std::vector<void *> objects = Take(c, 2 * fall);
-    hz4_options.harden = 1;  // past the depot
+    hz4_option.harden = 1;  // past the depot
     Give(c, {objects.begin(), objects.begin() + fall});
-    hz4_options.harden = 0;
+    hz4_option.harden = 0;
     EXPECT_EQ(hz4_mid_ebbs(c) - before, fall == HZ4_EBB_OBJECTS_MIN ? 1u : 0u);
     Give(c, {objects.begin() + fall, objects.end()});
   }
@@ -165,7 +165,7 @@ TEST_F(MidBounds, AFallOfSoManyBytesIsAnEbb) {
 // that.
 TEST_F(MidBounds, EbbsPurgeInsideSpansAndRegretEndsThem) {
   const uint32_t c = ClassOf(1024);
-  const uint64_t soon = hz4_options.regret_ms * 1000000;
+  const uint64_t soon = hz4_option.regret_ms * 1000000;
   hz4_sys_fake.now_ns = 1000 * soon;
   std::vector<void *> objects;
   std::mt19937_64 random(4);
@@ -217,7 +217,7 @@ TEST_F(MidBounds, EbbsPurgeInsideSpansAndRegretEndsThem) {
 TEST_F(MidBounds, WavesThatCloseSpansArePurgedForAWhileOnly) {
   const uint32_t c = ClassOf(4096), in_a_span = hz4_class_table[c].span_objects, wave = 20 * in_a_span;
   const uint32_t batch = in_a_span * 3 / 2;  // so that every other one ends in the middle of a span
-  hz4_sys_fake.now_ns = 2000 * hz4_options.regret_ms * 1000000;
+  hz4_sys_fake.now_ns = 2000 * hz4_option.regret_ms * 1000000;
   hz4_regret_peak(wave * 4096);
   int visitor;  // who is alone, and whose objects go home
   for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
@@ -358,9 +358,9 @@ TEST_F(MidBounds, ASpanThatIsCompleteWhenItWasPurgedIsClosed) {
     const std::vector<void *> object = last;
     last.clear();
     std::thread([&] {
-      hz4_options.harden = 1;  // it goes home at once
+      hz4_option.harden = 1;  // it goes home at once
       EXPECT_EQ(Give(c, object).spans_closed, 0u);
-      hz4_options.harden = 0;
+      hz4_option.harden = 0;
       EXPECT_EQ(Now().spans, 1u);
       EXPECT_TRUE(hz4_mid_is_home(c, object[0]));
     }).join();

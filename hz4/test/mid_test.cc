@@ -152,9 +152,9 @@ TEST_F(Mid, WhoGivesAnothersIsNotAlone) {
 TEST_F(Mid, HardenedObjectsGoHomeAtOnce) {
   const uint32_t c = ClassOf(256);
   const std::vector<void *> objects = Take(c, 200);
-  hz4_options.harden = 1;
+  hz4_option.harden = 1;
   Give(c, objects);
-  hz4_options.harden = 0;
+  hz4_option.harden = 0;
   EXPECT_EQ(Now().depot_objects, 0u);
   EXPECT_EQ(Now().free_objects, Now().span_objects);
 }
@@ -162,13 +162,13 @@ TEST_F(Mid, HardenedObjectsGoHomeAtOnce) {
 TEST_F(Mid, KnowsWhichObjectsAreHome) {
   const uint32_t c = ClassOf(256);
   const std::vector<void *> objects = Take(c, 3);
-  hz4_options.harden = 1;  // past the depot
+  hz4_option.harden = 1;  // past the depot
   Give(c, {objects[1]});
   EXPECT_FALSE(hz4_mid_is_home(c, objects[0]));
   EXPECT_TRUE(hz4_mid_is_home(c, objects[1]));
   EXPECT_FALSE(hz4_mid_is_home(c, objects[2]));
   Give(c, {objects[0], objects[2]});
-  hz4_options.harden = 0;
+  hz4_option.harden = 0;
   for (void *object : objects) EXPECT_TRUE(hz4_mid_is_home(c, object)) << "in its span";
 }
 
@@ -356,7 +356,7 @@ TEST_F(Mid, ThreadsShareIt) {
 
 // Hardened, nothing goes past the depot or stays in it; and yet no other class is given the memory, until a trim.
 TEST_F(Mid, HardenedASpanStaysWithItsClass) {
-  hz4_options.harden = 1;
+  hz4_option.harden = 1;
   std::set<uintptr_t> pages;
   for (size_t bytes : {16, 100, 1024, 8192, 65536, 262144}) {
     const uint32_t c = ClassOf(bytes);
@@ -378,7 +378,7 @@ TEST_F(Mid, HardenedASpanStaysWithItsClass) {
   EXPECT_EQ(Now().spans, 6u);
   EXPECT_TRUE(hz4_mid_trim());
   EXPECT_EQ(Now().spans, 0u);
-  hz4_options.harden = 0;
+  hz4_option.harden = 0;
 }
 
 using MidDeathTest = Mid;

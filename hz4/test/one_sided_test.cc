@@ -68,7 +68,7 @@ struct Bounds {
     // A span is opened when no other has a free object: so all but one were full when the most was out.
     const size_t spans_most = (rest + depot) / object / info.span_objects + 1 + 1;
     spans = spans_most * info.span_pages * HZ4_PAGE_BYTES;
-    dirty = (hz4_options.dirty_kib << 10) + (spans >> hz4_options.dirty_shift);
+    dirty = (hz4_option.dirty_kib << 10) + (spans >> hz4_option.dirty_shift);
     // Arrays double, and the smaller one is kept for others.
     const size_t batches = HZ4_BATCH_CACHE + HZ4_INBOX_BATCHES_MAX, pointer = sizeof(void *);
     meta = (threads + 1) * (sizeof(struct hz4_tcache) + batches * sizeof(struct hz4_batch) + 2 * slots * pointer) +

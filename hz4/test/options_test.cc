@@ -12,14 +12,14 @@ namespace {
 
 // A second reading of the table, so that a new option is tested without a change here.
 struct Row {
-  uint64_t hz4_options::*field;
+  uint64_t hz4_option_values::*field;
   const char *name;
   uint64_t initial, least, greatest;
   const char *meaning;
 };
 
 #define ROW(field, name, initial, least, greatest, meaning) \
-  {&hz4_options::field, name, initial, least, greatest, meaning},
+  {&hz4_option_values::field, name, initial, least, greatest, meaning},
 const Row kRows[] = {HZ4_OPTION_TABLE(ROW)};
 
 std::vector<std::pair<std::string, std::string>> complaints;
@@ -30,9 +30,9 @@ class Options : public testing::Test {
  protected:
   void SetUp() override {
     complaints.clear();
-    saved_ = ::hz4_options;
+    saved_ = ::hz4_option;
   }
-  void TearDown() override { ::hz4_options = saved_; }
+  void TearDown() override { ::hz4_option = saved_; }
 
   static void Parse(std::vector<std::string> entries) {
     std::vector<char *> environment;
@@ -42,19 +42,19 @@ class Options : public testing::Test {
   }
   static bool Unchanged() {
     for (const Row &row : kRows) {
-      if (::hz4_options.*row.field != row.initial) return false;
+      if (::hz4_option.*row.field != row.initial) return false;
     }
     return true;
   }
   static std::string Entry(const Row &row, const std::string &value) { return std::string(row.name) + "=" + value; }
 
  private:
-  struct hz4_options saved_;
+  struct hz4_option_values saved_;
 };
 
 TEST_F(Options, DefaultsAreInRange) {
   for (const Row &row : kRows) {
-    EXPECT_EQ(::hz4_options.*row.field, row.initial) << row.name;
+    EXPECT_EQ(::hz4_option.*row.field, row.initial) << row.name;
     EXPECT_LE(row.least, row.initial) << row.name;
     EXPECT_LE(row.initial, row.greatest) << row.name;
     EXPECT_EQ(strncmp(row.name, "HZ4_", 4), 0) << row.name;
@@ -65,7 +65,7 @@ TEST_F(Options, EveryOptionTakesItsWholeRange) {
   for (const Row &row : kRows) {
     for (uint64_t value : {row.least, row.greatest, row.initial}) {
       Parse({"PATH=/bin", Entry(row, std::to_string(value)), "HOME=/"});
-      EXPECT_EQ(::hz4_options.*row.field, value) << row.name;
+      EXPECT_EQ(::hz4_option.*row.field, value) << row.name;
     }
   }
   EXPECT_TRUE(complaints.empty());
@@ -101,7 +101,7 @@ TEST_F(Options, WhatIsNoNumberIsReportedAndIgnored) {
 
 TEST_F(Options, LeadingZerosAreDecimal) {
   Parse({"HZ4_TCACHE_KIB=0000000000000000000000000000000000000000000000000000000000000010"});
-  EXPECT_EQ(::hz4_options.tcache_kib, 10u);
+  EXPECT_EQ(::hz4_option.tcache_kib, 10u);
   EXPECT_TRUE(complaints.empty());
 }
 
@@ -128,9 +128,9 @@ TEST_F(Options, OtherPeoplesVariablesAreNot) {
 TEST_F(Options, OneBadValueDoesNotSpoilTheOthers) {
   Parse({"HZ4_STATS=7", "HZ4_DIRTY_SHIFT=5", "HZ4_NONSENSE=1", "HZ4_INBOX=0"});
   EXPECT_EQ(complaints.size(), 2u);
-  EXPECT_EQ(::hz4_options.stats, 0u);
-  EXPECT_EQ(::hz4_options.dirty_shift, 5u);
-  EXPECT_EQ(::hz4_options.inbox, 0u);
+  EXPECT_EQ(::hz4_option.stats, 0u);
+  EXPECT_EQ(::hz4_option.dirty_shift, 5u);
+  EXPECT_EQ(::hz4_option.inbox, 0u);
 }
 
 TEST_F(Options, NoEnvironmentIsNothingSet) {

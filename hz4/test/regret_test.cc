@@ -17,7 +17,7 @@ class Regret : public testing::Test {
     hz4_sys_fake.now_ns = start;
     hz4_regret_peak(100);
   }
-  void TearDown() override { hz4_options.regret_ms = 100; }
+  void TearDown() override { hz4_option.regret_ms = 100; }
   static void Pass(uint64_t ns) { hz4_sys_fake.now_ns += ns; }
   // Purges and wants so many times; what the last answered.
   static bool Swing(int times, size_t bytes) {
@@ -29,7 +29,7 @@ class Regret : public testing::Test {
     return regretted;
   }
 
-  const uint64_t soon_ = hz4_options.regret_ms * 1000000;
+  const uint64_t soon_ = hz4_option.regret_ms * 1000000;
 };
 
 TEST_F(Regret, MoreWantedSoonThanAQuarterOfWhatWasEverInUse) {
@@ -85,7 +85,7 @@ TEST_F(Regret, IsRenewed) {
 }
 
 TEST_F(Regret, NeverWhereTheOptionSaysSo) {
-  hz4_options.regret_ms = 0;
+  hz4_option.regret_ms = 0;
   EXPECT_FALSE(Swing(2 * HZ4_REGRET_SWINGS, 1000));
   EXPECT_FALSE(hz4_regret_lasts());
 }

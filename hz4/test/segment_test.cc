@@ -222,7 +222,7 @@ TEST_F(Segment, WhatSwingsIsKept) {
   ASSERT_TRUE(Take(64));
   FreeAll();
   EXPECT_FALSE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT)) << "more regret";
-  hz4_sys_fake.now_ns += hz4_options.regret_ms * 1000000 * HZ4_REGRET_LASTS;
+  hz4_sys_fake.now_ns += hz4_option.regret_ms * 1000000 * HZ4_REGRET_LASTS;
   EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
   EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
 }
@@ -248,7 +248,7 @@ TEST_F(Segment, WhatSwingsSlowlyIsNotKept) {
     FreeAll();
     EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
     EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
-    hz4_sys_fake.now_ns += hz4_options.regret_ms * 1000000;
+    hz4_sys_fake.now_ns += hz4_option.regret_ms * 1000000;
   }
 }
 

@@ -133,7 +133,7 @@ TEST(Stats, SharesHaveTwoDecimals) {
 
 TEST(Stats, AtExitFollowsTheOption) {
   const auto printed = [](uint64_t option) {
-    hz4_options.stats = option;
+    hz4_option.stats = option;
     const std::string text = Captured([](int fd) {
       const int saved = dup(STDERR_FILENO);
       dup2(fd, STDERR_FILENO);
@@ -144,7 +144,7 @@ TEST(Stats, AtExitFollowsTheOption) {
       close(saved);
       hz4_stderr_remember();
     });
-    hz4_options.stats = 0;
+    hz4_option.stats = 0;
     return text;
   };
   EXPECT_EQ(printed(0), "");
@@ -175,7 +175,7 @@ TEST(Stats, TellWhetherCachesAreCpus) {
     const bool can = hz4_rseq_ids() != 0 && hz4_rseq_area() != nullptr;
     HZ4_DEMAND(hz4_stats_get("thread_by_cpu") == 0);
     hz4_free(hz4_malloc(1));
-    HZ4_DEMAND(hz4_stats_get("thread_by_cpu") == uint64_t{can && hz4_options.front == HZ4_FRONT_CPU});
+    HZ4_DEMAND(hz4_stats_get("thread_by_cpu") == uint64_t{can && hz4_option.front == HZ4_FRONT_CPU});
   });
 }
 

@@ -252,7 +252,7 @@ class Tcache : public testing::Test {
   void SetUp() override {
     hz4_sys_fake_reset();
     hz4_tcache_set_budget(HZ4_TCACHE_BYTES_MAX);
-    hz4_options.inbox = 1;
+    hz4_option.inbox = 1;
     for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) PassBy(c);
   }
   void TearDown() override {

@@ -179,7 +179,7 @@ TEST_F(TcacheInbox, AnEbbEmptiesTheClasssInboxes) {
 }
 
 TEST_F(TcacheInbox, WithoutInboxesEverythingGoesToMid) {
-  hz4_options.inbox = 0;
+  hz4_option.inbox = 0;
   Cache owner, other;
   other.FreeAll(5, owner.MallocMany(5, 2000));
   EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push), 0u);

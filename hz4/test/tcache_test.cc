@@ -204,7 +204,7 @@ TEST_F(Tcache, BudgetBoundsTheBins) {
 
 // However many CPUs there are, HZ4_TCACHE_KIB is for all of their caches together.
 TEST_F(Tcache, CachesOfCpusShareTheBudget) {
-  const uint64_t kib = ::hz4_options.tcache_kib;
+  const uint64_t kib = ::hz4_option.tcache_kib;
   const size_t share = size_t{1} << 20;
   const uint32_t from = ClassOf(1024), to = ClassOf(8192);
   size_t first = 0;  // free of charge
@@ -213,7 +213,7 @@ TEST_F(Tcache, CachesOfCpusShareTheBudget) {
   {
     Cpus cpus(kCpus);
     for (int id = 0; id < kCpus; ++id) cpus.Do(id, [&] { FreeHere(from, MallocHere(from)); });  // now all are listed
-    ::hz4_options.tcache_kib = share * hz4_cache_count() >> 10;
+    ::hz4_option.tcache_kib = share * hz4_cache_count() >> 10;
     for (int id = 0; id < kCpus; ++id) {
       cpus.Do(id, [&] {
         for (int wave = 0; wave < 20; ++wave) {
@@ -228,7 +228,7 @@ TEST_F(Tcache, CachesOfCpusShareTheBudget) {
       EXPECT_GE(cpus.cache(id)->capacity_bytes, share / 2);
     }
   }
-  ::hz4_options.tcache_kib = kib;
+  ::hz4_option.tcache_kib = kib;
 }
 
 TEST_F(Tcache, ABinGrowsToTheLastByteOfTheBudget) {

@@ -35,7 +35,7 @@ Stats ThreadsNow() {
 }
 
 // Before anybody comes to hz4_thread_init.
-const bool own_caches = (hz4_options.front = HZ4_FRONT_THREAD, true);
+const bool own_caches = (hz4_option.front = HZ4_FRONT_THREAD, true);
 
 void *Take(uint32_t c) { return MallocHere(c); }
 void Put(uint32_t c, void *object) { FreeHere(c, object); }
@@ -119,14 +119,14 @@ class Thread : public testing::Test {
     ASSERT_EQ(ThreadsNow().attached, 0u);
   }
   void TearDown() override {
-    hz4_options = saved_;
+    hz4_option = saved_;
     EXPECT_EQ(ThreadsNow().attached, 0u);
     hz4_mid_trim();
     hz4_mid_check();
     hz4_meta_check();
     EXPECT_EQ(MidNow().spans, 0u) << "objects were lost";
   }
-  const struct hz4_options saved_ = hz4_options;
+  const struct hz4_option_values saved_ = hz4_option;
 };
 
 TEST_F(Thread, EachHasACacheOfItsOwn) {
@@ -196,7 +196,7 @@ TEST_F(Thread, AnEndedThreadStaysWithoutACache) {
 }
 
 TEST_F(Thread, HardenedNobodyHasACache) {
-  hz4_options.harden = 1;
+  hz4_option.harden = 1;
   std::thread([] {
     EXPECT_FALSE(hz4_thread_attach());
     EXPECT_FALSE(hz4_is_attached());
@@ -232,7 +232,7 @@ size_t GrowBins() {
 }
 
 TEST_F(Thread, TheBudgetIsSharedAmongThoseWhoLive) {
-  hz4_options.tcache_kib = 16 << 10;
+  hz4_option.tcache_kib = 16 << 10;
   size_t alone = 0, of_four = 0, alone_again = 0;
   {
     Worker a;
@@ -256,7 +256,7 @@ TEST_F(Thread, TheBudgetIsSharedAmongThoseWhoLive) {
 TEST_F(Thread, AShareIsNeitherTinyNorHuge) {
   size_t least = 0, most = 0;
   // First bins are given whatever the budget: as much as a cache without any budget has.
-  hz4_options.tcache_kib = 0;
+  hz4_option.tcache_kib = 0;
   {
     Worker a;
     a.Do([&] { least = GrowBins(); });
@@ -268,7 +268,7 @@ TEST_F(Thread, AShareIsNeitherTinyNorHuge) {
     EXPECT_GE(least, none);
     EXPECT_LE(least, none + HZ4_TCACHE_BYTES_MIN);
   }
-  hz4_options.tcache_kib = 16 << 20;
+  hz4_option.tcache_kib = 16 << 20;
   {
     Worker a;
     a.Do([&] { most = GrowBins(); });
@@ -528,12 +528,12 @@ TEST(ThreadInit, ReadsTheEnvironmentWhenItIsThere) {
         environ = real;
         setenv("HZ4_TCACHE_KIB", "1234", 1);
         setenv("HZ4_DIRTY_KIB", "77", 1);
-        const bool before = hz4_options.tcache_kib == 1234;
+        const bool before = hz4_option.tcache_kib == 1234;
         hz4_thread_init_at_load();
-        const bool after = hz4_options.tcache_kib == 1234 && hz4_options.dirty_kib == 77;
+        const bool after = hz4_option.tcache_kib == 1234 && hz4_option.dirty_kib == 77;
         setenv("HZ4_TCACHE_KIB", "4321", 1);
         hz4_thread_init_at_load();
-        _exit(ChildStatus({!before, after, hz4_options.tcache_kib == 1234}));
+        _exit(ChildStatus({!before, after, hz4_option.tcache_kib == 1234}));
       },
       testing::ExitedWithCode(0), kSilent);
 }
@@ -548,7 +548,7 @@ TEST(ThreadInit, TakesNothingFromTheEnvironmentOfASecureProgram) {
         setenv("HZ4_NONE", "1", 1);
         hz4_thread_init();
         hz4_thread_init_at_load();
-        _exit(ChildStatus({hz4_options.dirty_kib == 4096}));
+        _exit(ChildStatus({hz4_option.dirty_kib == 4096}));
       },
       testing::ExitedWithCode(0), kSilent);
 }
@@ -614,7 +614,7 @@ TEST(ThreadInit, ManyAtOnce) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";                                      \
   EXPECT_EXIT(                                                                               \
       {                                                                                      \
-        hz4_options.front = HZ4_FRONT_CPU;                                                   \
+        hz4_option.front = HZ4_FRONT_CPU;                                                   \
         __VA_ARGS__                                                                          \
       },                                                                                     \
       testing::ExitedWithCode(0), kSilent)
@@ -721,7 +721,7 @@ TEST(ThreadCpus, AChildHasThemAll) {
 
 TEST(ThreadCpus, HardenedThereAreNone) {
   EXPECT_WITH_CPUS({
-    hz4_options.harden = 1;
+    hz4_option.harden = 1;
     _exit(ChildStatus({!hz4_thread_attach(), ThreadsNow().by_cpu == 0}));
   });
 }

@@ -22,7 +22,7 @@ enum { CLASS = 1, OBJECTS = 4, CACHES = 3 };
 const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {
     [CLASS] = {.object_bytes = HZ4_INBOX_OBJECT_MAX, .bin_slots_max = 2},
 };
-struct hz4_options hz4_options;
+struct hz4_option_values hz4_option;
 
 static struct hz4_lock mid_lock = HZ4_LOCK_INIT(HZ4_RANK_MID);
 static unsigned objects[OBJECTS];  // written by whoever holds the object
@@ -107,7 +107,7 @@ static void search(int i) {
 }
 // Cache 0 owns all objects. Cache 1 frees, cache 2 steals. Their bins have arrays.
 static void open_caches(void) {
-  hz4_options.inbox = 1;
+  hz4_option.inbox = 1;
   hz4_tcache_set_budget(HZ4_TCACHE_BYTES_MIN);
   for (int i = 0; i < CACHES; ++i) {
     hz4_transfer_open(cache(i));

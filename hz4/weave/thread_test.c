@@ -33,7 +33,7 @@ static __thread struct hz4_area area;
 const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {[CLASS] = {.object_bytes = 16}};
 struct hz4_pagemap hz4_pagemap;
 void hz4_class_part_tiny(void) {}
-struct hz4_options hz4_options;
+struct hz4_option_values hz4_option;
 
 size_t hz4_rseq_ids(void) {
   return ids;
@@ -64,7 +64,7 @@ int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(vo
 }
 void hz4_options_parse(char *const *environment, void (*warn)(const char *, const char *)) {
   weave_check(environment != NULL && warn != NULL);
-  hz4_options.tcache_kib = 1;
+  hz4_option.tcache_kib = 1;
 }
 void hz4_os_configure(bool huge_pages) {
   weave_check(!huge_pages);
@@ -130,7 +130,7 @@ NOTHING(hz4_meta_fork_child)
 
 static void init(void) {
   hz4_thread_init();
-  weave_check(inits == 1 && end_of_thread != NULL && hz4_options.tcache_kib == 1);
+  weave_check(inits == 1 && end_of_thread != NULL && hz4_option.tcache_kib == 1);
 }
 static bool here_is_own(void) {
   return hz4_is_attached() && hz4_cache_is_own(hz4_cache_here());
