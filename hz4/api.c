@@ -1,8 +1,16 @@
 // Rank 12. hz4's own names.
+#include <dlfcn.h>
+#include <errno.h>
+
 #include "hz4/alloc.h"
 #include "hz4/hz4.h"
+#include "hz4/options.h"
 #include "hz4/stats.h"
 #include "hz4/thread.h"
+#include "hz4/writer.h"
+
+// A static program has none.
+#pragma weak dladdr
 
 const char *hz4_version(void) {
   return HZ4_VERSION_STRING;
@@ -76,13 +84,47 @@ uint64_t hz4_stats_get(const char *name) {
   return hz4_stats_value(name);
 }
 
+int hz4_option_get(const char *name, char *buffer, size_t size) {
+  hz4_thread_init();
+  struct hz4_writer w = {buffer, size != 0 ? size - 1 : 0, 0, 0, -1};
+  if (!hz4_options_put(name, &w)) {
+    errno = ENOENT;
+    return -1;
+  }
+  if (size != 0) buffer[w.used] = '\0';
+  return (int)w.total;
+}
+
+int hz4_option_set(const char *name, const char *value) {
+  hz4_thread_init();
+  int error = hz4_options_set(name, value);
+  if (error == 0) hz4_thread_options_changed();
+  else errno = error;
+  return error == 0 ? 0 : -1;
+}
+
 void hz4_options_print(int fd) {
   hz4_stats_write_options(fd);
+}
+
+// HZ4_VERBOSE: which hz4 it is, in which file, and what is set.
+static void say_hello(void) {
+  char line[HZ4_OPTION_TEXT_BYTES];
+  struct hz4_writer w = {line, sizeof(line), 0, 0, hz4_stderr(false)};
+  Dl_info file = {0};
+  hz4_put_text(&w, "hz4: " HZ4_VERSION_STRING " in ");
+  bool known = dladdr != NULL && dladdr(HZ4_VERSION_STRING, &file) != 0 && file.dli_fname != NULL;
+  hz4_put_text(&w, known ? file.dli_fname : "a static program");
+  hz4_put_text(&w, ", with");
+  hz4_options_put_changed(&w);
+  hz4_put_text(&w, "\n");
+  hz4_writer_flush(&w);
 }
 
 // Early: before the program's own constructors (most have no priority), and before there are threads.
 __attribute__((constructor(101))) static void init_at_load(void) {
   hz4_thread_init_at_load();
+  if (hz4_option.verbose != 0) say_hello();
 }
 
 // Late: after the program's own exit handlers, so that what they free is counted.

@@ -19,6 +19,11 @@
 #define HZ4_STATS_FAST 0
 #endif
 
+// ---- options ----
+
+// Of an option that is text, its end included: a path as long as most are.
+#define HZ4_OPTION_TEXT_BYTES 1024
+
 // ---- Page map and page runs ----
 
 // The granule of the page map and of page runs, 64 KiB: one span of the smallest size, and a multiple of every page

@@ -89,6 +89,18 @@ HZ4_API size_t hz4_stats_json(char *buffer, size_t size);
 // One counter by its name ("refill_calls", "os_mmap_calls", ...): its value, or UINT64_MAX for an unknown name.
 HZ4_API uint64_t hz4_stats_get(const char *name);
 
+// Options, by the names and with the values that the environment has ("HZ4_DIRTY_KIB", "64M").
+// hz4_option_get writes the value that is in force to buffer, and returns its length, as snprintf does; or -1 with ENOENT.
+// hz4_option_set returns 0; or -1 with ENOENT, with EINVAL where it is no value of that option, or with EPERM where it is
+// one that is read at the start only.
+HZ4_API int hz4_option_get(const char *name, char *buffer, size_t size);
+HZ4_API int hz4_option_set(const char *name, const char *value);
+
+// A program may define this, in C or as extern "C": what is set before the environment is read, which wins; entries with
+// blanks between them, as "HZ4_DIRTY_KIB=64M HZ4_STATS=1". It counts in set-user-ID programs too. A preloaded library
+// sees it only if the program was linked with -rdynamic (ld: --export-dynamic-symbol=hz4_options).
+extern HZ4_API const char *hz4_options;
+
 // Writes the table of options (name, range, default, meaning) as text to the file descriptor.
 HZ4_API void hz4_options_print(int fd);
 

@@ -1,94 +1,216 @@
 #include "hz4/options.h"
 
+#include <errno.h>
 #include <string.h>
 
 struct option {
   const char *name;
   uint64_t initial, least, greatest;
   const char *meaning;
-  uint64_t *value;
+  uint64_t *number;  // NULL: it is text
+  char *text;
 };
 
 #define HZ4_OPTION_INITIAL(field, name, initial, least, greatest, meaning) .field = initial,
 struct hz4_option_values hz4_option = {HZ4_OPTION_TABLE(HZ4_OPTION_INITIAL)};
 
 #define HZ4_OPTION_ROW(field, name, initial, least, greatest, meaning) \
-  {name, initial, least, greatest, meaning, &hz4_option.field},
-static const struct option table[] = {HZ4_OPTION_TABLE(HZ4_OPTION_ROW)};
+  {name, initial, least, greatest, meaning, &hz4_option.field, NULL},
+#define HZ4_OPTION_TEXT_ROW(field, name, meaning) {name, 0, 0, 0, meaning, NULL, hz4_option.field},
+static const struct option table[] = {HZ4_OPTION_TABLE(HZ4_OPTION_ROW) HZ4_OPTION_TEXT_TABLE(HZ4_OPTION_TEXT_ROW)};
 
-#define OPTION_COUNT (sizeof(table) / sizeof(table[0]))
+#define HZ4_OPTION_WORD(field, word, number) {&hz4_option.field, word, number},
+static const struct {
+  const uint64_t *option;
+  const char *word;
+  uint64_t number;
+} words[] = {HZ4_OPTION_WORDS(HZ4_OPTION_WORD)};
+
+#define HZ4_OPTION_ADDRESS(field) &hz4_option.field,
+static const uint64_t *const later[] = {HZ4_OPTION_LATER(HZ4_OPTION_ADDRESS)};
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define PREFIX "HZ4_"
 
-static bool parse_number(const char *text, uint64_t *out) {
+// ---- numbers ----
+
+// Digits only, at least one. Returns where they end, or NULL.
+static const char *parse_digits(const char *text, uint64_t *out) {
+  const char *start = text;
   uint64_t value = 0;
-  if (*text == '\0') return false;
-  for (; *text != '\0'; ++text) {
-    if (*text < '0' || *text > '9') return false;
+  for (; *text >= '0' && *text <= '9'; ++text) {
     unsigned digit = (unsigned)(*text - '0');
-    if (value > (UINT64_MAX - digit) / 10) return false;
+    if (value > (UINT64_MAX - digit) / 10) return NULL;
     value = value * 10 + digit;
   }
   *out = value;
-  return true;
+  return text != start ? text : NULL;
 }
 
-// A number, or the word for one.
-static bool parse_value(const struct option *option, const char *text, uint64_t *out) {
-  static const char *const fronts[] = {[HZ4_FRONT_CPU] = "cpu", [HZ4_FRONT_THREAD] = "thread"};
-  for (uint64_t i = 0; option->value == &hz4_option.front && i < sizeof(fronts) / sizeof(fronts[0]); ++i) {
-    if (strcmp(text, fronts[i]) != 0) continue;
-    *out = i;
-    return true;
-  }
-  return parse_number(text, out);
+// The power of two that a suffix stands for, and where it ends; 0: there is none.
+static unsigned parse_suffix(const char **text) {
+  static const char letters[] = "KMGT";
+  const char *letter = **text != '\0' ? strchr(letters, **text) : NULL;
+  if (letter == NULL) return 0;
+  *text += strncmp(*text + 1, "iB", 2) == 0 ? 3 : 1;
+  return 10 * (unsigned)(letter - letters + 1);
 }
+
+// A number of units of 2^unit bytes, or a size with a suffix.
+static const char *parse_size(const char *text, unsigned unit, uint64_t *out) {
+  uint64_t value;
+  text = parse_digits(text, &value);
+  if (text == NULL) return NULL;
+  unsigned shift = parse_suffix(&text);
+  if (shift != 0) shift -= unit;
+  if (value > UINT64_MAX >> shift) return NULL;
+  *out = value << shift;
+  return text;
+}
+
+const char *hz4_options_parse_bytes(const char *text, uint64_t *bytes) {
+  return parse_size(text, 0, bytes);
+}
+
+static bool ends_in(const char *name, const char *end) {
+  size_t length = strlen(name), n = strlen(end);
+  return length >= n && strcmp(name + length - n, end) == 0;
+}
+
+static bool parse_word(const struct option *option, const char *text, uint64_t *out) {
+  bool has_own = false;
+  for (size_t i = 0; i < COUNT(words); ++i) {
+    if (words[i].option != option->number) continue;
+    has_own = true;
+    *out = words[i].number;
+    if (strcmp(text, words[i].word) == 0) return true;
+  }
+  if (has_own || option->greatest != 1) return false;
+  *out = strcmp(text, "yes") == 0 || strcmp(text, "on") == 0 || strcmp(text, "true") == 0;
+  return *out != 0 || strcmp(text, "no") == 0 || strcmp(text, "off") == 0 || strcmp(text, "false") == 0;
+}
+
+static bool parse_number(const struct option *option, const char *text, uint64_t *out) {
+  if (parse_word(option, text, out)) return true;
+  bool kib = ends_in(option->name, "_KIB");
+  const char *end = kib || ends_in(option->name, "_BYTES") ? parse_size(text, kib ? 10 : 0, out) : parse_digits(text, out);
+  return end != NULL && *end == '\0' && *out >= option->least && *out <= option->greatest;
+}
+
+// ---- setting ----
 
 static const struct option *find(const char *name, size_t length) {
-  for (size_t i = 0; i < OPTION_COUNT; ++i) {
+  for (size_t i = 0; i < COUNT(table); ++i) {
     if (strlen(table[i].name) == length && memcmp(table[i].name, name, length) == 0) return &table[i];
   }
   return NULL;
 }
 
-void hz4_options_parse(char *const *environment, void (*warn)(const char *what, const char *detail)) {
-  for (; environment != NULL && *environment != NULL; ++environment) {
-    const char *entry = *environment;
-    if (*entry != *PREFIX || strncmp(entry, PREFIX, strlen(PREFIX)) != 0) continue;
-    const char *equals = strchr(entry, '=');
-    const struct option *option = equals == NULL ? NULL : find(entry, (size_t)(equals - entry));
-    uint64_t value;
-    if (option == NULL) {
-      warn("unknown option, ignored: ", entry);
-    } else if (!parse_value(option, equals + 1, &value) || value < option->least || value > option->greatest) {
-      warn("not a number in the option's range, ignored: ", entry);
-    } else {
-      *option->value = value;
+// Copied, for a program may change its environment.
+static bool set(const struct option *option, const char *value) {
+  uint64_t number;
+  if (option->number == NULL) {
+    if (strlen(value) >= HZ4_OPTION_TEXT_BYTES) return false;
+    memcpy(option->text, value, strlen(value) + 1);
+    return true;
+  }
+  if (!parse_number(option, value, &number)) return false;
+  hz4_option_change(option->number, number);
+  return true;
+}
+
+static void parse_entry(const char *entry, void (*warn)(const char *what, const char *detail)) {
+  if (strncmp(entry, PREFIX, strlen(PREFIX)) != 0) return;
+  const char *equals = strchr(entry, '=');
+  const struct option *option = equals == NULL ? NULL : find(entry, (size_t)(equals - entry));
+  if (option == NULL) warn("unknown option, ignored: ", entry);
+  else if (set(option, equals + 1)) return;
+  else if (option->number == NULL) warn("longer than an option may be, ignored: ", entry);
+  else warn("not a number in the option's range, ignored: ", entry);
+}
+
+static bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\n';
+}
+
+// Cut into entries. One that does not begin with HZ4_ is a slip here.
+static void parse_own(const char *own, void (*warn)(const char *what, const char *detail)) {
+  char entry[HZ4_OPTION_TEXT_BYTES + 64];
+  while (*own != '\0') {
+    size_t length = 0;
+    for (; *own != '\0' && !is_blank(*own); ++own) {
+      if (length < sizeof(entry) - 1) entry[length++] = *own;
     }
+    entry[length] = '\0';
+    if (length != 0 && strncmp(entry, PREFIX, strlen(PREFIX)) != 0) warn("unknown option, ignored: ", entry);
+    parse_entry(entry, warn);
+    if (*own != '\0') ++own;
   }
 }
 
-static void write_number(void (*write)(void *context, const char *text), void *context, uint64_t number) {
-  char digits[21];
-  char *start = digits + sizeof(digits) - 1;
-  *start = '\0';
-  do {
-    *--start = (char)('0' + number % 10);
-    number /= 10;
-  } while (number != 0);
-  write(context, start);
+void hz4_options_parse(const char *own, char *const *environment, void (*warn)(const char *what, const char *detail)) {
+  if (own != NULL) parse_own(own, warn);
+  for (; environment != NULL && *environment != NULL; ++environment) parse_entry(*environment, warn);
 }
 
-void hz4_options_list(void (*write)(void *context, const char *text), void *context) {
-  for (size_t i = 0; i < OPTION_COUNT; ++i) {
-    write(context, table[i].name);
-    write(context, " (");
-    write_number(write, context, table[i].least);
-    write(context, "..");
-    write_number(write, context, table[i].greatest);
-    write(context, ", default ");
-    write_number(write, context, table[i].initial);
-    write(context, "): ");
-    write(context, table[i].meaning);
-    write(context, "\n");
+extern const char *hz4_options __attribute__((weak, visibility("default")));
+
+const char *hz4_options_of_program(void) {
+  return &hz4_options != NULL ? hz4_options : NULL;
+}
+
+int hz4_options_set(const char *name, const char *value) {
+  const struct option *option = find(name, strlen(name));
+  if (option == NULL) return ENOENT;
+  for (size_t i = 0; i < COUNT(later); ++i) {
+    if (later[i] == option->number) return set(option, value) ? 0 : EINVAL;
+  }
+  return EPERM;
+}
+
+// ---- as text ----
+
+static void put_value(const struct option *option, struct hz4_writer *w) {
+  if (option->number == NULL) hz4_put_text(w, option->text);
+  else hz4_put_number(w, hz4_option_now(option->number));
+}
+
+bool hz4_options_put(const char *name, struct hz4_writer *w) {
+  const struct option *option = find(name, strlen(name));
+  if (option != NULL) put_value(option, w);
+  return option != NULL;
+}
+
+static void put_range(const struct option *option, struct hz4_writer *w) {
+  if (option->number == NULL) {
+    hz4_put_text(w, "text");
+    return;
+  }
+  hz4_put_number(w, option->least);
+  hz4_put_text(w, "..");
+  hz4_put_number(w, option->greatest);
+  hz4_put_text(w, ", default ");
+  hz4_put_number(w, option->initial);
+}
+
+void hz4_options_put_table(struct hz4_writer *w) {
+  for (size_t i = 0; i < COUNT(table); ++i) {
+    hz4_put_text(w, table[i].name);
+    hz4_put_text(w, " (");
+    put_range(&table[i], w);
+    hz4_put_text(w, "): ");
+    hz4_put_text(w, table[i].meaning);
+    hz4_put_text(w, "\n");
+  }
+}
+
+void hz4_options_put_changed(struct hz4_writer *w) {
+  for (size_t i = 0; i < COUNT(table); ++i) {
+    const struct option *option = &table[i];
+    if (option->number == NULL ? *option->text == '\0' : hz4_option_now(option->number) == option->initial) continue;
+    hz4_put_text(w, " ");
+    hz4_put_text(w, option->name);
+    hz4_put_text(w, "=");
+    put_value(option, w);
   }
 }

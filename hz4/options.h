@@ -1,11 +1,16 @@
-// Rank 3. What a user may set, from the environment, read once before the first cache is used.
+// Rank 3. What a user may set: by the program itself, in a string named hz4_options, or by the environment, which wins. Read
+// once before the first cache is used; some may be set later, by hz4_option_set.
 //
-// One table makes the parser, the listing and the defaults. A value out of range, a value that is no number and a
-// variable that begins with HZ4_ but is in no table are reported on stderr, once, and otherwise ignored.
+// Two tables make the parser, the listing and the defaults. A value out of range, a value that is no number and a variable
+// that begins with HZ4_ but is in no table are reported on stderr, once, and otherwise ignored.
+//
+// A number may be a word: yes, on, true, no, off, false where it is 0 or 1, and those of HZ4_OPTION_WORDS. Where the name
+// ends in _KIB or _BYTES it is a size, and may have a suffix: K, M, G or T, or KiB, MiB, GiB, TiB, powers of 1,024 bytes.
 #ifndef HZ4_OPTIONS_H_
 #define HZ4_OPTIONS_H_
 
 #include "hz4/base.h"
+#include "hz4/writer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -13,7 +18,8 @@ extern "C" {
 
 // X(field, environment variable, default, least, greatest, meaning)
 #define HZ4_OPTION_TABLE(X)                                                                                       \
-  X(stats, "HZ4_STATS", 0, 0, 2, "print statistics on stderr at exit: 1 as lines, 2 as JSON")                       \
+  X(stats, "HZ4_STATS", 0, 0, 2, "print statistics on stderr at exit: 1 as text, 2 as JSON")                       \
+  X(verbose, "HZ4_VERBOSE", 0, 0, 1, "say on stderr at the start that hz4 is there, and what is set: 1 yes")       \
   X(tcache_kib, "HZ4_TCACHE_KIB", 524288, 0, 16777216, "KiB that all caches together may hold")               \
   X(dirty_kib, "HZ4_DIRTY_KIB", 4096, 0, 16777216, "KiB of free pages kept from the system, whatever is in use")    \
   X(dirty_shift, "HZ4_DIRTY_SHIFT", 4, 0, 63, "free pages kept besides: bytes in use / 2^this")                     \
@@ -23,22 +29,60 @@ extern "C" {
   X(front, "HZ4_FRONT", 0, 0, 1, "caches belong to CPUs (0, or cpu), where the system allows it, or to threads (1, or thread)") \
   X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the cache that allocates them: 1 yes, 0 no")
 
+// X(field, environment variable, meaning). Text of fewer than HZ4_OPTION_TEXT_BYTES bytes; empty: not set.
+#define HZ4_OPTION_TEXT_TABLE(X)
+
+// X(field, word, number)
+#define HZ4_OPTION_WORDS(X)           \
+  X(front, "cpu", HZ4_FRONT_CPU)       \
+  X(front, "thread", HZ4_FRONT_THREAD) \
+  X(stats, "text", 1)                  \
+  X(stats, "json", 2)
+
 enum { HZ4_FRONT_CPU, HZ4_FRONT_THREAD };
 
+// X(field). What hz4_option_set may change: who reads one of these does so by hz4_option_now.
+#define HZ4_OPTION_LATER(X) X(stats) X(tcache_kib) X(dirty_kib) X(regret_ms) X(inbox)
+
 #define HZ4_OPTION_FIELD(field, name, initial, least, greatest, meaning) uint64_t field;
+#define HZ4_OPTION_TEXT_FIELD(field, name, meaning) char field[HZ4_OPTION_TEXT_BYTES];
 struct hz4_option_values {
   HZ4_OPTION_TABLE(HZ4_OPTION_FIELD)
+  HZ4_OPTION_TEXT_TABLE(HZ4_OPTION_TEXT_FIELD)
 };
 #undef HZ4_OPTION_FIELD
+#undef HZ4_OPTION_TEXT_FIELD
 
-// Constant after hz4_options_parse.
+// Constant after hz4_options_parse, but for those of HZ4_OPTION_LATER.
 extern struct hz4_option_values hz4_option;
 
-// Reads `environment` (NULL-terminated, as environ; NULL: nothing is set). Calls warn(what, detail) for each complaint.
-void hz4_options_parse(char *const *environment, void (*warn)(const char *what, const char *detail));
+HZ4_INLINE uint64_t hz4_option_now(const uint64_t *number) {
+  return __atomic_load_n(number, __ATOMIC_RELAXED);
+}
 
-// The table as text, one option a line, through `write(context, text)`.
-void hz4_options_list(void (*write)(void *context, const char *text), void *context);
+HZ4_INLINE void hz4_option_change(uint64_t *number, uint64_t value) {
+  __atomic_store_n(number, value, __ATOMIC_RELAXED);
+}
+
+// Reads `own`, entries as those of the environment with blanks between them, and then `environment` (NULL-terminated, as
+// environ). NULL: nothing is set. Calls warn(what, detail) for each complaint. pre: there is one thread.
+void hz4_options_parse(const char *own, char *const *environment, void (*warn)(const char *what, const char *detail));
+
+// What the program has set by a string of that name; or NULL.
+const char *hz4_options_of_program(void);
+
+// Bytes of a size at `text`: a number and maybe a suffix. Returns where it ends. NULL: it is none, or too large.
+const char *hz4_options_parse_bytes(const char *text, uint64_t *bytes);
+
+// 0; ENOENT: there is no such option; EINVAL: no value of it; EPERM: it is read at the start only. Any thread.
+int hz4_options_set(const char *name, const char *value);
+
+// The value. False: there is no such option.
+bool hz4_options_put(const char *name, struct hz4_writer *w);
+
+// The table, one option a line; and " NAME=value" for each that is not at its default.
+void hz4_options_put_table(struct hz4_writer *w);
+void hz4_options_put_changed(struct hz4_writer *w);
 
 #ifdef __cplusplus
 }

@@ -12,7 +12,7 @@ HZ4_IN_DATA static _Atomic(size_t) wanted_bytes, swings, peak_bytes;
 HZ4_IN_DATA static _Atomic(bool) purged_since;  // since something was wanted
 
 static uint64_t soon_ns(void) {
-  return hz4_option.regret_ms * 1000000;
+  return hz4_option_now(&hz4_option.regret_ms) * 1000000;
 }
 
 static uint64_t lasts_ns(void) {

@@ -10,6 +10,7 @@
 #include "hz4/os.h"
 #include "hz4/segment.h"
 #include "hz4/thread.h"
+#include "hz4/writer.h"
 
 struct snapshot {
   uint64_t count[HZ4_RANGES][HZ4_COUNTERS];
@@ -143,66 +144,34 @@ uint64_t hz4_stats_value(const char *name) {
 
 // ---- text ----
 
-// Collects text. fd >= 0: written out when the buffer is full; else what does not fit is only counted.
-struct writer {
-  char *buffer;
-  size_t size, used, total;
-  int fd;
-};
-
-static void flush(struct writer *w) {
-  if (w->fd < 0) return;
-  hz4_write(w->fd, w->buffer, w->used);
-  w->used = 0;
-}
-
-static void put_text(struct writer *w, const char *text) {
-  for (; *text != '\0'; ++text, ++w->total) {
-    if (w->used == w->size) flush(w);
-    if (w->used < w->size) w->buffer[w->used++] = *text;
-  }
-}
-
-// The number in decimal; with `commas`, in groups of three.
-static void put_number(struct writer *w, uint64_t number, bool commas) {
-  char digits[32];
-  char *start = digits + sizeof(digits) - 1;
-  *start = '\0';
-  for (int i = 0; i == 0 || number != 0; ++i, number /= 10) {
-    if (commas && i != 0 && i % 3 == 0) *--start = ',';
-    *--start = (char)('0' + number % 10);
-  }
-  put_text(w, start);
-}
-
 // What only --config=stats counts is "n/a" elsewhere, never a zero that looks like a count.
-static void put_fast(struct writer *w, const char *name, uint64_t number) {
-  put_text(w, name);
-  if (HZ4_STATS_FAST) put_number(w, number, true);
-  else put_text(w, "n/a");
+static void put_fast(struct hz4_writer *w, const char *name, uint64_t number) {
+  hz4_put_text(w, name);
+  if (HZ4_STATS_FAST) hz4_put_grouped(w, number);
+  else hz4_put_text(w, "n/a");
 }
 
-static void put(struct writer *w, const char *name, uint64_t number) {
-  put_text(w, name);
-  put_number(w, number, true);
+static void put(struct hz4_writer *w, const char *name, uint64_t number) {
+  hz4_put_text(w, name);
+  hz4_put_grouped(w, number);
 }
 
 // " (12.3%)" of `whole`, where mallocs and frees are counted.
-static void put_share(struct writer *w, uint64_t part, uint64_t whole) {
+static void put_share(struct hz4_writer *w, uint64_t part, uint64_t whole) {
   if (!HZ4_STATS_FAST || whole == 0) return;
   uint64_t hundredths = (part * 10000 + whole / 2) / whole;
-  put_text(w, " (");
-  put_number(w, hundredths / 100, false);
-  put_text(w, hundredths % 100 < 10 ? ".0" : ".");
-  put_number(w, hundredths % 100, false);
-  put_text(w, "%)");
+  hz4_put_text(w, " (");
+  hz4_put_number(w, hundredths / 100);
+  hz4_put_text(w, hundredths % 100 < 10 ? ".0" : ".");
+  hz4_put_number(w, hundredths % 100);
+  hz4_put_text(w, "%)");
 }
 
 static uint64_t minus(uint64_t a, uint64_t b) {
   return a > b ? a - b : 0;  // while threads run, one of two counters may be older
 }
 
-static void put_calls(struct writer *w, const uint64_t *count) {
+static void put_calls(struct hz4_writer *w, const uint64_t *count) {
   uint64_t mallocs = count[HZ4_COUNT_malloc_calls], frees = count[HZ4_COUNT_free_calls];
   uint64_t served = count[HZ4_COUNT_refill_depot] + count[HZ4_COUNT_refill_span];
   uint64_t hits = minus(mallocs, count[HZ4_COUNT_refill_calls]);
@@ -217,15 +186,15 @@ static void put_calls(struct writer *w, const uint64_t *count) {
   put_fast(w, " free_calls=", frees);
   put_fast(w, " free_batch_enq=", minus(frees, count[HZ4_COUNT_direct_free]));
   put(w, " free_batch_flush=", count[HZ4_COUNT_flush_lock] + count[HZ4_COUNT_inbox_push]);
-  put_text(w, "\n");
+  hz4_put_text(w, "\n");
 }
 
-static void put_seed_lines(struct writer *w, const struct snapshot *s) {
-  put_text(w, "[HZ4_MID_STATS_B1]");
+static void put_seed_lines(struct hz4_writer *w, const struct snapshot *s) {
+  hz4_put_text(w, "[HZ4_MID_STATS_B1]");
   put_calls(w, s->count[HZ4_RANGE_MID]);
-  put_text(w, "[HZ4_SMALL_STATS]");
+  hz4_put_text(w, "[HZ4_SMALL_STATS]");
   put_calls(w, s->count[HZ4_RANGE_SMALL]);
-  put_text(w, "[HZ4_OS_STATS]");
+  hz4_put_text(w, "[HZ4_OS_STATS]");
   put(w, " remote_flush_calls=", total(s, HZ4_COUNT_flush_calls));
   put(w, " inbox_push_list=", total(s, HZ4_COUNT_inbox_push));
   put(w, " rlen_ge_th=", total(s, HZ4_COUNT_inbox_refused));
@@ -235,7 +204,7 @@ static void put_seed_lines(struct writer *w, const struct snapshot *s) {
   put(w, " seg_acq=", s->segment.acquired);
   put(w, " large_acq=", s->large.allocs);
   put(w, " large_rel=", s->large.frees);
-  put_text(w, "\n[HZ4_OS_STATS_B9]");
+  hz4_put_text(w, "\n[HZ4_OS_STATS_B9]");
   put(w, " ls_acq_self=", total(s, HZ4_COUNT_refill_inbox));
   put(w, " ls_acq_steal=", total(s, HZ4_COUNT_refill_steal));
   put(w, " ls_acq_miss=", total(s, HZ4_COUNT_refill_lock));
@@ -244,83 +213,79 @@ static void put_seed_lines(struct writer *w, const struct snapshot *s) {
   put(w, " ls_rel_miss=", total(s, HZ4_COUNT_inbox_refused));
   put(w, " p2_acq_self=", total(s, HZ4_COUNT_span_opened));
   put(w, " p2_rel_self=", total(s, HZ4_COUNT_span_closed));
-  put_text(w, "\n");
+  hz4_put_text(w, "\n");
 }
 
 void hz4_stats_write_text(int fd) {
   char buffer[512];
-  struct writer writer = {buffer, sizeof(buffer), 0, 0, fd}, *w = &writer;
+  struct hz4_writer writer = {buffer, sizeof(buffer), 0, 0, fd}, *w = &writer;
   struct snapshot snapshot, *s = &snapshot;
   take_snapshot(s);
   put_seed_lines(w, s);
   for (int range = 0; range < HZ4_RANGES; ++range) {
-    put_text(w, range == HZ4_RANGE_SMALL ? "[HZ4_COUNTERS_SMALL]" : "[HZ4_COUNTERS_MID]");
+    hz4_put_text(w, range == HZ4_RANGE_SMALL ? "[HZ4_COUNTERS_SMALL]" : "[HZ4_COUNTERS_MID]");
     for (int id = 0; id < HZ4_COUNTERS; ++id) {
-      put_text(w, " ");
-      put_text(w, counter_names[id]);
+      hz4_put_text(w, " ");
+      hz4_put_text(w, counter_names[id]);
       bool fast = id == HZ4_COUNT_malloc_calls || id == HZ4_COUNT_free_calls;
       if (fast) put_fast(w, "=", s->count[range][id]);
       else put(w, "=", s->count[range][id]);
     }
-    put_text(w, "\n");
+    hz4_put_text(w, "\n");
   }
-  put_text(w, "[HZ4_HEAP]");
+  hz4_put_text(w, "[HZ4_HEAP]");
 #define LINE(group, key, value) put(w, " " #group "_" #key "=", value);
   GAUGE_TABLE(LINE)
 #undef LINE
-  put_text(w, "\n");
-  flush(w);
+  hz4_put_text(w, "\n");
+  hz4_writer_flush(w);
 }
 
-static void put_json(struct writer *w) {
+static void put_json(struct hz4_writer *w) {
   struct snapshot snapshot, *s = &snapshot;
   take_snapshot(s);
-  put_text(w, "{\"fast_path_counters\": ");
-  put_text(w, HZ4_STATS_FAST ? "true" : "false");
+  hz4_put_text(w, "{\"fast_path_counters\": ");
+  hz4_put_text(w, HZ4_STATS_FAST ? "true" : "false");
   for (int range = 0; range < HZ4_RANGES; ++range) {
     for (int id = 0; id < HZ4_COUNTERS; ++id) {
-      put_text(w, ", \"");
-      put_text(w, range_prefixes[range]);
-      put_text(w, counter_names[id]);
-      put_text(w, "\": ");
-      put_number(w, s->count[range][id], false);
+      hz4_put_text(w, ", \"");
+      hz4_put_text(w, range_prefixes[range]);
+      hz4_put_text(w, counter_names[id]);
+      hz4_put_text(w, "\": ");
+      hz4_put_number(w, s->count[range][id]);
     }
   }
 #define MEMBER(group, key, value)                  \
-  put_text(w, ", \"" #group "_" #key "\": ");      \
-  put_number(w, value, false);
+  hz4_put_text(w, ", \"" #group "_" #key "\": ");      \
+  hz4_put_number(w, value);
   GAUGE_TABLE(MEMBER)
 #undef MEMBER
-  put_text(w, "}\n");
+  hz4_put_text(w, "}\n");
 }
 
 size_t hz4_stats_format_json(char *buffer, size_t size) {
-  struct writer w = {buffer, size != 0 ? size - 1 : 0, 0, 0, -1};
+  struct hz4_writer w = {buffer, size != 0 ? size - 1 : 0, 0, 0, -1};
   put_json(&w);
   if (size != 0) buffer[w.used] = '\0';
   return w.total;
 }
 
-static void write_option_text(void *context, const char *text) {
-  put_text(context, text);
-}
-
 void hz4_stats_write_options(int fd) {
   char buffer[512];
-  struct writer w = {buffer, sizeof(buffer), 0, 0, fd};
-  hz4_options_list(write_option_text, &w);
-  flush(&w);
+  struct hz4_writer w = {buffer, sizeof(buffer), 0, 0, fd};
+  hz4_options_put_table(&w);
+  hz4_writer_flush(&w);
 }
 
 void hz4_stats_at_exit(void) {
-  int fd = hz4_option.stats != 0 ? hz4_stderr(true) : -1;
+  int fd = hz4_option_now(&hz4_option.stats) != 0 ? hz4_stderr(true) : -1;
   if (fd < 0) return;
-  if (hz4_option.stats == 1) {
+  if (hz4_option_now(&hz4_option.stats) == 1) {
     hz4_stats_write_text(fd);
   } else {
     char buffer[512];
-    struct writer w = {buffer, sizeof(buffer), 0, 0, fd};
+    struct hz4_writer w = {buffer, sizeof(buffer), 0, 0, fd};
     put_json(&w);
-    flush(&w);
+    hz4_writer_flush(&w);
   }
 }

@@ -83,7 +83,7 @@ static size_t share_of(const struct hz4_tcache *cache) {
   size_t bytes = hz4_load_relaxed(&budget_bytes);
   if (hz4_cache_is_own(cache)) return bytes;
   uint32_t caches = hz4_cache_count();
-  size_t share = (hz4_option.tcache_kib << 10) / (caches != 0 ? caches : 1);
+  size_t share = (hz4_option_now(&hz4_option.tcache_kib) << 10) / (caches != 0 ? caches : 1);
   if (share < HZ4_TCACHE_BYTES_MIN) share = HZ4_TCACHE_BYTES_MIN;
   return share < bytes ? share : bytes;
 }

@@ -37,7 +37,7 @@ enum { INIT_NONE, INIT_BUSY, INIT_DONE };
 HZ4_IN_DATA static _Atomic(int) init_state;
 
 static void share_budget(uint64_t caches) {
-  size_t bytes = (hz4_option.tcache_kib << 10) / (caches != 0 ? caches : 1);
+  size_t bytes = (hz4_option_now(&hz4_option.tcache_kib) << 10) / (caches != 0 ? caches : 1);
   if (bytes > HZ4_TCACHE_BYTES_MAX) bytes = HZ4_TCACHE_BYTES_MAX;
   if (bytes < HZ4_TCACHE_BYTES_MIN) bytes = HZ4_TCACHE_BYTES_MIN;
   hz4_tcache_set_budget(bytes);
@@ -135,7 +135,7 @@ static bool options_read;
 static void read_options(void) {
   if (options_read || environ == NULL) return;
   options_read = true;
-  hz4_options_parse(hz4_sys_secure() ? NULL : environ, hz4_warn);
+  hz4_options_parse(hz4_options_of_program(), hz4_sys_secure() ? NULL : environ, hz4_warn);
   hz4_os_configure(hz4_option.huge_pages != 0);
   hz4_segment_configure(hz4_option.dirty_kib << 10, (unsigned)hz4_option.dirty_shift);
 }
@@ -169,6 +169,13 @@ void hz4_thread_init(void) {
 void hz4_thread_init_at_load(void) {
   hz4_thread_init();
   read_options();
+}
+
+void hz4_thread_options_changed(void) {
+  hz4_segment_set_floor(hz4_option_now(&hz4_option.dirty_kib) << 10);
+  hz4_lock_acquire(&lock);
+  share_budget(hz4_load_relaxed(&attached_count));
+  hz4_lock_release(&lock);
 }
 
 static struct hz4_tcache *take_idle_or_new(void) {

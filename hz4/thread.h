@@ -25,6 +25,9 @@ void hz4_thread_init(void);
 // From a constructor, while there is one thread: the same, and the options if they could not be read before.
 void hz4_thread_init_at_load(void);
 
+// After hz4_options_set.
+void hz4_thread_options_changed(void);
+
 // Whether this thread has a cache, which it gets now if it can. It cannot when it has ended or is a child of vfork, when
 // fork is on, or when there is no memory; nor when hardened.
 bool hz4_thread_attach(void);

@@ -105,7 +105,7 @@ void hz4_transfer_settle(void) {
 
 // The other cache whose spans the objects are from, if they are small and a sample of them agrees on one; else NULL.
 static struct hz4_tcache *owner_of(uint32_t size_class, void *const *objects, uint32_t n) {
-  if (hz4_option.inbox == 0 || hz4_class_bytes(size_class) > HZ4_INBOX_OBJECT_MAX) return NULL;
+  if (hz4_option_now(&hz4_option.inbox) == 0 || hz4_class_bytes(size_class) > HZ4_INBOX_OBJECT_MAX) return NULL;
   if (hz4_class_is_tiny_bin(size_class)) return NULL;
   struct hz4_tcache *owner = hz4_mid_owner(objects[0]);
   if (owner == NULL || owner == hz4_cache_here()) return NULL;

@@ -1,6 +1,7 @@
 // The table of options: what is taken, what is refused and reported, and how it is listed.
 #include "hz4/options.h"
 
+#include <errno.h>
 #include <gtest/gtest.h>
 #include <string.h>
 
@@ -38,13 +39,19 @@ class Options : public testing::Test {
     std::vector<char *> environment;
     for (std::string &entry : entries) environment.push_back(entry.data());
     environment.push_back(nullptr);
-    hz4_options_parse(environment.data(), Complain);
+    hz4_options_parse(nullptr, environment.data(), Complain);
   }
   static bool Unchanged() {
     for (const Row &row : kRows) {
       if (::hz4_option.*row.field != row.initial) return false;
     }
     return true;
+  }
+  static std::string Text(void (*put)(struct hz4_writer *)) {
+    std::vector<char> buffer(1 << 16);
+    struct hz4_writer w = {buffer.data(), buffer.size(), 0, 0, -1};
+    put(&w);
+    return std::string(buffer.data(), w.used);
   }
   static std::string Entry(const Row &row, const std::string &value) { return std::string(row.name) + "=" + value; }
 
@@ -89,7 +96,7 @@ TEST_F(Options, OutOfRangeIsReportedAndIgnored) {
 
 TEST_F(Options, WhatIsNoNumberIsReportedAndIgnored) {
   // The last but two is 2^64, the last two are 2^64 + 1 and a great deal more: no value by overflow.
-  for (const char *value : {"", " ", "x", "1x", "x1", "-1", "+1", "0x1", "1 ", " 1", "1.0", "1e0", "yes", "\n1",
+  for (const char *value : {"", " ", "x", "1x", "x1", "-1", "+1", "0x1", "1 ", " 1", "1.0", "1e0", "yes", "\n1", "1K",
                             "18446744073709551616", "18446744073709551617", "36893488147419103233"}) {
     complaints.clear();
     Parse({Entry(kRows[0], value)});
@@ -134,21 +141,112 @@ TEST_F(Options, OneBadValueDoesNotSpoilTheOthers) {
 }
 
 TEST_F(Options, NoEnvironmentIsNothingSet) {
-  hz4_options_parse(nullptr, Complain);
+  hz4_options_parse(nullptr, nullptr, Complain);
   Parse({});
   EXPECT_TRUE(complaints.empty());
   EXPECT_TRUE(Unchanged());
 }
 
+TEST_F(Options, SizesHaveSuffixes) {
+  const std::pair<const char *, uint64_t> sizes[] = {{"0K", 0},       {"1K", 1},        {"8KiB", 8},
+                                                     {"64M", 65536},  {"64MiB", 65536}, {"1G", 1 << 20},
+                                                     {"1GiB", 1 << 20}, {"16G", 16 << 20}, {"007M", 7168}};
+  for (const auto &[text, kib] : sizes) {
+    Parse({std::string("HZ4_DIRTY_KIB=") + text});
+    EXPECT_EQ(::hz4_option.dirty_kib, kib) << text;
+  }
+  EXPECT_TRUE(complaints.empty());
+  ::hz4_option.dirty_kib = 4096;
+  // The last but two are 2^64 bytes, and 2^64 KiB; what follows begins as a suffix.
+  for (const char *text : {"K", "KiB", "1k", "1m", "1MB", "1Mi", "1MiBs", "1MM", "1 M", "-1M", "1.5M", "17G", "1T", "1P", "1B",
+                           "16777216T", "18014398509481984K", "18446744073709551615M"}) {
+    complaints.clear();
+    Parse({std::string("HZ4_DIRTY_KIB=") + text});
+    EXPECT_EQ(complaints.size(), 1u) << text;
+    EXPECT_TRUE(Unchanged()) << text;
+  }
+}
+
+TEST_F(Options, BytesOfAText) {
+  uint64_t bytes = 1;
+  const char *text = "80M:1G";
+  EXPECT_EQ(hz4_options_parse_bytes(text, &bytes), text + 3);
+  EXPECT_EQ(bytes, uint64_t{80} << 20);
+  text = "80%";
+  EXPECT_EQ(hz4_options_parse_bytes(text, &bytes), text + 2);
+  EXPECT_EQ(bytes, 80u);
+  EXPECT_EQ(*hz4_options_parse_bytes("16777215T", &bytes), '\0');
+  EXPECT_EQ(bytes, uint64_t{16777215} << 40);
+  for (const char *bad : {"", "M", "%", "16777216T", "18446744073709551616"}) {
+    EXPECT_EQ(hz4_options_parse_bytes(bad, &bytes), nullptr) << bad;
+  }
+}
+
+TEST_F(Options, WordsStandForNumbers) {
+  Parse({"HZ4_HARDEN=on", "HZ4_INBOX=no", "HZ4_HUGE_PAGES=true", "HZ4_FRONT=thread", "HZ4_STATS=json"});
+  EXPECT_EQ(::hz4_option.harden, 1u);
+  EXPECT_EQ(::hz4_option.inbox, 0u);
+  EXPECT_EQ(::hz4_option.huge_pages, 1u);
+  EXPECT_EQ(::hz4_option.front, uint64_t{HZ4_FRONT_THREAD});
+  EXPECT_EQ(::hz4_option.stats, 2u);
+  Parse({"HZ4_HARDEN=off", "HZ4_INBOX=yes", "HZ4_HUGE_PAGES=false", "HZ4_FRONT=cpu", "HZ4_STATS=0"});
+  EXPECT_TRUE(complaints.empty());
+  EXPECT_TRUE(Unchanged());
+  // Of another option, of none, and none at all.
+  for (const char *entry : {"HZ4_FRONT=yes", "HZ4_FRONT=json", "HZ4_HARDEN=cpu", "HZ4_DIRTY_KIB=on", "HZ4_STATS=yes",
+                            "HZ4_HARDEN=ON", "HZ4_HARDEN=maybe"}) {
+    complaints.clear();
+    Parse({entry});
+    EXPECT_EQ(complaints.size(), 1u) << entry;
+    EXPECT_TRUE(Unchanged()) << entry;
+  }
+}
+
+TEST_F(Options, TheProgramsOwnComeFirst) {
+  char entry[] = "HZ4_DIRTY_SHIFT=7";
+  char *environment[] = {entry, nullptr};
+  hz4_options_parse(" HZ4_DIRTY_SHIFT=5\tHZ4_INBOX=0\nHZ4_DIRTY_KIB=1M  ", environment, Complain);
+  EXPECT_TRUE(complaints.empty());
+  EXPECT_EQ(::hz4_option.dirty_shift, 7u);
+  EXPECT_EQ(::hz4_option.inbox, 0u);
+  EXPECT_EQ(::hz4_option.dirty_kib, 1024u);
+  hz4_options_parse("dirty_kib=1 HZ4_INBOX=1 HZ4_NONE=2 HZ4_STATS=3", nullptr, Complain);
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"unknown option, ignored: ", "dirty_kib=1"},
+      {"unknown option, ignored: ", "HZ4_NONE=2"},
+      {"not a number in the option's range, ignored: ", "HZ4_STATS=3"}};
+  EXPECT_EQ(complaints, expected);
+  EXPECT_EQ(::hz4_option.inbox, 1u);
+  complaints.clear();
+  const std::string endless(5000, 'x');
+  hz4_options_parse(endless.c_str(), nullptr, Complain);
+  EXPECT_EQ(complaints.size(), 1u);
+  EXPECT_EQ(hz4_options_of_program(), nullptr) << "this program has none";
+}
+
+TEST_F(Options, SomeAreSetLater) {
+  EXPECT_EQ(hz4_options_set("HZ4_DIRTY_KIB", "64M"), 0);
+  EXPECT_EQ(::hz4_option.dirty_kib, 65536u);
+  EXPECT_EQ(hz4_options_set("HZ4_DIRTY_KIB", "64X"), EINVAL);
+  EXPECT_EQ(hz4_options_set("HZ4_DIRTY_KIB", "17G"), EINVAL);
+  EXPECT_EQ(hz4_options_set("HZ4_DIRTY", "1"), ENOENT);
+  EXPECT_EQ(hz4_options_set("", "1"), ENOENT);
+  EXPECT_EQ(hz4_options_set("HZ4_FRONT", "1"), EPERM);
+  EXPECT_EQ(::hz4_option.dirty_kib, 65536u);
+  EXPECT_EQ(Text([](struct hz4_writer *w) { EXPECT_TRUE(hz4_options_put("HZ4_DIRTY_KIB", w)); }), "65536");
+  EXPECT_EQ(Text([](struct hz4_writer *w) { EXPECT_FALSE(hz4_options_put("HZ4_DIRTY", w)); }), "");
+  EXPECT_EQ(hz4_options_set("HZ4_INBOX", "no"), 0);
+  EXPECT_EQ(Text(hz4_options_put_changed), " HZ4_DIRTY_KIB=65536 HZ4_INBOX=0");
+}
+
 TEST_F(Options, ListHasOneLineForEach) {
-  std::string text;
-  hz4_options_list([](void *context, const char *part) { *static_cast<std::string *>(context) += part; }, &text);
   std::string expected;
   for (const Row &row : kRows) {
     expected += std::string(row.name) + " (" + std::to_string(row.least) + ".." + std::to_string(row.greatest) +
                 ", default " + std::to_string(row.initial) + "): " + row.meaning + "\n";
   }
-  EXPECT_EQ(text, expected);
+  EXPECT_EQ(Text(hz4_options_put_table).substr(0, expected.size()), expected);
+  EXPECT_EQ(Text(hz4_options_put_changed), "");
 }
 
 }  // namespace

@@ -5,9 +5,11 @@
 // it is known whose is whose.
 #include "hz4/stats.h"
 
+#include <errno.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -163,10 +165,33 @@ TEST(Stats, PrintingToNowhereDoesNoHarm) {
 }
 
 TEST(Stats, OptionsArePrinted) {
-  std::string expected;
-  hz4_options_list([](void *context, const char *part) { *static_cast<std::string *>(context) += part; }, &expected);
+  std::vector<char> buffer(1 << 16);
+  struct hz4_writer w = {buffer.data(), buffer.size(), 0, 0, -1};
+  hz4_options_put_table(&w);
+  const std::string expected(buffer.data(), w.used);
   EXPECT_EQ(Captured([](int fd) { hz4_options_print(fd); }), expected);
   EXPECT_NE(expected.find("HZ4_STATS"), std::string::npos);
+}
+
+TEST(Stats, OptionsAreSetWhileItRuns) {
+  InChild([] {
+    char value[9] = "########";
+    HZ4_DEMAND(hz4_option_get("HZ4_DIRTY_KIB", value, 3) == 4 && strcmp(value, "40") == 0 && value[3] == '#');
+    HZ4_DEMAND(hz4_option_get("HZ4_DIRTY_KIB", nullptr, 0) == 4);
+    HZ4_DEMAND(hz4_option_get("HZ4_NONE", value, sizeof(value)) == -1 && errno == ENOENT);
+    HZ4_DEMAND(hz4_option_set("HZ4_NONE", "1") == -1 && errno == ENOENT);
+    HZ4_DEMAND(hz4_option_set("HZ4_HARDEN", "1") == -1 && errno == EPERM);
+    HZ4_DEMAND(hz4_option_set("HZ4_DIRTY_KIB", "64MB") == -1 && errno == EINVAL);
+    // It counts from the next free on: what is free stays, and goes.
+    errno = 0;
+    HZ4_DEMAND(hz4_option_set("HZ4_DIRTY_KIB", "1G") == 0 && errno == 0);
+    HZ4_DEMAND(hz4_option_set("HZ4_TCACHE_KIB", "0") == 0);
+    FreeAll(MallocMany(HZ4_CLASS_MAX_BYTES, 240));
+    HZ4_DEMAND(hz4_stats_get("segment_dirty_bytes") > 50 * kMiB);
+    HZ4_DEMAND(hz4_option_set("HZ4_DIRTY_KIB", "1M") == 0);
+    for (int i = 0; i < 20; ++i) FreeAll(MallocMany(HZ4_CLASS_MAX_BYTES, 20));
+    HZ4_DEMAND(hz4_stats_get("segment_dirty_bytes") < 10 * kMiB);
+  });
 }
 
 // Once a thread has come to a cache: before that it is not known.

@@ -62,15 +62,21 @@ int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(vo
   fork_handlers[2] = child;
   return 0;
 }
-void hz4_options_parse(char *const *environment, void (*warn)(const char *, const char *)) {
-  weave_check(environment != NULL && warn != NULL);
+void hz4_options_parse(const char *own, char *const *environment, void (*warn)(const char *, const char *)) {
+  weave_check(own == NULL && environment != NULL && warn != NULL);
   hz4_option.tcache_kib = 1;
+}
+const char *hz4_options_of_program(void) {
+  return NULL;
 }
 void hz4_os_configure(bool huge_pages) {
   weave_check(!huge_pages);
 }
 void hz4_segment_configure(size_t floor_bytes, unsigned share_shift) {
   weave_check(floor_bytes == 0 && share_shift == 0);
+}
+void hz4_segment_set_floor(size_t bytes) {
+  weave_check(bytes == 0);
 }
 bool hz4_sys_secure(void) {
   return false;
