@@ -81,6 +81,10 @@ class ArgumentsTest(unittest.TestCase):
         ("large", "1 0", "iterations"),
         ("large", "1 1 0", "blocks"),
         ("large", "1 1 1 32 16", "greater than max"),
+        ("latency", "0", "threads"),
+        ("latency", "1 0", "waves"),
+        ("latency", "1 1 9", "objects"),
+        ("latency", "1 1 10 16 16 101", "handed_pct"),
         ("pool", "0", "threads"),
         ("pool", "1 0", "blocks"),
         ("pool", "1 1 32 16", "greater than max"),
@@ -98,7 +102,8 @@ class ArgumentsTest(unittest.TestCase):
                 self.assertIn(named, done.stderr)
 
     def test_help(self):
-        for bench in ("mt_remote", "malloc_args", "prodcons", "server", "replace", "scratch", "pool", "large"):
+        for bench in ("mt_remote", "malloc_args", "prodcons", "server", "replace", "scratch", "pool", "large",
+                      "latency"):
             done = run(bench, "--help")
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertTrue(done.stdout.startswith("usage: " + bench))
@@ -258,6 +263,26 @@ class CountsTest(unittest.TestCase):
                 self.check(out, data)
                 self.assertEqual(data["ops"], data["stats"]["allocated"])
                 self.assertGreater(data["stats"]["left_in_slots"], 0)
+
+    def test_latency(self):
+        for text in ("1 3 400", "2 3 400 16 300", "3 2 100", "16 1 10 16 4096", "2 2 100 16 300 0",
+                     "2 2 100 16 300 100 --touch none"):
+            with self.subTest(args=text):
+                out, data = measure("latency", *text.split(), "--verify")
+                self.check(out, data)
+                args, stats, extra = data["args"], data["stats"], data["extra"]
+                self.assertEqual(data["ops"], 2 * stats["allocated"] - stats["left_in_slots"])
+                crest = args["threads"] * args["objects"]
+                self.assertEqual(stats["left_in_slots"], crest)
+                # Each wave is four fifths of the crest, and the operations against it.
+                self.assertGreaterEqual(stats["allocated"], crest + args["waves"] * crest * 4 // 5)
+                self.assertEqual(stats["remote_sent"] == 0, args["threads"] == 1 or args["handed_pct"] == 0)
+                timed = ["malloc", "free"] + ["touch"] * (args["touch"] != "none")
+                parts = ["p50", "p99", "p999", "p9999", "max"]
+                self.assertEqual(list(extra), ["clock_ns"] + ["%s_%s_ns" % (t, p) for t in timed for p in parts])
+                for name in timed:
+                    figures = [extra["%s_%s_ns" % (name, part)] for part in parts]
+                    self.assertEqual(figures, sorted(figures))
 
     def test_micro(self):
         done = run("micro", "--benchmark_min_time=0.0001", "--benchmark_format=json")

@@ -14,7 +14,8 @@ than 0.10% ring fallback, a remote share more than 0.5 points off its target, or
 invalid, and is repeated up to --retries times. An allocator with fewer valid rounds than half is shown as INVALID and
 never ranked. "vs best" is the ratio of medians to the best allocator but hz4; "paired" the median of the same ratio
 within each round; "ns over ceiling" wall time per operation above the same harness over an allocator that does nothing.
-"RSS MB" is the peak, "rss ... MB" what else a benchmark measured of the resident set (its --help).
+"RSS MB" is the peak, "rss ... MB" what else a benchmark measured of the resident set, "... ns" how long its calls took
+(its --help).
 
 The table goes to stdout, progress to stderr, all samples to a JSON file (without BENCH: nowhere). Exit: 0, 1 when a run
 failed, 2 for bad arguments.
@@ -38,7 +39,7 @@ import compare_stats  # noqa: E402
 from allocators import Parser, add_arguments, check_preload, choose, die, environment_of, library, say  # noqa: E402
 
 BENCHES = ("mt_remote", "malloc_args", "prodcons", "churn", "asleep", "footprint", "server", "replace", "scratch",
-           "pool", "large", "micro")
+           "pool", "large", "latency", "micro")
 LANE_SECONDS = 25
 # Settings of allocators that a reader of the results should know about.
 ENV_PREFIXES = ("HZ4_", "GLIBC_TUNABLES", "MALLOC_", "MIMALLOC_", "TCMALLOC_", "JE_MALLOC", "_RJEM")

@@ -56,13 +56,22 @@ def held_out_ratio(samples, others):
     return math.sqrt(math.prod(there[min(names, key=here.get)] for here, there in (halves, halves[::-1])))
 
 
-def rss_keys(*rows):
-    """The resident sets that a benchmark measured besides the peak, in its order."""
-    return list(dict.fromkeys(key for row in rows for key in row if re.match(r"rss_\w+_kb$", key)))
+def extra_keys(*rows):
+    """What a benchmark measured besides: resident sets, and percentiles of time; in its order."""
+    return list(dict.fromkeys(key for row in rows for key in row
+                              if re.match(r"rss_\w+_kb$|(malloc|free|touch)_\w+_ns$", key)))
 
 
-def rss_title(key):
-    return key[:-3].replace("_", " ") + " MB"
+def extra_title(key):
+    """rss_end_kb: "rss end MB"; malloc_p999_ns: "malloc p99.9 ns"."""
+    words = re.sub(r"_p(\d\d)(\d+)_", r"_p\1.\2_", key).replace("_kb", "_MB")
+    return words.replace("_", " ")
+
+
+def extra_text(row, key):
+    if row.get(key) is None:
+        return "-"
+    return "%.1f" % (row[key] / 1024) if key.endswith("_kb") else "%.0f" % row[key]
 
 
 def summarise(samples, rounds):
@@ -79,7 +88,7 @@ def summarise(samples, rounds):
             row.update(ops_per_s=statistics.median(speeds), low=min(speeds), high=max(speeds), mad_pct=mad_pct(speeds))
             for key in ("peak_rss_kb", "cpus_delivered", "ping_pong_ns"):
                 row[key] = statistics.median(s[key] for s in shown)
-            for key in rss_keys(shown[0].get("extra", {})):
+            for key in extra_keys(shown[0].get("extra", {})):
                 row[key] = statistics.median(s["extra"][key] for s in shown)
         rows.append(row)
 
@@ -112,9 +121,9 @@ BRIEF = ("#", "allocator", "M ops/s", "min..max", "vs best", "RSS MB", "runs", "
 
 
 def render(rows, markdown=False, brief=False):
-    rss = rss_keys(*rows)
+    extras = extra_keys(*rows)
     head = ["#", "allocator", "M ops/s", "min..max", "MAD", "vs best", "paired", "ns over ceiling", "RSS MB",
-            *map(rss_title, rss), "CPUs", "ping-pong ns", "runs", ""]
+            *map(extra_title, extras), "CPUs", "ping-pong ns", "runs", ""]
     shown = [i for i, title in enumerate(head) if not brief or title in BRIEF]
     body = []
     for row in rows:
@@ -123,7 +132,7 @@ def render(rows, markdown=False, brief=False):
             mops(row["low"]) + ".." + mops(row["high"]) if "low" in row else "-",
             _cell(row, "mad_pct", "%.1f%%"), _cell(row, "vs_best", "%.3f"), _cell(row, "paired", "%.3f"),
             _cell(row, "ns_over_ceiling", "%.2f"), _cell(row, "peak_rss_kb", "%.1f", 1024),
-            *(_cell(row, key, "%.1f", 1024) for key in rss),
+            *(extra_text(row, key) for key in extras),
             _cell(row, "cpus_delivered", "%.2f"), _cell(row, "ping_pong_ns", "%.0f"),
             "%d/%d" % (row["counted"], row["runs"]), "" if row["valid"] else "INVALID: " + row["reason"],
         ])

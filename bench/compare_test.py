@@ -116,7 +116,7 @@ class SummaryTest(unittest.TestCase):
 
         rows = self.rows({"hz4": run(1024, 4096, 2048), "dead": [{"error": "exit 1", "round": 1, "invalid": "exit 1"}]})
         self.assertEqual((rows[0]["rss_end_kb"], rows[0]["rss_ended_kb"]), (2048, 20480))
-        self.assertEqual(stats.rss_keys(*rows), ["rss_end_kb", "rss_ended_kb"])
+        self.assertEqual(stats.extra_keys(*rows), ["rss_end_kb", "rss_ended_kb"])
         head, first, second = stats.render(rows).splitlines()
         self.assertRegex(head, r" RSS MB +rss end MB +rss ended MB +CPUs ")
         self.assertRegex(first, r" 2\.0 +2\.0 +20\.0 +1\.95 ")

@@ -11,8 +11,8 @@ BIN = os.environ.get("BENCH_BIN_DIR") or os.path.dirname(os.path.abspath(__file_
 HZ4 = os.path.abspath(os.path.join(BIN, "..", "hz4", "libhz4.so"))
 BUMP = os.path.join(BIN, "libbump.so")
 SMALL = {
-    "asleep": "2 5 300", "churn": "2 20 100", "footprint": "1 90 16 256 2048 0", "malloc_args": "20000",
-    "mt_remote": "2 20000", "pool": "2 7", "prodcons": "1 1 20000", "replace": "2 2000 10", "scratch": "2 100 10",
+    "asleep": "2 5 300", "churn": "2 20 100", "footprint": "1 90 16 256 2048 0",
+    "latency": "2 2 200", "malloc_args": "20000", "mt_remote": "2 20000", "pool": "2 7", "prodcons": "1 1 20000", "replace": "2 2000 10", "scratch": "2 100 10",
     "server": "16 400 50",
 }
 OUTCOME = r"(?:valid|INVALID, for ([^:]*)): (.*), [\d.,]+(?: million)? operations a second, peak memory \d+ MB"

@@ -55,6 +55,10 @@ def cells():
         table["scratch_%d" % size] = "scratch 2 20000 10000 %d" % size
     table["pool"] = "pool 64 64 16384 262144"
     table["pool_forks"] = "pool 16 32 16384 262144 8"
+    for lane, crest in (("guard", 65536), ("main", 8192)):
+        for threads in (1, 2, 16):
+            table["latency_%s_t%d" % (lane, threads)] = (
+                "latency %d 20 %d %d %d" % (threads, crest // threads, *SIZES[lane]))
     table["footprint_small"] = "footprint 128 90 16 256 2048 200"
     table["footprint_mid"] = "footprint 256 90 16 4096 32768 200"
     return table
@@ -189,14 +193,14 @@ def footprint_table(name, data):
     return stats.table([name + ", RSS MB"] + list(phases), body, True, left=(0,))
 
 
-def rss_table(name, data):
-    """What a cell's benchmark measured of the resident set besides the peak; "" if that is nothing."""
-    keys = stats.rss_keys(*data["rows"])
+def extra_table(name, data):
+    """What a cell's benchmark measured besides speed and the peak; "" if that is nothing."""
+    keys = stats.extra_keys(*data["rows"])
     if not keys:
         return ""
     rows = sorted((row for row in data["rows"] if keys[0] in row), key=lambda row: row[keys[0]])
-    body = [[row["name"]] + ["%.1f" % (row[key] / 1024) for key in keys] for row in rows]
-    return stats.table([name] + [stats.rss_title(key) for key in keys], body, True, left=(0,))
+    body = [[row["name"]] + [stats.extra_text(row, key) for key in keys] for row in rows]
+    return stats.table([name] + [stats.extra_title(key) for key in keys], body, True, left=(0,))
 
 
 def report(options):
@@ -212,7 +216,7 @@ def report(options):
         if ratios:
             text += ["%s: geometric mean %.3f over %d cells, ahead in %d." %
                      (title, geometric_mean(ratios), len(ratios), sum(r >= 1 for r in ratios)), ""]
-    tables = [footprint_table(name, data) if name in footprints else rss_table(name, data)
+    tables = [footprint_table(name, data) if name in footprints else extra_table(name, data)
               for name, data in found.items()]
     for table in filter(None, tables):
         text += [table, ""]
@@ -223,7 +227,7 @@ def report(options):
     with open(os.path.join(options.out, "matrix.json"), "w", encoding="utf-8") as file:
         json.dump(lines, file, indent=1)
     keys = ["name", "valid", "ops_per_s", "low", "high", "mad_pct", "peak_rss_kb", "cpus_delivered", "ping_pong_ns"]
-    keys += stats.rss_keys(*(row for data in found.values() for row in data["rows"]))
+    keys += stats.extra_keys(*(row for data in found.values() for row in data["rows"]))
     with open(os.path.join(options.out, "matrix.csv"), "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["cell"] + keys)

@@ -33,6 +33,8 @@ class MatrixTest(unittest.TestCase):
                          ["2", "16"])
         self.assertEqual([command.split()[-1] for name, command in table.items() if name.startswith("scratch_")],
                          ["8", "16", "32"])
+        self.assertEqual([command.split()[1] for name, command in table.items() if name.startswith("latency_")],
+                         ["1", "2", "16"] * 2)
         for name, command in table.items():
             more_threads_than_cpus = any(t in name for t in ("_t4_r", "_t16_r"))
             self.assertEqual(command.endswith(" 1024 matched"), more_threads_than_cpus, name)
@@ -71,11 +73,17 @@ class MatrixTest(unittest.TestCase):
     def test_resident_sets(self):
         rows = [dict(row("hz4", 20, 30), rss_end_kb=3072, rss_ended_kb=1024),
                 dict(row("small", 5, 9), rss_end_kb=2048, rss_ended_kb=2048), {"name": "dead", "valid": False}]
-        head, _, first, second = matrix.rss_table("server_w16", {"rows": rows}).splitlines()
+        head, _, first, second = matrix.extra_table("server_w16", {"rows": rows}).splitlines()
         self.assertRegex(head, r"server_w16 +\| +rss end MB +\| +rss ended MB")
         self.assertRegex(first, r"small +\| +2\.0 +\| +2\.0 ")
         self.assertRegex(second, r"hz4 +\| +3\.0 +\| +1\.0 ")
-        self.assertEqual(matrix.rss_table("asleep", {"rows": [row("hz4", 20, 30)]}), "")
+        self.assertEqual(matrix.extra_table("asleep", {"rows": [row("hz4", 20, 30)]}), "")
+
+    def test_latencies(self):
+        rows = [dict(row("hz4", 20, 30), malloc_p50_ns=20, free_p9999_ns=5000, touch_max_ns=7)]
+        head, _, line = matrix.extra_table("latency_guard_t1", {"rows": rows}).splitlines()
+        self.assertRegex(head, r"malloc p50 ns +\| +free p99\.99 ns +\| +touch max ns")
+        self.assertRegex(line, r"hz4 +\| +20 +\| +5000 +\| +7 ")
 
     def test_the_report_has_resident_sets(self):
         with tempfile.TemporaryDirectory() as out:
