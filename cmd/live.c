@@ -1,0 +1,107 @@
+#include "cmd/live.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cmd/cmd.h"
+#include "cmd/program.h"
+
+// How long a process may take to answer a signal: it does at once, or when it comes to a slow path next.
+enum { ANSWER_MS = 3000, LOOK_EVERY_MS = 10 };
+
+static void no(char *why, const char *what, const char *reason) { snprintf(why, LIVE_WHY, "%s%s", what, reason); }
+
+// By a number, or a name with or without SIG. 0: there is none.
+static int signal_of(const char *text) {
+  if (*text >= '0' && *text <= '9') return atoi(text);
+  if (strncmp(text, "SIG", 3) == 0) text += 3;
+  for (int number = 1; number < SIGRTMIN; ++number) {
+    const char *name = sigabbrev_np(number);
+    if (name != NULL && strcmp(name, text) == 0) return number;
+  }
+  return 0;
+}
+
+// The process's number as it knows it itself, in its own namespace: the last of NSpid.
+static int pid_inside(pid_t pid) {
+  char *status = cmd_read_proc(pid, "status", NULL);
+  char *line = status != NULL ? strstr(status, "\nNSpid:") : NULL;
+  int inside = (int)pid;
+  if (line != NULL) {
+    line[1 + strcspn(line + 1, "\n")] = '\0';
+    inside = atoi(strrchr(line, '\t') + 1);
+  }
+  free(status);
+  return inside;
+}
+
+// As the process sees it, which may have another root. %p is its number.
+static void name_file(struct live *live, const char *file) {
+  size_t room = sizeof live->file;
+  int length = snprintf(live->file, room, "/proc/%d/%s", (int)live->pid, *file == '/' ? "root" : "cwd/");
+  for (; *file != '\0' && (size_t)length + 16 < room; ++file) {
+    if (strncmp(file, "%p", 2) != 0) {
+      live->file[length++] = *file;
+      continue;
+    }
+    length += snprintf(live->file + length, room - (size_t)length, "%d", pid_inside(live->pid));
+    ++file;
+  }
+  live->file[length] = '\0';
+}
+
+bool live_find(pid_t pid, struct live *live, char *why) {
+  size_t size = 0, length;
+  char active[PROGRAM_WHY];
+  *live = (struct live){.pid = pid};
+  char *environment = cmd_read_proc(pid, "environ", &size);
+  if (environment == NULL) {
+    no(why, "its environment may not be read: ", strerror(errno));
+    return false;
+  }
+  const char *file = cmd_variable(environment, size, "HZ4_STATS_FILE");
+  const char *signal = cmd_variable(environment, size, "HZ4_STATS_SIGNAL");
+  if (file != NULL && *file != '\0') name_file(live, file);
+  if (signal != NULL) live->signal = signal_of(signal);
+  free(environment);
+  length = strlen(live->file);
+  if (length > 5 && strcmp(live->file + length - 5, ".json") == 0) return true;
+  if (length != 0) no(why, "it was started with another HZ4_STATS_FILE than one that ends in .json", "");
+  else if (!program_has(pid, active)) no(why, "hz4 is not its malloc: ", active);
+  else no(why, "it was started without HZ4_STATS_FILE: hz4 run -o stats_file=FILE.json -o stats_signal=USR2 ...", "");
+  return false;
+}
+
+static bool is_newer(const struct stat *then, const struct stat *now) {
+  return then->st_ino != now->st_ino || then->st_mtim.tv_sec != now->st_mtim.tv_sec ||
+         then->st_mtim.tv_nsec != now->st_mtim.tv_nsec;
+}
+
+char *live_read(const struct live *live, char *why) {
+  struct stat before = {0}, now;
+  bool was_there = stat(live->file, &before) == 0;
+  if (live->signal != 0) {
+    if (kill(live->pid, live->signal) != 0) {
+      no(why, "it cannot be asked: ", strerror(errno));
+      return NULL;
+    }
+    int waited = 0;
+    while (stat(live->file, &now) != 0 || (was_there && !is_newer(&before, &now))) {
+      if (waited >= ANSWER_MS) {
+        no(why, "it has not answered: it is stopped, or has not read the options (hz4 doctor)", "");
+        return NULL;
+      }
+      poll(NULL, 0, LOOK_EVERY_MS);
+      waited += LOOK_EVERY_MS;
+    }
+  }
+  char *text = cmd_read(live->file, NULL);
+  if (text == NULL) snprintf(why, LIVE_WHY, "%.400s: %s", live->file, strerror(errno));
+  return text;
+}

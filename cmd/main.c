@@ -1,0 +1,41 @@
+// hz4: the command. What it can do is in files of the subcommands' names.
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "hz4/hz4.h"
+
+static const struct {
+  const char *name;
+  int (*main)(int argc, char **argv);
+  const char *about;
+} commands[] = {
+    {"run", run_main, "PROGRAM...  run a program with hz4 for its malloc"},
+    {"doctor", doctor_main, "[PID|PROGRAM]  is it active, or could it be; what the machine has for it"},
+    {"stats", stats_main, "PID  statistics of a process that runs"},
+    {"top", top_main, "PID  the same, again and again"},
+    {"report", report_main, "FILE...  where the memory is, in words, and what would change it"},
+    {"profile", profile_main, "FILE  a picture of a heap profile"},
+};
+
+static int help(void) {
+  puts("usage: hz4 COMMAND ...\n");
+  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; ++i)
+    printf("  %-8s %s\n", commands[i].name, commands[i].about);
+  puts("\nhz4 COMMAND --help tells more, hz4 --version which hz4 this is; man 1 hz4.\n"
+       "Exit: 0 fine, 1 no, 2 bad usage.");
+  return fflush(stdout) == 0 ? FINE : NO;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) cmd_usage("which command? hz4 --help lists them");
+  const char *name = argv[1];
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) return help();
+  if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) return printf("hz4 %s\n", hz4_version()) > 0 ? FINE : NO;
+  for (size_t i = 0; i < sizeof commands / sizeof commands[0]; ++i) {
+    if (strcmp(name, commands[i].name) != 0) continue;
+    cmd_name = name;
+    return commands[i].main(argc - 1, argv + 1);
+  }
+  cmd_usage("there is no command %s; hz4 --help lists them", name);
+}
