@@ -228,4 +228,11 @@
 
 #define HZ4_CACHE_LINE 64
 
+// ---- stacks, samples ----
+
+// How far the frame of a function is from its caller's, at most: what is farther is no frame pointer.
+#define HZ4_STACK_STEP_MAX ((uintptr_t)256 << 10)
+// Return addresses that are kept of a sample: as many as heap profiles of others have.
+#define HZ4_SAMPLE_FRAMES 64
+
 #endif  // HZ4_CONFIG_H_

@@ -1,0 +1,28 @@
+// Rank 2. The return addresses of the functions that called hz4.
+#ifndef HZ4_STACK_H_
+#define HZ4_STACK_H_
+
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// The frame of this function, which it has for that reason; so where each function of hz4's between the program and this
+// one says it, the chain of frame pointers is whole as far as hz4 goes.
+#define HZ4_FRAME() __builtin_frame_address(0)
+
+// Writes at most `max` return addresses, innermost first, beginning with that of the function whose frame it is. Returns
+// their number. Never faults, takes no lock and allocates nothing: what is read is the thread's own stack, as far as the
+// frame pointers lead upwards in small steps through memory that is there. Functions without a frame pointer are
+// left out, or end it.
+uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max);
+
+// Whether the 8 bytes at this address, a multiple of 8, can be read. A system call; errno is kept.
+bool hz4_stack_readable(uintptr_t address);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_STACK_H_

@@ -1,0 +1,93 @@
+#include "hz4/stack.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <thread>
+
+namespace {
+
+constexpr uint32_t kMax = 64;
+
+// A made-up stack: pairs of a caller's frame and a return address.
+struct Chain {
+  uintptr_t words[512] = {};
+  // Returns the next frame's place.
+  size_t Put(size_t at, size_t next, uintptr_t address) {
+    words[at] = next != 0 ? reinterpret_cast<uintptr_t>(&words[next]) : 0;
+    words[at + 1] = address;
+    return next;
+  }
+  uint32_t Take(uintptr_t *out, uint32_t max = kMax) { return hz4_stack_take(&words[0], out, max); }
+};
+
+TEST(Stack, FollowsFramesUpwards) {
+  Chain chain;
+  size_t at = 0;
+  for (uintptr_t i = 0; i < 10; ++i) at = chain.Put(at, at + 2 + i, 0x400000 + i);
+  uintptr_t out[kMax];
+  ASSERT_EQ(chain.Take(out), 10u);
+  for (uintptr_t i = 0; i < 10; ++i) EXPECT_EQ(out[i], 0x400000 + i);
+  EXPECT_EQ(chain.Take(out, 4), 4u);
+}
+
+TEST(Stack, EndsWhereAFramePointerLeadsDownOrFarOrAskew) {
+  uintptr_t out[kMax];
+  static Chain chain;
+  chain.Put(0, 4, 0x400000);
+  for (uintptr_t next : {reinterpret_cast<uintptr_t>(&chain.words[4]), reinterpret_cast<uintptr_t>(&chain.words[2]),
+                         reinterpret_cast<uintptr_t>(&chain.words[4]) + HZ4_STACK_STEP_MAX + 64}) {
+    chain.words[4] = next;
+    chain.words[5] = 0x400001;
+    EXPECT_EQ(chain.Take(out), 2u) << next;
+  }
+  chain.words[0] = reinterpret_cast<uintptr_t>(&chain.words[4]) + 1;
+  EXPECT_EQ(chain.Take(out), 1u);
+  chain.words[1] = 0;  // no code there
+  EXPECT_EQ(chain.Take(out), 0u);
+}
+
+TEST(Stack, EndsBeforeMemoryThatIsNotThere) {
+  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  auto *memory = static_cast<char *>(mmap(nullptr, 4 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(memory, MAP_FAILED);
+  ASSERT_EQ(mprotect(memory + 2 * page, page, PROT_NONE), 0);
+  auto *first = reinterpret_cast<uintptr_t *>(memory);
+  auto *second = reinterpret_cast<uintptr_t *>(memory + page + 64);
+  auto *gone = reinterpret_cast<uintptr_t *>(memory + 2 * page + 64);
+  first[0] = reinterpret_cast<uintptr_t>(second);
+  first[1] = second[1] = 0x400000;
+  second[0] = reinterpret_cast<uintptr_t>(gone);
+  uintptr_t out[kMax];
+  errno = 7;
+  EXPECT_EQ(hz4_stack_take(first, out, kMax), 2u);
+  // Half of the frame is there.
+  second[0] = reinterpret_cast<uintptr_t>(memory + 2 * page - 8);
+  EXPECT_EQ(hz4_stack_take(first, out, kMax), 2u);
+  EXPECT_EQ(errno, 7);
+  EXPECT_TRUE(hz4_stack_readable(reinterpret_cast<uintptr_t>(second)));
+  EXPECT_FALSE(hz4_stack_readable(reinterpret_cast<uintptr_t>(gone)));
+  munmap(memory, 4 * page);
+}
+
+__attribute__((noinline, optimize("no-omit-frame-pointer"))) uint32_t Descend(int levels, uintptr_t *out) {
+  uint32_t n = levels == 0 ? hz4_stack_take(HZ4_FRAME(), out, kMax) : Descend(levels - 1, out);
+  __asm__ volatile("" : : : "memory");  // no tail call
+  return n;
+}
+
+TEST(Stack, FindsTheCallersOfARealFunctionInAnyThread) {
+  auto look = [] {
+    uintptr_t out[kMax];
+    ASSERT_GE(Descend(8, out), 9u);
+    for (int i = 1; i < 8; ++i) EXPECT_EQ(out[i], out[0]) << "each level is called from the same place";
+    EXPECT_NE(out[8], out[0]);
+  };
+  look();
+  std::thread(look).join();
+}
+
+}  // namespace
