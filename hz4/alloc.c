@@ -10,8 +10,10 @@
 #include "hz4/misuse.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
+#include "hz4/sample.h"
 #include "hz4/segment.h"
 #include "hz4/span.h"
+#include "hz4/stack.h"
 #include "hz4/thread.h"
 #include "hz4/transfer.h"
 
@@ -52,7 +54,7 @@ static uint32_t class_for(size_t size, size_t align) {
   // is large enough is such a class.
   uint32_t c = hz4_class_of_size(size > align ? size : align);
   while ((hz4_class_bytes(c) & (align - 1)) != 0) ++c;
-  return c <= HZ4_TINY_CLASSES ? hz4_class_of_malloc(hz4_class_bytes(c)) : c;
+  return c <= HZ4_TINY_CLASSES ? hz4_class_of_bin(hz4_class_bytes(c)) : c;
 }
 
 // NULL: no memory for a span, or fork is on.
@@ -137,20 +139,50 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   return block;
 }
 
+// Counts an allocation of this size, for which there are to be `bytes`. Its block if it is a sample, else NULL. frame: of
+// the function that the program called. pre: there is sampling.
+HZ4_INLINE void *sample(size_t size, size_t bytes, size_t align, bool *zeroed, const void *frame) {
+  if (HZ4_LIKELY(!hz4_sample_count(size))) return NULL;
+  bool wanted = *zeroed;
+  uint32_t c = class_for(bytes, align);
+  void *block = hz4_sample_alloc(size, align, c != 0 ? hz4_class_bytes(c) : 0, zeroed, frame);
+  if (block == NULL) *zeroed = wanted;
+  return block;
+}
+
+// An object out of a bin, whatever malloc's table says, or a block from elsewhere. pre: as alloc_block.
+HZ4_INLINE void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
+  uint32_t c = HZ4_LIKELY(align <= 16 && size <= HZ4_CLASS_MAX_BYTES) ? hz4_class_of_bin(size) : class_for(size, align);
+  void *object = !*zeroed ? hz4_alloc_from_bin(c) : NULL;
+  return HZ4_LIKELY(object != NULL) ? object : alloc_block(size, align, zeroed);
+}
+
+// While there is sampling every allocation comes here. pre: as alloc_block.
+HZ4_INLINE void *alloc_counted(size_t size, size_t align, bool *zeroed, const void *frame) {
+  if (HZ4_LIKELY(!hz4_sample_is_on())) return alloc_block(size, align, zeroed);
+  void *block = sample(size, size, align, zeroed, frame);
+  return HZ4_UNLIKELY(block != NULL) ? block : alloc_uncounted(size, align, zeroed);
+}
+
 void *hz4_alloc_malloc_slow(size_t size) {
   if (HZ4_UNLIKELY(size > PTRDIFF_MAX)) return no_memory();
   bool zeroed = false;
-  return alloc_block(size != 0 ? size : 1, 16, &zeroed);
+  return alloc_counted(size != 0 ? size : 1, 16, &zeroed, HZ4_FRAME());
+}
+
+HZ4_NOINLINE static void *calloc_slow(size_t bytes) {
+  bool zeroed = bytes >= HZ4_CALLOC_FRESH_MIN;
+  void *block = alloc_counted(bytes != 0 ? bytes : 1, 16, &zeroed, HZ4_FRAME());
+  // Only what came fresh from the system is trusted to be zero. Clearing that would bring it into memory.
+  if (block != NULL && !zeroed) memset(block, 0, bytes);
+  return block;
 }
 
 void *hz4_alloc_calloc(size_t count, size_t size) {
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX) return no_memory();
-  bool zeroed = bytes >= HZ4_CALLOC_FRESH_MIN;
-  void *block = zeroed ? alloc_block(bytes, 16, &zeroed) : hz4_alloc_malloc(bytes);
-  // Only what came fresh from the system is trusted to be zero. Clearing that would bring it into memory.
-  if (block != NULL && !zeroed) memset(block, 0, bytes);
-  return block;
+  void *object = bytes < HZ4_CALLOC_FRESH_MIN ? hz4_alloc_malloc_fast(bytes) : NULL;
+  return HZ4_LIKELY(object != NULL) ? memset(object, 0, bytes) : calloc_slow(bytes);
 }
 
 // ---- free ----
@@ -165,11 +197,23 @@ static void free_object(uint32_t size_class, void *ptr) {
   hz4_transfer_give(size_class, &ptr, 1, NULL);
 }
 
-// The span of a large block. Aborts, naming the pointer, when ptr is not the address of one.
-static struct hz4_span *large_span(const void *ptr, const char *complaint) {
+// The span of a large block, or of a sampled object, whose record *sample is then; that of a large block may be NULL.
+// Aborts, naming the pointer, when ptr is not the address of one.
+static struct hz4_span *slow_span(const void *ptr, struct hz4_sample **sample, const char *complaint) {
   struct hz4_span *span = hz4_pagemap_span(ptr);
-  if (HZ4_UNLIKELY(span == NULL || span->base != ptr)) hz4_panic_pointer(complaint, ptr);
+  *sample = span != NULL ? hz4_sample_of(span, ptr) : NULL;
+  bool is_block = *sample != NULL || (span != NULL && span->kind == HZ4_SPAN_MAPPED && span->base == ptr);
+  if (HZ4_UNLIKELY(!is_block)) hz4_panic_pointer(complaint, ptr);
   return span;
+}
+
+static void free_slow_block(void *ptr) {
+  const char *complaint = "free of a pointer that is not allocated";
+  struct hz4_sample *sample;
+  struct hz4_span *span = slow_span(ptr, &sample, complaint);
+  bool is_large = span->kind == HZ4_SPAN_MAPPED;  // read while the block is ours
+  if (sample != NULL && !hz4_sample_free(span, ptr)) hz4_panic_pointer(complaint, ptr);
+  if (is_large) hz4_large_free(span);
 }
 
 const struct hz4_foreign_heap *hz4_alloc_foreign;
@@ -215,7 +259,7 @@ void hz4_alloc_free_slow(void *ptr) {
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
   if (size_class != 0) free_object(size_class, ptr);
   else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
-  else hz4_large_free(large_span(ptr, "free of a pointer that is not allocated"));
+  else free_slow_block(ptr);
   hz4_misuse_report();
   errno = saved;
 }
@@ -227,8 +271,10 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
   if (size_class == 0) {
     if (is_foreign(ptr)) return true;
     // A block of a class's size too, where there was no memory for a span.
-    struct hz4_span *span = large_span(ptr, "free of a pointer that is not allocated");
-    return hz4_large_may_hold(span, size) && hz4_is_aligned(ptr, align);
+    struct hz4_sample *sample;
+    struct hz4_span *span = slow_span(ptr, &sample, "free of a pointer that is not allocated");
+    if (!hz4_is_aligned(ptr, align)) return false;
+    return span->kind == HZ4_SPAN_MAPPED ? hz4_large_may_hold(span, size) : size <= sample->usable;
   }
   if (hz4_option.harden == 0) return true;  // or else only those calls that overflow a bin would find something
   // What realloc gave is for free_sized (C23).
@@ -249,7 +295,11 @@ HZ4_NOINLINE static size_t usable_size_slow(uint32_t size_class, const void *ptr
   if (ptr == NULL) return 0;
   const char *complaint = "malloc_usable_size of a pointer that is not allocated";
   if (size_class == 0 && is_foreign(ptr)) return hz4_alloc_foreign->usable_size((void *)(uintptr_t)ptr);
-  if (size_class == 0) return large_span(ptr, complaint)->bytes;
+  if (size_class == 0) {
+    struct hz4_sample *sample;
+    struct hz4_span *span = slow_span(ptr, &sample, complaint);
+    return span->kind == HZ4_SPAN_MAPPED ? span->bytes : sample->usable;
+  }
   check_object(size_class, ptr, complaint);
   return hz4_class_bytes(size_class);
 }
@@ -266,14 +316,26 @@ static size_t size_with_room(size_t old_usable, size_t size) {
   return size > old_usable && size < more && more <= HZ4_CLASS_MAX_BYTES ? more : size;
 }
 
-static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
-  void *block = hz4_large_reuse(size);
-  if (block == NULL) block = hz4_alloc_malloc(size_with_room(old_usable, size));
+HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
+  size_t with_room = size_with_room(old_usable, size);
+  bool zeroed = false;
+  void *block = HZ4_UNLIKELY(hz4_sample_is_on()) ? sample(size, with_room, 16, &zeroed, HZ4_FRAME()) : NULL;
+  if (block == NULL) block = hz4_large_reuse(size);
+  if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed);
   if (block == NULL) return NULL;
   // The whole usable size: programs write up to malloc_usable_size.
   memcpy(block, ptr, old_usable < size ? old_usable : size);
   hz4_alloc_free(ptr);
   return block;
+}
+
+HZ4_NOINLINE static void *realloc_large(struct hz4_span *span, size_t size) {
+  char *base = span->base;
+  size_t usable = span->bytes;
+  void *resized = hz4_large_resize(span, size);
+  if (resized == NULL) return realloc_by_copy(base, usable, size);
+  if (span->bytes != usable) hz4_sample_resized(span, size, HZ4_FRAME());
+  return resized;
 }
 
 void *hz4_alloc_realloc(void *ptr, size_t size) {
@@ -287,10 +349,10 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
   const char *complaint = "realloc of a pointer that is not allocated";
   if (size_class == 0) {
     if (is_foreign(ptr)) return realloc_by_copy(ptr, hz4_alloc_foreign->usable_size(ptr), size);
-    struct hz4_span *span = large_span(ptr, complaint);
-    size_t usable = span->bytes;
-    void *resized = hz4_large_resize(span, size);
-    return resized != NULL ? resized : realloc_by_copy(ptr, usable, size);
+    struct hz4_sample *sample;
+    struct hz4_span *span = slow_span(ptr, &sample, complaint);
+    if (span->kind == HZ4_SPAN_MAPPED) return realloc_large(span, size);
+    return stays(sample->usable, size) ? ptr : realloc_by_copy(ptr, sample->usable, size);
   }
   if (HZ4_UNLIKELY(!is_surely_object(size_class, ptr))) check_object(size_class, ptr, complaint);
   size_t usable = hz4_class_bytes(size_class);
@@ -300,18 +362,23 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
 
 // ---- alignment ----
 
-void *hz4_alloc_aligned(size_t align, size_t size) {
+void *hz4_alloc_aligned_by(size_t align, size_t size, const void *frame) {
   if (!hz4_is_power_of_two(align)) {
     errno = EINVAL;
     return NULL;
   }
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
-  if (align <= 16) return hz4_alloc_malloc(size);
   if (size == 0) size = 1;
-  void *object = hz4_alloc_from_bin(class_for(size, align));
+  void *object = NULL;
+  if (align <= 16) align = 16, object = hz4_alloc_malloc_fast(size);
+  else if (HZ4_LIKELY(!hz4_sample_is_on())) object = hz4_alloc_from_bin(class_for(size, align));
   if (HZ4_LIKELY(object != NULL)) return object;
   bool zeroed = false;
-  return alloc_block(size, align, &zeroed);
+  return alloc_counted(size, align, &zeroed, frame);
+}
+
+void *hz4_alloc_aligned(size_t align, size_t size) {
+  return hz4_alloc_aligned_by(align, size, HZ4_FRAME());
 }
 
 void *hz4_alloc_memalign(size_t align, size_t size) {
@@ -327,7 +394,7 @@ void *hz4_alloc_memalign(size_t align, size_t size) {
 int hz4_alloc_posix_memalign(void **out, size_t align, size_t size) {
   if (!hz4_is_power_of_two(align) || align % sizeof(void *) != 0) return EINVAL;
   int saved = errno;
-  void *block = hz4_alloc_aligned(align, size);
+  void *block = hz4_alloc_aligned_by(align, size, HZ4_FRAME());
   errno = saved;
   if (block == NULL) return ENOMEM;
   *out = block;

@@ -34,6 +34,8 @@ void *hz4_alloc_calloc(size_t count, size_t size);
 void *hz4_alloc_realloc(void *ptr, size_t size);
 // NULL with EINVAL or ENOMEM; align must be a power of two.
 void *hz4_alloc_aligned(size_t align, size_t size);
+// The same for a function that the program called, and whose frame it is (stack.h).
+void *hz4_alloc_aligned_by(size_t align, size_t size, const void *frame);
 void *hz4_alloc_memalign(size_t align, size_t size);
 int hz4_alloc_posix_memalign(void **out, size_t align, size_t size);
 void *hz4_alloc_valloc(size_t size);

@@ -71,6 +71,10 @@
 #define HZ4_TINY_CLASSES 3
 #define HZ4_HOMES 8
 #define HZ4_CLASS_SLOTS (HZ4_CLASS_COUNT + 1 + HZ4_TINY_CLASSES * (1 + HZ4_HOMES))
+// Sampled objects have spans of their own, of powers of two from 128 bytes: a descriptor has a pointer for each object, and
+// is to be one block of meta's.
+#define HZ4_SAMPLE_CLASSES 12
+#define HZ4_MID_CLASSES (HZ4_CLASS_SLOTS + HZ4_SAMPLE_CLASSES)
 // "Small" and "mid" are ranges in the statistics, not code paths.
 #define HZ4_SMALL_MAX_BYTES ((size_t)2 << 10)
 

@@ -38,7 +38,7 @@ struct mid_class {
   uint64_t reported;                              // objects that are out, as out_bytes has them
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
-static struct mid_class classes[HZ4_CLASS_SLOTS] = {[0 ... HZ4_CLASS_SLOTS - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
+static struct mid_class classes[HZ4_MID_CLASSES] = {[0 ... HZ4_MID_CLASSES - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
 
 // Bytes of objects that are out, of all classes, each as it was reported last; and the most of them since the heap ebbed.
 static _Atomic(size_t) out_bytes, high_bytes;
@@ -112,7 +112,7 @@ static struct hz4_span *new_span(uint32_t size_class) {
   span->meta_bytes = meta_bytes;
   hz4_span_cut(span, size_class, run.zeroed);
   span->bucket_shift = (uint8_t)bucket_shift_of(info->span_objects);
-  hz4_pagemap_set(span->base, info->span_pages, span, size_class);
+  hz4_pagemap_set(span->base, info->span_pages, span, size_class < HZ4_SAMPLE_CLASS ? size_class : 0);
   return span;
 }
 
@@ -526,7 +526,7 @@ bool hz4_mid_heap_ebbed(void) {
 
 bool hz4_mid_trim(void) {
   uint32_t closed = 0;
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) {
     if (!hz4_lock_enter(&classes[c].lock)) continue;
     closed += drain_depot_locked(&classes[c], c, 0);
     closed += close_empty_locked(&classes[c]);
@@ -540,7 +540,7 @@ bool hz4_mid_trim(void) {
 
 void hz4_mid_stats(struct hz4_mid_stats *out) {
   *out = (struct hz4_mid_stats){0};
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) {
     struct mid_class *mid = &classes[c];
     if (!hz4_lock_enter(&mid->lock)) continue;
     out->spans += mid->span_count;
@@ -583,13 +583,14 @@ static const char *broken_locked(struct mid_class *mid, uint32_t size_class) {
   HZ4_HOLDS(mid->depot_count <= mid->depot_slots, "mid: depot overflows its array");
   HZ4_HOLDS(mid->depot_count + mid->free_count <= mid->object_count, "mid: more objects than there are");
   for (uint32_t i = 0; i < mid->depot_count; ++i) {
-    HZ4_HOLDS(hz4_pagemap_class(mid->depot[i]) == size_class, "mid: a depot object of another class");
+    struct hz4_span *span = hz4_pagemap_span(mid->depot[i]);
+    HZ4_HOLDS(span != NULL && span->size_class == size_class, "mid: a depot object of another class");
   }
   return NULL;
 }
 
 void hz4_mid_check(void) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) {
     struct mid_class *mid = &classes[c];
     if (!hz4_lock_enter(&mid->lock)) continue;
     const char *broken = broken_locked(mid, c);
@@ -599,13 +600,13 @@ void hz4_mid_check(void) {
 }
 
 void hz4_mid_fork_prepare(void) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) hz4_lock_fork_acquire(&classes[c].lock);
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_lock_fork_acquire(&classes[c].lock);
 }
 
 void hz4_mid_fork_parent(void) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) hz4_lock_fork_release(&classes[c].lock);
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_lock_fork_release(&classes[c].lock);
 }
 
 void hz4_mid_fork_child(void) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) hz4_lock_fork_reset(&classes[c].lock);
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_lock_fork_reset(&classes[c].lock);
 }

@@ -11,6 +11,7 @@
 #include "hz4/operators.h"
 
 #include "hz4/alloc.h"
+#include "hz4/stack.h"
 
 #define CALLER __builtin_return_address(0)
 
@@ -19,7 +20,7 @@
 // A handler frees something, installs another handler, throws, or ends the program ([new.handler]).
 HZ4_NOINLINE static void *new_slow(size_t align, size_t size, const void *caller) {
   for (;;) {
-    void *block = hz4_alloc_aligned(align, size);
+    void *block = hz4_alloc_aligned_by(align, size, HZ4_FRAME());
     if (HZ4_LIKELY(block != NULL)) return block;
     hz4_new_handler handler = hz4_operators_handler(caller);
     if (handler == NULL || !hz4_is_power_of_two(align)) hz4_operators_throw(caller);

@@ -6,10 +6,17 @@
 // their weights are unbiased. Each use has a mean of its own; one process, with the least mean, serves them all, and is
 // thinned for the others.
 //
-// A block that realloc leaves in place, or that grows without a copy, keeps its record, size and all, as it was allocated.
+// How: while there is sampling, malloc's table of classes leads to a bin that is always empty (sizeclass.h), so that each
+// allocation comes to alloc.c's slow path, which counts it (hz4_sample_count) and then pops from the bin as usual. Nothing
+// else is done where there is none, and the fast path is the same. Small sampled objects are Mid's, in spans of their own
+// whose pages have class 0 in the page map: so free comes to the slow path as well, and finds the record in the span.
+//
+// An object that realloc leaves in place keeps its record, size and all. A large block that realloc resizes counts as freed
+// and allocated, as if it had been copied.
 #ifndef HZ4_SAMPLE_H_
 #define HZ4_SAMPLE_H_
 
+#include "hz4/atomic.h"
 #include "hz4/base.h"
 
 #ifdef __cplusplus
@@ -23,7 +30,7 @@ enum hz4_sample_use { HZ4_SAMPLE_PROFILE, HZ4_SAMPLE_GUARD, HZ4_SAMPLE_PROBE, HZ
 struct hz4_sample {
   void *block;
   size_t size;                       // asked for, in bytes
-  size_t usable;
+  size_t usable;                     // as of a block that is no sample
   uint64_t weight[HZ4_SAMPLE_USES];  // how many bytes it stands for; 0: it is no sample for this use
   uint64_t thread;                   // tells threads that live at once apart
   void *user[HZ4_SAMPLE_USES];       // NULL at first
@@ -44,6 +51,51 @@ struct hz4_sample_hooks {
 void hz4_sample_start(enum hz4_sample_use use, size_t mean, const struct hz4_sample_hooks *hooks);
 // What is sampled already stays so until it is freed.
 void hz4_sample_stop(enum hz4_sample_use use);
+
+// ---- for alloc.c ----
+
+struct hz4_span;
+
+struct hz4_sampler {
+  uint32_t epoch;   // of what `left` was drawn in
+  int64_t left;     // bytes until the next sample
+  uint64_t random;  // the state of a generator; 0: not seeded yet
+};
+extern __thread struct hz4_sampler hz4_sampler __attribute__((tls_model("initial-exec")));
+
+extern _Atomic(uint32_t) hz4_sample_epoch;  // 0: there is no sampling; else changes with every mean
+
+HZ4_INLINE bool hz4_sample_is_on(void) {
+  return hz4_load_relaxed(&hz4_sample_epoch) != 0;
+}
+
+bool hz4_sample_due(size_t size);
+
+// Counts an allocation. True: it is likely a sample. pre: there is sampling; size != 0.
+HZ4_INLINE bool hz4_sample_count(size_t size) {
+  struct hz4_sampler *mine = &hz4_sampler;
+  bool same = mine->epoch == hz4_load_relaxed(&hz4_sample_epoch);
+  if (HZ4_LIKELY(same) && HZ4_LIKELY((mine->left -= (int64_t)size) >= 0)) return false;
+  return hz4_sample_due(size);
+}
+
+// A block for an allocation that hz4_sample_count was true of. `usable` is what an object would have if it were no sample,
+// and is aligned if it is a multiple of align, which is at most HZ4_PAGE_BYTES then; 0: it is to be a large block. frame is
+// that of the function which the program called (stack.h); *zeroed as for hz4_large_alloc. NULL: it is no sample after
+// all, or there is no memory for one.
+void *hz4_sample_alloc(size_t size, size_t align, size_t usable, bool *zeroed, const void *frame);
+
+// The record of the block at ptr; NULL: it is no sample, or no block. span is that of the page map.
+struct hz4_sample *hz4_sample_of(struct hz4_span *span, const void *ptr);
+
+// Ends the record, and frees the object; of a large block the record alone. False: somebody else has.
+bool hz4_sample_free(struct hz4_span *span, void *ptr);
+
+// A large block was resized, to what is asked for now.
+void hz4_sample_resized(struct hz4_span *span, size_t size, const void *frame);
+
+// For tests: the calling thread's samples are those of this seed.
+void hz4_sample_seed(uint64_t seed);
 
 #ifdef __cplusplus
 }

@@ -19,12 +19,15 @@
 #define CLASS(c) [c] = INFO(c),
 // The tiny bins, and then the tiny classes of each home.
 #define TINY(n) [97 + (n) * 3] = INFO(1), [98 + (n) * 3] = INFO(2), [99 + (n) * 3] = INFO(3),
+#define SAMPLE(n) [HZ4_SAMPLE_CLASS + (n)] = INFO(8 + (n) * 8),
 #define CLASS8(c) CLASS(c) CLASS(c + 1) CLASS(c + 2) CLASS(c + 3) CLASS(c + 4) CLASS(c + 5) CLASS(c + 6) CLASS(c + 7)
 
-const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {
+const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
     CLASS8(1) CLASS8(9) CLASS8(17) CLASS8(25) CLASS8(33) CLASS8(41)
     CLASS8(49) CLASS8(57) CLASS8(65) CLASS8(73) CLASS8(81) CLASS8(89)
-    TINY(0) TINY(1) TINY(2) TINY(3) TINY(4) TINY(5) TINY(6) TINY(7) TINY(8)};
+    TINY(0) TINY(1) TINY(2) TINY(3) TINY(4) TINY(5) TINY(6) TINY(7) TINY(8)
+    SAMPLE(0) SAMPLE(1) SAMPLE(2) SAMPLE(3) SAMPLE(4) SAMPLE(5)
+    SAMPLE(6) SAMPLE(7) SAMPLE(8) SAMPLE(9) SAMPLE(10) SAMPLE(11)};
 
 // The class of sizes 16 n + 1 to 16 n + 16, as hz4_class_of_size has it.
 #define LOG2(n) (31 ^ __builtin_clz((unsigned)(n) * 16 | 128))
@@ -39,16 +42,31 @@ const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {
 _Atomic(uint8_t) hz4_class_of_malloc_table[] = {1, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)};
 _Static_assert(sizeof(hz4_class_of_malloc_table) == HZ4_CLASS_MAX_BYTES / 16 + 1, "the table lists every size");
 
+_Atomic(bool) hz4_class_tiny_is_parted;
+
+// Where there is sampling, its end does it.
+static void part(size_t entry, uint32_t size_class) {
+  uint8_t expected = (uint8_t)size_class;
+  hz4_cas_strong_acquire(&hz4_class_of_malloc_table[entry], &expected, (uint8_t)(HZ4_TINY_BIN + size_class - 1));
+}
+
 void hz4_class_part_tiny(void) {
-  for (uint32_t i = 0; i < HZ4_TINY_CLASSES; ++i) {
-    hz4_store_relaxed(&hz4_class_of_malloc_table[i + 1], (uint8_t)(HZ4_TINY_BIN + i));
+  hz4_store_relaxed(&hz4_class_tiny_is_parted, true);
+  for (uint32_t c = 1; c <= HZ4_TINY_CLASSES; ++c) part(c, c);
+  part(0, 1);
+}
+
+void hz4_class_sample(bool on) {
+  for (size_t i = 0; i <= HZ4_CLASS_MAX_BYTES / 16; ++i) {
+    hz4_store_relaxed(&hz4_class_of_malloc_table[i], on ? 0 : (uint8_t)hz4_class_of_bin(i * 16));
   }
-  hz4_store_relaxed(&hz4_class_of_malloc_table[0], (uint8_t)HZ4_TINY_BIN);
 }
 
 _Static_assert(HZ4_CLASS_COUNT == 96 && HZ4_TINY_CLASSES == 3 && HZ4_HOMES == 8, "the table lists every class");
 _Static_assert(BYTES(HZ4_TINY_CLASSES) < HZ4_CACHE_LINE && BYTES(HZ4_TINY_CLASSES + 1) >= HZ4_CACHE_LINE, "tiny");
-_Static_assert(HZ4_CLASS_SLOTS <= UINT8_MAX + 1, "a class is a byte");
+_Static_assert(HZ4_MID_CLASSES <= UINT8_MAX + 1, "a class is a byte");
+_Static_assert(HZ4_SAMPLE_BYTES_MIN << (HZ4_SAMPLE_CLASSES - 1) == HZ4_CLASS_MAX_BYTES && BYTES(8) == HZ4_SAMPLE_BYTES_MIN,
+               "sampled objects are of every size");
 _Static_assert(BYTES(HZ4_CLASS_COUNT) == HZ4_CLASS_MAX_BYTES, "the last class is the largest size");
 _Static_assert(HZ4_BIN_SLOTS_MAX == 256 && HZ4_BIN_SLOTS_MIN == 8, "BIN_SLOTS lists every power of two");
 _Static_assert(HZ4_SPAN_PAGES_MAX * HZ4_PAGE_BYTES <= (size_t)1 << 20, "object_index is exact below 1 MiB");

@@ -9,10 +9,15 @@
 // to one line for as long as each allocates again what it freed. So once there are several caches, tiny spans belong to
 // the cache that opened them, its home, and each (class, home) is a class of its own: what is freed into another cache lies
 // in a bin that it does not allocate from, and goes home. malloc takes tiny objects from tiny bins, one for each class,
-// which are refilled with what is from the cache's own spans. Three ranges of classes, then:
+// which are refilled with what is from the cache's own spans.
+//
+// While allocations are sampled (sample.h), malloc's table says 0 for every size, whose bin is always empty: so that each
+// malloc comes to the slow path, and is counted there. The pages of sampled objects have class 0 in the page map, for
+// free's sake; their spans are of classes of their own. Four ranges of classes, then:
 //   1 .. HZ4_CLASS_COUNT                    by size; the tiny ones as long as there is one cache
 //   HZ4_TINY_BIN .., HZ4_TINY_CLASSES       tiny bins: no object and no span is of such a class
 //   HZ4_TINY_HOME .. HZ4_CLASS_SLOTS - 1    tiny objects, by home and size
+//   HZ4_SAMPLE_CLASS .. HZ4_MID_CLASSES - 1 sampled objects, of powers of two: no bin is of such a class
 #ifndef HZ4_SIZECLASS_H_
 #define HZ4_SIZECLASS_H_
 
@@ -21,6 +26,8 @@
 
 #define HZ4_TINY_BIN (HZ4_CLASS_COUNT + 1)
 #define HZ4_TINY_HOME (HZ4_TINY_BIN + HZ4_TINY_CLASSES)
+#define HZ4_SAMPLE_CLASS HZ4_CLASS_SLOTS
+#define HZ4_SAMPLE_BYTES_MIN ((size_t)128)
 
 // pre: 1 <= size <= HZ4_CLASS_MAX_BYTES.
 HZ4_INLINE uint32_t hz4_class_of_size(size_t size) {
@@ -45,13 +52,19 @@ struct hz4_class_info {
   uint64_t reciprocal;     // ceil(2^48 / object_bytes): offset * reciprocal >> 48 is the object's index
 };
 
-extern const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS];
+extern const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES];
 
-// The class of the bin that malloc takes from, for sizes 16 n - 15 to 16 n, and 0. (As fast as the arithmetic.)
+// The class of the bin that malloc takes from, for sizes 16 n - 15 to 16 n, and 0; while there is sampling, 0. (As fast as
+// the arithmetic.)
 extern _Atomic(uint8_t) hz4_class_of_malloc_table[HZ4_CLASS_MAX_BYTES / 16 + 1];
 
 // From now on tiny objects are told apart by their home. Any thread, any number of times.
 void hz4_class_part_tiny(void);
+extern _Atomic(bool) hz4_class_tiny_is_parted;
+
+// Whether every malloc is to take the slow path. (Where tiny objects are parted at the same instant as this ends, they may
+// stay one: some lines are shared then.) pre: who calls it last is known to have the last word (see sample.c).
+void hz4_class_sample(bool on);
 
 #ifdef __cplusplus
 }
@@ -60,6 +73,18 @@ void hz4_class_part_tiny(void);
 // pre: size <= HZ4_CLASS_MAX_BYTES. That of size 0 is that of size 1.
 HZ4_INLINE uint32_t hz4_class_of_malloc(size_t size) {
   return hz4_load_relaxed(&hz4_class_of_malloc_table[(size + 15) / 16]);
+}
+
+// The same, whether there is sampling or not.
+HZ4_INLINE uint32_t hz4_class_of_bin(size_t size) {
+  uint32_t c = hz4_class_of_size(size != 0 ? size : 1);
+  return c <= HZ4_TINY_CLASSES && hz4_load_relaxed(&hz4_class_tiny_is_parted) ? HZ4_TINY_BIN + c - 1 : c;
+}
+
+// The class of a sampled object of so many bytes, or aligned to so many. pre: bytes <= HZ4_CLASS_MAX_BYTES.
+HZ4_INLINE uint32_t hz4_class_of_sample(size_t bytes) {
+  if (bytes <= HZ4_SAMPLE_BYTES_MIN) return HZ4_SAMPLE_CLASS;
+  return HZ4_SAMPLE_CLASS + (uint32_t)(__builtin_clzl(HZ4_SAMPLE_BYTES_MIN - 1) - __builtin_clzl(bytes - 1));
 }
 
 HZ4_INLINE bool hz4_class_is_tiny_bin(uint32_t size_class) {

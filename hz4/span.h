@@ -4,6 +4,7 @@
 //   OBJECTS  pages of a segment, cut into objects of one size class; owned by Mid, fields under that class's lock
 //   MAPPED   one large block; owned by whoever holds the block
 //
+// OBJECTS of a class of sampled objects have a pointer to each one's record behind free_bits (hz4_span_sample).
 // OBJECTS: bit i of free_bits is set while object i is in the span; free_count is the number of set bits. An object
 // whose bit is clear is with the program or in a cache. Theorem: free_count == object_count exactly when nobody has one.
 #ifndef HZ4_SPAN_H_
@@ -15,6 +16,7 @@
 enum hz4_span_kind { HZ4_SPAN_FREE = 0, HZ4_SPAN_OBJECTS, HZ4_SPAN_MAPPED };
 
 struct hz4_segment;
+struct hz4_sample;
 
 struct hz4_span {
   // constant while the span is in use
@@ -35,6 +37,7 @@ struct hz4_span {
   uint32_t fresh_from;  // objects from this one on never left the span since its memory came from the system
   uint32_t bucket;
   uint32_t island;  // MAPPED: see extent.h
+  _Atomic(struct hz4_sample *) sample;  // MAPPED: the block's, by whoever holds it; NULL: it is none
   // bit g: granule g holds no memory, or is being purged. Only ever of free objects. A granule is a power of two of
   // system pages.
   uint64_t purged;

@@ -9,7 +9,15 @@ static uint32_t words_of(uint32_t objects) {
 }
 
 uint32_t hz4_span_meta_bytes(uint32_t size_class) {
-  return (uint32_t)(sizeof(struct hz4_span) + words_of(hz4_class_table[size_class].span_objects) * sizeof(uint64_t));
+  uint32_t objects = hz4_class_table[size_class].span_objects, samples = size_class >= HZ4_SAMPLE_CLASS ? objects : 0;
+  return (uint32_t)(sizeof(struct hz4_span) + words_of(objects) * sizeof(uint64_t) + samples * sizeof(void *));
+}
+
+_Atomic(struct hz4_sample *) *hz4_span_sample(struct hz4_span *span, const void *ptr) {
+  size_t offset = (size_t)((const char *)ptr - span->base);
+  uint32_t index = hz4_class_object_index(span->size_class, offset);
+  if (index >= span->object_count || index * hz4_class_bytes(span->size_class) != offset) return NULL;
+  return (_Atomic(struct hz4_sample *) *)(span->free_bits + words_of(span->object_count)) + index;
 }
 
 void hz4_span_cut(struct hz4_span *span, uint32_t size_class, bool zeroed) {

@@ -32,6 +32,10 @@ bool hz4_span_next_is_zero(const struct hz4_span *span);
 // this span.
 uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t count);
 
+// Where the record of the sampled object is that begins at ptr; NULL: none begins there. Whoever has the object has that
+// place: this function alone needs no lock. pre: the span is of a class of sampled objects.
+_Atomic(struct hz4_sample *) *hz4_span_sample(struct hz4_span *span, const void *ptr);
+
 // Whether the object is in the span. pre: it is one of this span's.
 bool hz4_span_has(const struct hz4_span *span, const void *object);
 

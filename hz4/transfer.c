@@ -16,7 +16,7 @@ _Static_assert(HZ4_BATCH_OBJECTS * HZ4_INBOX_OBJECT_MAX <= HZ4_INBOX_BYTES_MAX, 
 HZ4_IN_DATA static _Atomic(struct hz4_tcache *) steal_cursor;
 
 // Objects freed while fork held Mid's locks.
-HZ4_IN_DATA static struct hz4_inbox held_back[HZ4_CLASS_SLOTS];
+HZ4_IN_DATA static struct hz4_inbox held_back[HZ4_MID_CLASSES];
 
 // ---- batches ----
 
@@ -100,7 +100,7 @@ bool hz4_transfer_give(uint32_t size_class, void *const *objects, uint32_t n, ui
 }
 
 void hz4_transfer_settle(void) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) settle_class(c);
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) settle_class(c);
 }
 
 // The other cache whose spans the objects are from, if they are small and a sample of them agrees on one; else NULL.

@@ -21,7 +21,7 @@ TEST(SizeClass, EverySizeGetsTheFirstClassThatFits) {
 }
 
 TEST(SizeClass, SizesKeepSixteenByteAlignment) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) EXPECT_EQ(hz4_class_bytes(c) % 16, 0u) << c;
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) EXPECT_EQ(hz4_class_bytes(c) % 16, 0u) << c;
 }
 
 TEST(SizeClass, EveryPowerOfTwoIsAClass) {
@@ -31,7 +31,7 @@ TEST(SizeClass, EveryPowerOfTwoIsAClass) {
 }
 
 TEST(SizeClass, IndexIsExactForEveryByteOfASpan) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) {
     size_t bytes = hz4_class_bytes(c), span = hz4_class_table[c].span_pages << HZ4_PAGE_SHIFT;
     // The borders are where a reciprocal that is off by a little shows.
     for (size_t start = 0; start < span; start += bytes) {
@@ -44,7 +44,7 @@ TEST(SizeClass, IndexIsExactForEveryByteOfASpan) {
 }
 
 TEST(SizeClass, SpansHoldEnoughAndFitASegment) {
-  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) {
     const hz4_class_info &info = hz4_class_table[c];
     EXPECT_GE(info.span_objects, 4u) << c;
     EXPECT_LE(info.span_pages, static_cast<uint32_t>(HZ4_SPAN_PAGES_MAX)) << c;
@@ -52,6 +52,30 @@ TEST(SizeClass, SpansHoldEnoughAndFitASegment) {
     EXPECT_EQ(info.bin_slots_max & (info.bin_slots_max - 1), 0u) << c;
     EXPECT_GE(info.bin_slots_max, static_cast<uint32_t>(HZ4_BIN_SLOTS_MIN)) << c;
   }
+}
+
+// ---- sampled objects ----
+
+TEST(SizeClass, SampledOnesHaveTheFirstPowerOfTwoThatFits) {
+  for (size_t bytes = 1; bytes <= HZ4_CLASS_MAX_BYTES; ++bytes) {
+    const uint32_t c = hz4_class_of_sample(bytes);
+    ASSERT_GE(c, uint32_t{HZ4_SAMPLE_CLASS});
+    ASSERT_LT(c, uint32_t{HZ4_MID_CLASSES});
+    const size_t object = hz4_class_bytes(c);
+    ASSERT_EQ(object & (object - 1), 0u);
+    ASSERT_GE(object, bytes);
+    ASSERT_TRUE(object / 2 < bytes || object == HZ4_SAMPLE_BYTES_MIN) << bytes;
+  }
+}
+
+TEST(SizeClass, SamplingSendsEveryMallocTheSlowWay) {
+  hz4_class_sample(true);
+  for (size_t size = 0; size <= HZ4_CLASS_MAX_BYTES; ++size) {
+    ASSERT_EQ(hz4_class_of_malloc(size), 0u);
+    ASSERT_EQ(hz4_class_of_bin(size), hz4_class_of_size(size != 0 ? size : 1));
+  }
+  hz4_class_sample(false);
+  for (size_t size = 0; size <= HZ4_CLASS_MAX_BYTES; ++size) ASSERT_EQ(hz4_class_of_malloc(size), hz4_class_of_bin(size));
 }
 
 // ---- tiny objects ----
@@ -112,7 +136,10 @@ TEST(SizeClass, MallocsClassBeforeAndAfterParting) {
     ASSERT_EQ(hz4_class_of_malloc(size), hz4_class_of_size(size == 0 ? 1 : size)) << size;
   }
   for (int times : {1, 2}) {
+    hz4_class_sample(times == 1);  // what is parted meanwhile is so afterwards
     hz4_class_part_tiny();
+    EXPECT_EQ(hz4_class_of_malloc(16), times == 1 ? 0 : HZ4_TINY_BIN);
+    hz4_class_sample(false);
     for (size_t size = 0; size <= HZ4_CLASS_MAX_BYTES; ++size) {
       const uint32_t c = hz4_class_of_malloc(size), by_size = hz4_class_of_size(size == 0 ? 1 : size);
       ASSERT_EQ(c, by_size <= HZ4_TINY_CLASSES ? HZ4_TINY_BIN + by_size - 1 : by_size) << size << " " << times;

@@ -14,7 +14,7 @@ enum { CLASS = 1, OBJECTS = 6, CACHES = 2, LENGTH = 8 };
 
 // ---- stand-ins ----
 
-const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {[CLASS] = {.object_bytes = sizeof(unsigned)}};
+const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {[CLASS] = {.object_bytes = sizeof(unsigned)}};
 struct hz4_pagemap hz4_pagemap;
 void hz4_class_part_tiny(void) {}
 

@@ -19,7 +19,7 @@ enum { CLASS = 1, OBJECTS = 4, CACHES = 3 };
 
 // ---- stand-ins ----
 
-const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {
+const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
     [CLASS] = {.object_bytes = HZ4_INBOX_OBJECT_MAX, .bin_slots_max = 2},
 };
 struct hz4_option_values hz4_option;

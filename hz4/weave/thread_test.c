@@ -30,7 +30,7 @@ static unsigned opened;  // under the lock of the list of idle caches
 static size_t ids;
 static __thread struct hz4_area area;
 
-const struct hz4_class_info hz4_class_table[HZ4_CLASS_SLOTS] = {[CLASS] = {.object_bytes = 16}};
+const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {[CLASS] = {.object_bytes = 16}};
 struct hz4_pagemap hz4_pagemap;
 void hz4_class_part_tiny(void) {}
 struct hz4_option_values hz4_option;

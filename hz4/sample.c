@@ -1,0 +1,227 @@
+#include "hz4/sample.h"
+
+#include <string.h>
+
+#include "hz4/bin.h"
+#include "hz4/large.h"
+#include "hz4/meta.h"
+#include "hz4/mid.h"
+#include "hz4/pagemap.h"
+#include "hz4/poison.h"
+#include "hz4/sizeclass.h"
+#include "hz4/span_objects.h"
+#include "hz4/stack.h"
+#include "hz4/sys.h"
+#include "hz4/transfer.h"
+
+_Atomic(uint32_t) hz4_sample_epoch;
+__thread struct hz4_sampler hz4_sampler __attribute__((tls_model("initial-exec")));
+
+static struct {
+  _Atomic(size_t) mean;  // 0: off
+  _Atomic(const struct hz4_sample_hooks *) hooks;
+} uses[HZ4_SAMPLE_USES];
+static _Atomic(size_t) least_mean;
+static _Atomic(uint32_t) changes;
+
+// ---- chance ----
+
+// splitmix64 (Steele, Lea, Flood 2014).
+static uint64_t next_random(void) {
+  uint64_t *state = &hz4_sampler.random;
+  if (HZ4_UNLIKELY(*state == 0)) hz4_sample_seed(hz4_sys_now_ns() ^ (uintptr_t)state);
+  uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+  z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+  z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+  return z ^ (z >> 31);
+}
+
+void hz4_sample_seed(uint64_t seed) {
+  hz4_sampler.random = seed | 1;
+  hz4_sampler.epoch = 0;  // `left` is drawn anew
+}
+
+// In (0, 1], of 53 bits.
+static double uniform(void) {
+  return (double)((next_random() >> 11) + 1) * 0x1p-53;
+}
+
+// -ln(u) for 0 < u <= 1, without libm. With u = m / 2^e and m in [1, 2): e ln 2 - ln m, and ln m is a series in (m - 1) / (m + 1).
+static double minus_log(double u) {
+  uint64_t bits;
+  memcpy(&bits, &u, sizeof(bits));
+  int e = 1023 - (int)(bits >> 52);
+  bits = (bits & (((uint64_t)1 << 52) - 1)) | (uint64_t)1023 << 52;
+  double m;
+  memcpy(&m, &bits, sizeof(m));
+  double x = (m - 1) / (m + 1), square = x * x, power = x, sum = 0;
+  for (int i = 1; i < 24; i += 2, power *= square) sum += power / i;
+  return e * 0.69314718055994530942 - 2 * sum;
+}
+
+// 1 - exp(-x) for x >= 0, without libm and without loss where x is small: of a small part of x by a series, and q(2x) is
+// q(x) (2 - q(x)).
+static double one_minus_exp(double x) {
+  int doublings = 0;
+  if (x > 64) return 1;
+  for (; x > 0x1p-10; x /= 2) ++doublings;
+  double q = x * (1 - x / 2 * (1 - x / 3 * (1 - x / 4)));
+  for (; doublings != 0; --doublings) q *= 2 - q;
+  return q;
+}
+
+static double chance(size_t size, size_t mean) {
+  return one_minus_exp((double)size / (double)mean);
+}
+
+static void draw(void) {
+  double bytes = minus_log(uniform()) * (double)hz4_load_relaxed(&least_mean);
+  hz4_sampler.left = bytes < 0x1p62 ? (int64_t)bytes : (int64_t)1 << 62;
+}
+
+bool hz4_sample_due(size_t size) {
+  uint32_t epoch = hz4_load_acquire(&hz4_sample_epoch);  // pairs with refresh: its mean
+  if (epoch == 0) return false;
+  if (hz4_sampler.epoch != epoch) {
+    hz4_sampler.epoch = epoch;
+    draw();
+    if ((hz4_sampler.left -= (int64_t)size) >= 0) return false;
+  }
+  draw();
+  return true;
+}
+
+// ---- start, stop ----
+
+// What follows from the means. Whoever changed one comes here, and goes round until nothing has changed meanwhile: of two
+// at once the one whose change came last, in the order of `changes`, finds what the other wrote, or the other goes round again.
+static void refresh(void) {
+  uint32_t seen = hz4_load_acquire(&changes);
+  do {
+    size_t least = 0;
+    for (int use = 0; use < HZ4_SAMPLE_USES; ++use) {
+      size_t mean = hz4_load_relaxed(&uses[use].mean);
+      if (mean != 0 && (least == 0 || mean < least)) least = mean;
+    }
+    if (least != 0) hz4_store_relaxed(&least_mean, least);
+    hz4_store_release(&hz4_sample_epoch, least != 0 ? seen | 1 : 0);  // publishes the mean to hz4_sample_due
+    hz4_class_sample(least != 0);
+  } while (!hz4_cas_strong_acq_rel(&changes, &seen, seen));
+}
+
+static void set(enum hz4_sample_use use, size_t mean) {
+  hz4_store_relaxed(&uses[use].mean, mean);
+  hz4_fetch_add_acq_rel(&changes, 2);
+  refresh();
+}
+
+void hz4_sample_start(enum hz4_sample_use use, size_t mean, const struct hz4_sample_hooks *hooks) {
+  hz4_store_release(&uses[use].hooks, hooks);
+  set(use, mean != 0 ? mean : 1);
+}
+
+void hz4_sample_stop(enum hz4_sample_use use) {
+  set(use, 0);
+}
+
+// ---- records ----
+
+// For which uses an allocation is a sample, as their weights, given that it is one for the least mean. False: for none.
+static bool choose(size_t size, uint64_t *weight) {
+  size_t least = hz4_load_relaxed(&least_mean);
+  double base = chance(size, least);
+  bool any = false;
+  for (int use = 0; use < HZ4_SAMPLE_USES; ++use) {
+    size_t mean = hz4_load_relaxed(&uses[use].mean);
+    double own = mean == 0 ? 0 : mean == least ? base : chance(size, mean);
+    bool chosen = own != 0 && (own >= base || uniform() * base <= own);
+    weight[use] = chosen ? (uint64_t)((double)size / own + 0.5) : 0;
+    any |= chosen;
+  }
+  return any;
+}
+
+static void tell(struct hz4_sample *sample, bool allocated) {
+  for (int use = 0; use < HZ4_SAMPLE_USES; ++use) {
+    const struct hz4_sample_hooks *hooks = hz4_load_acquire(&uses[use].hooks);  // pairs with hz4_sample_start
+    if (sample->weight[use] == 0 || hooks == NULL) continue;
+    if (allocated) hooks->on_alloc(sample);
+    else hooks->on_free(sample);
+  }
+}
+
+static struct hz4_sample *new_record(size_t size, size_t usable, const void *frame) {
+  uint64_t weight[HZ4_SAMPLE_USES];
+  if (!choose(size, weight)) return NULL;
+  struct hz4_sample *sample = hz4_meta_alloc(sizeof(*sample));
+  if (sample == NULL) return NULL;
+  sample->size = size;
+  sample->usable = usable;
+  memcpy(sample->weight, weight, sizeof(weight));
+  sample->thread = (uintptr_t)&hz4_sampler;
+  sample->stack_depth = hz4_stack_take(frame, sample->stack, HZ4_SAMPLE_FRAMES);
+  return sample;
+}
+
+// Where the record of the block at ptr is; NULL: there is no block of which there may be one.
+static _Atomic(struct hz4_sample *) *place_of(struct hz4_span *span, const void *ptr) {
+  if (span->kind == HZ4_SPAN_MAPPED) return span->base == ptr ? &span->sample : NULL;
+  return span->kind == HZ4_SPAN_OBJECTS && span->size_class >= HZ4_SAMPLE_CLASS ? hz4_span_sample(span, ptr) : NULL;
+}
+
+struct hz4_sample *hz4_sample_of(struct hz4_span *span, const void *ptr) {
+  _Atomic(struct hz4_sample *) *place = place_of(span, ptr);
+  return place != NULL ? hz4_load_relaxed(place) : NULL;
+}
+
+static void begin(struct hz4_sample *sample, void *block) {
+  struct hz4_span *span = hz4_pagemap_span(block);
+  sample->block = block;
+  if (span->kind == HZ4_SPAN_MAPPED) sample->usable = span->bytes;
+  // Relaxed, as entries of the page map: who has the pointer has it from whom it was handed out to.
+  hz4_store_relaxed(place_of(span, block), sample);
+  tell(sample, true);
+}
+
+static bool end(struct hz4_span *span, const void *ptr) {
+  struct hz4_sample *sample = hz4_exchange_acquire(place_of(span, ptr), NULL);  // of two that free one has it
+  if (sample == NULL) return false;
+  tell(sample, false);
+  hz4_meta_free(sample, sizeof(*sample));
+  return true;
+}
+
+static void *alloc_object(uint32_t size_class, bool *zeroed) {
+  void *object = NULL;
+  struct hz4_mid_result got = hz4_mid_take(size_class, &object, 1, 1, NULL, *zeroed);
+  *zeroed = got.zeroed;
+  if (got.spans_opened != 0) hz4_count_here(size_class, HZ4_COUNT_span_opened, got.spans_opened);
+  if (object != NULL) hz4_unpoison(object, hz4_class_bytes(size_class));
+  return object;
+}
+
+void *hz4_sample_alloc(size_t size, size_t align, size_t usable, bool *zeroed, const void *frame) {
+  struct hz4_sample *sample = new_record(size, usable, frame);
+  if (sample == NULL) return NULL;
+  void *block = usable != 0 ? alloc_object(hz4_class_of_sample(usable > align ? usable : align), zeroed)
+                            : hz4_large_alloc(size, align, zeroed);
+  if (block != NULL) begin(sample, block);
+  else hz4_meta_free(sample, sizeof(*sample));
+  return block;
+}
+
+bool hz4_sample_free(struct hz4_span *span, void *ptr) {
+  if (!end(span, ptr)) return false;
+  if (span->kind != HZ4_SPAN_OBJECTS) return true;
+  uint32_t size_class = span->size_class;
+  hz4_poison(ptr, hz4_class_bytes(size_class));
+  hz4_transfer_give(size_class, &ptr, 1, NULL);
+  return true;
+}
+
+void hz4_sample_resized(struct hz4_span *span, size_t size, const void *frame) {
+  if (hz4_load_relaxed(&span->sample) != NULL) end(span, span->base);
+  if (!hz4_sample_is_on() || !hz4_sample_count(size)) return;
+  struct hz4_sample *sample = new_record(size, 0, frame);
+  if (sample != NULL) begin(sample, span->base);
+}
