@@ -54,7 +54,7 @@ static uint32_t class_for(size_t size, size_t align) {
   // is large enough is such a class.
   uint32_t c = hz4_class_of_size(size > align ? size : align);
   while ((hz4_class_bytes(c) & (align - 1)) != 0) ++c;
-  return c <= HZ4_TINY_CLASSES ? hz4_class_of_bin(hz4_class_bytes(c)) : c;
+  return c <= HZ4_TINY_CLASSES ? hz4_class_of_malloc(hz4_class_bytes(c)) : c;
 }
 
 // NULL: no memory for a span, or fork is on.
@@ -139,10 +139,8 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   return block;
 }
 
-// Counts an allocation of this size, for which there are to be `bytes`. Its block if it is a sample, else NULL. frame: of
-// the function that the program called. pre: there is sampling.
-HZ4_INLINE void *sample(size_t size, size_t bytes, size_t align, bool *zeroed, const void *frame) {
-  if (HZ4_LIKELY(!hz4_sample_count(size))) return NULL;
+// A block, of `bytes`, for an allocation of `size` that is due to be a sample. NULL: it is none, and *zeroed as it was.
+static void *take_sample(size_t size, size_t bytes, size_t align, bool *zeroed, const void *frame) {
   bool wanted = *zeroed;
   uint32_t c = class_for(bytes, align);
   void *block = hz4_sample_alloc(size, align, c != 0 ? hz4_class_bytes(c) : 0, zeroed, frame);
@@ -150,29 +148,39 @@ HZ4_INLINE void *sample(size_t size, size_t bytes, size_t align, bool *zeroed, c
   return block;
 }
 
-// An object out of a bin, whatever malloc's table says, or a block from elsewhere. pre: as alloc_block.
-HZ4_INLINE void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
-  uint32_t c = HZ4_LIKELY(align <= 16 && size <= HZ4_CLASS_MAX_BYTES) ? hz4_class_of_bin(size) : class_for(size, align);
-  void *object = !*zeroed ? hz4_alloc_from_bin(c) : NULL;
-  return HZ4_LIKELY(object != NULL) ? object : alloc_block(size, align, zeroed);
+// While there is sampling: an object out of a bin, or a block from elsewhere. pre: as alloc_block.
+static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
+  void *object = !*zeroed ? hz4_alloc_from_bin(class_for(size, align)) : NULL;
+  return object != NULL ? object : alloc_block(size, align, zeroed);
 }
 
-// While there is sampling every allocation comes here. pre: as alloc_block.
-HZ4_INLINE void *alloc_counted(size_t size, size_t align, bool *zeroed, const void *frame) {
+// Where the fast path had nothing, or is closed, for there is sampling. pre: as alloc_block. frame: of the function that
+// the program called.
+static void *alloc_slow(size_t size, size_t align, bool *zeroed, const void *frame) {
   if (HZ4_LIKELY(!hz4_sample_is_on())) return alloc_block(size, align, zeroed);
-  void *block = sample(size, size, align, zeroed, frame);
-  return HZ4_UNLIKELY(block != NULL) ? block : alloc_uncounted(size, align, zeroed);
+  bool is_due = !hz4_sample_passes(size) && hz4_sample_due(size);
+  void *block = is_due ? take_sample(size, size, align, zeroed, frame) : NULL;
+  return block != NULL ? block : alloc_uncounted(size, align, zeroed);
 }
 
-void *hz4_alloc_malloc_slow(size_t size) {
+// counted: the allocation is, and was found to be no sample.
+HZ4_NOINLINE static void *malloc_slow(size_t size, bool counted) {
   if (HZ4_UNLIKELY(size > PTRDIFF_MAX)) return no_memory();
+  if (size == 0) size = 1;
   bool zeroed = false;
-  return alloc_counted(size != 0 ? size : 1, 16, &zeroed, HZ4_FRAME());
+  return counted ? alloc_block(size, 16, &zeroed) : alloc_slow(size, 16, &zeroed, HZ4_FRAME());
+}
+
+// Short, for while there is sampling each malloc comes here.
+void *hz4_alloc_malloc_slow(size_t size) {
+  if (HZ4_UNLIKELY(size > HZ4_CLASS_MAX_BYTES || !hz4_sample_passes(size))) return malloc_slow(size, false);
+  void *object = hz4_alloc_from_bin(hz4_class_of_malloc(size));
+  return HZ4_LIKELY(object != NULL) ? object : malloc_slow(size, true);
 }
 
 HZ4_NOINLINE static void *calloc_slow(size_t bytes) {
   bool zeroed = bytes >= HZ4_CALLOC_FRESH_MIN;
-  void *block = alloc_counted(bytes != 0 ? bytes : 1, 16, &zeroed, HZ4_FRAME());
+  void *block = alloc_slow(bytes != 0 ? bytes : 1, 16, &zeroed, HZ4_FRAME());
   // Only what came fresh from the system is trusted to be zero. Clearing that would bring it into memory.
   if (block != NULL && !zeroed) memset(block, 0, bytes);
   return block;
@@ -319,7 +327,9 @@ static size_t size_with_room(size_t old_usable, size_t size) {
 HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
   size_t with_room = size_with_room(old_usable, size);
   bool zeroed = false;
-  void *block = HZ4_UNLIKELY(hz4_sample_is_on()) ? sample(size, with_room, 16, &zeroed, HZ4_FRAME()) : NULL;
+  void *block = NULL;
+  bool is_due = HZ4_UNLIKELY(hz4_sample_is_on()) && !hz4_sample_passes(size) && hz4_sample_due(size);
+  if (is_due) block = take_sample(size, with_room, 16, &zeroed, HZ4_FRAME());
   if (block == NULL) block = hz4_large_reuse(size);
   if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed);
   if (block == NULL) return NULL;
@@ -374,7 +384,7 @@ void *hz4_alloc_aligned_by(size_t align, size_t size, const void *frame) {
   else if (HZ4_LIKELY(!hz4_sample_is_on())) object = hz4_alloc_from_bin(class_for(size, align));
   if (HZ4_LIKELY(object != NULL)) return object;
   bool zeroed = false;
-  return alloc_counted(size, align, &zeroed, frame);
+  return alloc_slow(size, align, &zeroed, frame);
 }
 
 void *hz4_alloc_aligned(size_t align, size_t size) {

@@ -62,7 +62,7 @@ HZ4_INLINE void *hz4_alloc_from_bin(uint32_t size_class) {
 
 // NULL: the slow way.
 HZ4_INLINE void *hz4_alloc_malloc_fast(size_t size) {
-  if (HZ4_UNLIKELY(size > HZ4_CLASS_MAX_BYTES)) return NULL;
+  if (HZ4_UNLIKELY(hz4_is_above_relaxed(size, &hz4_class_malloc.most))) return NULL;
   return hz4_alloc_from_bin(hz4_class_of_malloc(size));
 }
 

@@ -42,6 +42,18 @@ using std::memory_order_release;
 #define hz4_add_acquire(value, p) ((value) += hz4_load_acquire(p))
 #endif
 
+// Whether value > *p, a size_t, loaded relaxed. (As above.)
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#define hz4_is_above_relaxed(value, p)                                                 \
+  __extension__({                                                                      \
+    bool above_;                                                                       \
+    __asm__("cmpq %2, %1" : "=@cca"(above_) : "r"(value), "m"(*(const size_t *)(p))); \
+    above_;                                                                            \
+  })
+#else
+#define hz4_is_above_relaxed(value, p) ((value) > hz4_load_relaxed(p))
+#endif
+
 // On failure *expected is what was seen, loaded relaxed.
 #define hz4_cas_weak_relaxed(p, expected, v) \
   atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed, memory_order_relaxed)

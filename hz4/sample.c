@@ -15,7 +15,8 @@
 #include "hz4/transfer.h"
 
 _Atomic(uint32_t) hz4_sample_epoch;
-__thread struct hz4_sampler hz4_sampler __attribute__((tls_model("initial-exec")));
+#define NOT_DRAWN 2  // no epoch
+__thread struct hz4_sampler hz4_sampler __attribute__((tls_model("initial-exec"))) = {.epoch = NOT_DRAWN};
 
 static struct {
   _Atomic(size_t) mean;  // 0: off
@@ -38,7 +39,7 @@ static uint64_t next_random(void) {
 
 void hz4_sample_seed(uint64_t seed) {
   hz4_sampler.random = seed | 1;
-  hz4_sampler.epoch = 0;  // `left` is drawn anew
+  hz4_sampler.epoch = NOT_DRAWN;
 }
 
 // In (0, 1], of 53 bits.
@@ -105,7 +106,7 @@ static void refresh(void) {
     }
     if (least != 0) hz4_store_relaxed(&least_mean, least);
     hz4_store_release(&hz4_sample_epoch, least != 0 ? seen | 1 : 0);  // publishes the mean to hz4_sample_due
-    hz4_class_sample(least != 0);
+    hz4_store_relaxed(&hz4_class_malloc.most, least != 0 ? 0 : HZ4_CLASS_MAX_BYTES);
   } while (!hz4_cas_strong_acq_rel(&changes, &seen, seen));
 }
 
@@ -221,7 +222,7 @@ bool hz4_sample_free(struct hz4_span *span, void *ptr) {
 
 void hz4_sample_resized(struct hz4_span *span, size_t size, const void *frame) {
   if (hz4_load_relaxed(&span->sample) != NULL) end(span, span->base);
-  if (!hz4_sample_is_on() || !hz4_sample_count(size)) return;
+  if (hz4_sample_passes(size) || !hz4_sample_due(size)) return;
   struct hz4_sample *sample = new_record(size, 0, frame);
   if (sample != NULL) begin(sample, span->base);
 }

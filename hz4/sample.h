@@ -6,10 +6,10 @@
 // their weights are unbiased. Each use has a mean of its own; one process, with the least mean, serves them all, and is
 // thinned for the others.
 //
-// How: while there is sampling, malloc's table of classes leads to a bin that is always empty (sizeclass.h), so that each
-// allocation comes to alloc.c's slow path, which counts it (hz4_sample_count) and then pops from the bin as usual. Nothing
-// else is done where there is none, and the fast path is the same. Small sampled objects are Mid's, in spans of their own
-// whose pages have class 0 in the page map: so free comes to the slow path as well, and finds the record in the span.
+// How: while there is sampling, no size is small enough for malloc's fast path (sizeclass.h), so that each allocation comes to
+// alloc.c's slow path, which counts it (hz4_sample_count) and then pops from the bin as usual. Where there is none nothing
+// is done, and the fast path is the same. Small sampled objects are Mid's, in spans of their own, whose pages have class 0
+// in the page map: so free comes to the slow path as well, and finds the record in the span.
 //
 // An object that realloc leaves in place keeps its record, size and all. A large block that realloc resizes counts as freed
 // and allocated, as if it had been copied.
@@ -57,27 +57,27 @@ void hz4_sample_stop(enum hz4_sample_use use);
 struct hz4_span;
 
 struct hz4_sampler {
-  uint32_t epoch;   // of what `left` was drawn in
+  uint32_t epoch;   // of what `left` was drawn in; never 0
   int64_t left;     // bytes until the next sample
   uint64_t random;  // the state of a generator; 0: not seeded yet
 };
 extern __thread struct hz4_sampler hz4_sampler __attribute__((tls_model("initial-exec")));
 
-extern _Atomic(uint32_t) hz4_sample_epoch;  // 0: there is no sampling; else changes with every mean
+extern _Atomic(uint32_t) hz4_sample_epoch;  // 0: there is no sampling; else odd, and changes with every mean
 
 HZ4_INLINE bool hz4_sample_is_on(void) {
   return hz4_load_relaxed(&hz4_sample_epoch) != 0;
 }
 
-bool hz4_sample_due(size_t size);
-
-// Counts an allocation. True: it is likely a sample. pre: there is sampling; size != 0.
-HZ4_INLINE bool hz4_sample_count(size_t size) {
+// Counts an allocation while there is sampling. True: it is no sample. False: ask hz4_sample_due, once.
+HZ4_INLINE bool hz4_sample_passes(size_t size) {
   struct hz4_sampler *mine = &hz4_sampler;
-  bool same = mine->epoch == hz4_load_relaxed(&hz4_sample_epoch);
-  if (HZ4_LIKELY(same) && HZ4_LIKELY((mine->left -= (int64_t)size) >= 0)) return false;
-  return hz4_sample_due(size);
+  if (HZ4_UNLIKELY(mine->epoch != hz4_load_relaxed(&hz4_sample_epoch))) return false;
+  return HZ4_LIKELY((mine->left -= (int64_t)size) >= 0);
 }
+
+// Whether it is likely a sample. False where there is no sampling. pre: hz4_sample_passes was false of it.
+bool hz4_sample_due(size_t size);
 
 // A block for an allocation that hz4_sample_count was true of. `usable` is what an object would have if it were no sample,
 // and is aligned if it is a multiple of align, which is at most HZ4_PAGE_BYTES then; 0: it is to be a large block. frame is

@@ -39,27 +39,15 @@ const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
 #define OF1024(n) OF256(n), OF256(n + 256), OF256(n + 512), OF256(n + 768)
 #define OF4096(n) OF1024(n), OF1024(n + 1024), OF1024(n + 2048), OF1024(n + 3072)
 
-_Atomic(uint8_t) hz4_class_of_malloc_table[] = {1, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)};
-_Static_assert(sizeof(hz4_class_of_malloc_table) == HZ4_CLASS_MAX_BYTES / 16 + 1, "the table lists every size");
-
-_Atomic(bool) hz4_class_tiny_is_parted;
-
-// Where there is sampling, its end does it.
-static void part(size_t entry, uint32_t size_class) {
-  uint8_t expected = (uint8_t)size_class;
-  hz4_cas_strong_acquire(&hz4_class_of_malloc_table[entry], &expected, (uint8_t)(HZ4_TINY_BIN + size_class - 1));
-}
+struct hz4_class_of_malloc hz4_class_malloc = {
+    HZ4_CLASS_MAX_BYTES, {1, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)}};
+_Static_assert(HZ4_CLASS_MAX_BYTES / 16 == 4 * 4096, "the table lists every size");
 
 void hz4_class_part_tiny(void) {
-  hz4_store_relaxed(&hz4_class_tiny_is_parted, true);
-  for (uint32_t c = 1; c <= HZ4_TINY_CLASSES; ++c) part(c, c);
-  part(0, 1);
-}
-
-void hz4_class_sample(bool on) {
-  for (size_t i = 0; i <= HZ4_CLASS_MAX_BYTES / 16; ++i) {
-    hz4_store_relaxed(&hz4_class_of_malloc_table[i], on ? 0 : (uint8_t)hz4_class_of_bin(i * 16));
+  for (uint32_t i = 0; i < HZ4_TINY_CLASSES; ++i) {
+    hz4_store_relaxed(&hz4_class_malloc.table[i + 1], (uint8_t)(HZ4_TINY_BIN + i));
   }
+  hz4_store_relaxed(&hz4_class_malloc.table[0], (uint8_t)HZ4_TINY_BIN);
 }
 
 _Static_assert(HZ4_CLASS_COUNT == 96 && HZ4_TINY_CLASSES == 3 && HZ4_HOMES == 8, "the table lists every class");

@@ -11,9 +11,8 @@
 // in a bin that it does not allocate from, and goes home. malloc takes tiny objects from tiny bins, one for each class,
 // which are refilled with what is from the cache's own spans.
 //
-// While allocations are sampled (sample.h), malloc's table says 0 for every size, whose bin is always empty: so that each
-// malloc comes to the slow path, and is counted there. The pages of sampled objects have class 0 in the page map, for
-// free's sake; their spans are of classes of their own. Four ranges of classes, then:
+// The pages of sampled objects (sample.h) have class 0 in the page map, so that free takes the slow path; their spans are of
+// classes of their own. Four ranges of classes, then:
 //   1 .. HZ4_CLASS_COUNT                    by size; the tiny ones as long as there is one cache
 //   HZ4_TINY_BIN .., HZ4_TINY_CLASSES       tiny bins: no object and no span is of such a class
 //   HZ4_TINY_HOME .. HZ4_CLASS_SLOTS - 1    tiny objects, by home and size
@@ -54,17 +53,16 @@ struct hz4_class_info {
 
 extern const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES];
 
-// The class of the bin that malloc takes from, for sizes 16 n - 15 to 16 n, and 0; while there is sampling, 0. (As fast as
-// the arithmetic.)
-extern _Atomic(uint8_t) hz4_class_of_malloc_table[HZ4_CLASS_MAX_BYTES / 16 + 1];
+// Of one line, as far as small sizes go.
+struct hz4_class_of_malloc {
+  _Atomic(size_t) most;  // the fast path is for sizes up to this: HZ4_CLASS_MAX_BYTES; or 0, while there is sampling
+  _Atomic(uint8_t) table[HZ4_CLASS_MAX_BYTES / 16 + 1];
+} __attribute__((aligned(HZ4_CACHE_LINE)));
+// The class of the bin that malloc takes from, for sizes 16 n - 15 to 16 n, and 0. (As fast as the arithmetic.)
+extern struct hz4_class_of_malloc hz4_class_malloc;
 
 // From now on tiny objects are told apart by their home. Any thread, any number of times.
 void hz4_class_part_tiny(void);
-extern _Atomic(bool) hz4_class_tiny_is_parted;
-
-// Whether every malloc is to take the slow path. (Where tiny objects are parted at the same instant as this ends, they may
-// stay one: some lines are shared then.) pre: who calls it last is known to have the last word (see sample.c).
-void hz4_class_sample(bool on);
 
 #ifdef __cplusplus
 }
@@ -72,13 +70,7 @@ void hz4_class_sample(bool on);
 
 // pre: size <= HZ4_CLASS_MAX_BYTES. That of size 0 is that of size 1.
 HZ4_INLINE uint32_t hz4_class_of_malloc(size_t size) {
-  return hz4_load_relaxed(&hz4_class_of_malloc_table[(size + 15) / 16]);
-}
-
-// The same, whether there is sampling or not.
-HZ4_INLINE uint32_t hz4_class_of_bin(size_t size) {
-  uint32_t c = hz4_class_of_size(size != 0 ? size : 1);
-  return c <= HZ4_TINY_CLASSES && hz4_load_relaxed(&hz4_class_tiny_is_parted) ? HZ4_TINY_BIN + c - 1 : c;
+  return hz4_load_relaxed(&hz4_class_malloc.table[(size + 15) / 16]);
 }
 
 // The class of a sampled object of so many bytes, or aligned to so many. pre: bytes <= HZ4_CLASS_MAX_BYTES.

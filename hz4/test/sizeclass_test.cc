@@ -68,16 +68,6 @@ TEST(SizeClass, SampledOnesHaveTheFirstPowerOfTwoThatFits) {
   }
 }
 
-TEST(SizeClass, SamplingSendsEveryMallocTheSlowWay) {
-  hz4_class_sample(true);
-  for (size_t size = 0; size <= HZ4_CLASS_MAX_BYTES; ++size) {
-    ASSERT_EQ(hz4_class_of_malloc(size), 0u);
-    ASSERT_EQ(hz4_class_of_bin(size), hz4_class_of_size(size != 0 ? size : 1));
-  }
-  hz4_class_sample(false);
-  for (size_t size = 0; size <= HZ4_CLASS_MAX_BYTES; ++size) ASSERT_EQ(hz4_class_of_malloc(size), hz4_class_of_bin(size));
-}
-
 // ---- tiny objects ----
 
 TEST(SizeClass, TinyOnesAreSmallerThanACacheLine) {
@@ -136,10 +126,7 @@ TEST(SizeClass, MallocsClassBeforeAndAfterParting) {
     ASSERT_EQ(hz4_class_of_malloc(size), hz4_class_of_size(size == 0 ? 1 : size)) << size;
   }
   for (int times : {1, 2}) {
-    hz4_class_sample(times == 1);  // what is parted meanwhile is so afterwards
     hz4_class_part_tiny();
-    EXPECT_EQ(hz4_class_of_malloc(16), times == 1 ? 0 : HZ4_TINY_BIN);
-    hz4_class_sample(false);
     for (size_t size = 0; size <= HZ4_CLASS_MAX_BYTES; ++size) {
       const uint32_t c = hz4_class_of_malloc(size), by_size = hz4_class_of_size(size == 0 ? 1 : size);
       ASSERT_EQ(c, by_size <= HZ4_TINY_CLASSES ? HZ4_TINY_BIN + by_size - 1 : by_size) << size << " " << times;
