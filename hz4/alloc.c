@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hz4/large.h"
+#include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
@@ -121,11 +122,27 @@ HZ4_NOINLINE static void *alloc_in_need(uint32_t size_class, size_t size, size_t
   return block;
 }
 
+// All that is free goes back, but for addresses.
+static bool purge_all(void) {
+  hz4_thread_trim();
+  hz4_mid_trim();
+  return hz4_large_trim();
+}
+
+void hz4_alloc_keep_to_limit(void) {
+  size_t used;
+  if (!hz4_limit_begin_trim(&used)) return;
+  purge_all();
+  hz4_segment_purge(0);
+  hz4_limit_end_trim(used);
+}
+
 // pre: 1 <= size <= PTRDIFF_MAX.
 static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   int saved = errno;
   bool wanted = *zeroed;
   hz4_thread_init();
+  if (HZ4_UNLIKELY(hz4_limit_is_due())) hz4_alloc_keep_to_limit();
   uint32_t c = class_for(size, align), refusals = hz4_lock_refusals();
   void *block = c != 0 ? alloc_class(c, zeroed) : hz4_large_alloc(size, align, zeroed);
   hz4_misuse_report();
@@ -342,8 +359,15 @@ HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t s
 HZ4_NOINLINE static void *realloc_large(struct hz4_span *span, size_t size) {
   char *base = span->base;
   size_t usable = span->bytes;
+  int saved = errno;
   void *resized = hz4_large_resize(span, size);
-  if (resized == NULL) return realloc_by_copy(base, usable, size);
+  if (resized == NULL) {
+    void *copy = realloc_by_copy(base, usable, size);
+    if (copy != NULL) return copy;
+    resized = hz4_large_resize(span, size);  // what was freed to make room for a copy may be enough for that
+    if (resized == NULL) return NULL;
+    errno = saved;
+  }
   if (span->bytes != usable) hz4_sample_resized(span, size, HZ4_FRAME());
   return resized;
 }
@@ -425,9 +449,7 @@ void *hz4_alloc_pvalloc(size_t size) {
 
 bool hz4_alloc_trim(size_t pad) {
   hz4_thread_init();
-  hz4_thread_trim();
-  hz4_mid_trim();
-  bool any = hz4_large_trim();
+  bool any = purge_all();
   any |= hz4_segment_purge(pad);
   if (pad == 0) any |= hz4_segment_unmap_free();
   hz4_misuse_report();

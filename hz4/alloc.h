@@ -45,6 +45,8 @@ bool hz4_alloc_trim(size_t pad);
 // So many bytes of free pages stay, whatever is in use: HZ4_DIRTY_KIB from now on. And so many of freed large blocks, at
 // least. SIZE_MAX: all.
 void hz4_alloc_keep(size_t bytes);
+// What is free goes back, if the limit (limit.h) says that it is time. pre: the thread has nothing in hand.
+HZ4_NOINLINE void hz4_alloc_keep_to_limit(void);
 void hz4_alloc_check(void);
 
 HZ4_INLINE void hz4_count_fast(uint32_t size_class, enum hz4_counter id) {

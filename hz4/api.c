@@ -4,6 +4,8 @@
 
 #include "hz4/alloc.h"
 #include "hz4/hz4.h"
+#include "hz4/limit.h"
+#include "hz4/limit_option.h"
 #include "hz4/options.h"
 #include "hz4/stats.h"
 #include "hz4/thread.h"
@@ -66,6 +68,31 @@ size_t hz4_malloc_usable_size(void *ptr) {
 
 int hz4_malloc_trim(size_t pad) {
   return hz4_alloc_trim(pad);
+}
+
+int hz4_limit_set(size_t soft, size_t hard) {
+  if (hard != 0 && soft > hard) {
+    errno = EINVAL;
+    return -1;
+  }
+  hz4_thread_init();  // which sets them as well
+  hz4_limit_configure(soft != 0 ? soft : SIZE_MAX, hard != 0 ? hard : SIZE_MAX);
+  hz4_alloc_keep_to_limit();
+  return 0;
+}
+
+void hz4_limit_get(size_t *soft, size_t *hard) {
+  struct hz4_limit_stats limit;
+  hz4_thread_init();
+  hz4_limit_stats(&limit);
+  if (soft != NULL) *soft = limit.soft_bytes;
+  if (hard != NULL) *hard = limit.hard_bytes;
+}
+
+void hz4_limit_refresh(void) {
+  hz4_thread_init();
+  hz4_limit_option_read(hz4_option.limit);
+  hz4_alloc_keep_to_limit();
 }
 
 void hz4_check(void) {

@@ -213,6 +213,23 @@
 // Spare descriptors.
 #define HZ4_LARGE_SPARES 64
 
+// ---- limit ----
+
+// Near the limit: from so much (1/2^this of it) below it on; at the next trim that much more is used than after the last. With
+// less, a program that swings by more would pay for its pages again at each pause; with more, less may be live undisturbed.
+#define HZ4_LIMIT_NEAR_SHIFT 4
+// Not near any more: so much below it.
+#define HZ4_LIMIT_OVER_SHIFT 2
+// From one trim to the next, at least, and for each byte that went back, which costs 0.5 ns to purge and to fault in again: so
+// that trims take about an eighth of the time at most.
+#define HZ4_LIMIT_PAUSE_NS ((uint64_t)20000000)
+#define HZ4_LIMIT_PAUSE_NS_PER_BYTE 4
+// All caches together hold at most 1/2^this of the limit, or of what the container has; and near the limit 1/2^this of that.
+#define HZ4_LIMIT_CACHES_SHIFT 3
+#define HZ4_LIMIT_CACHES_NEAR_SHIFT 2
+// What HZ4_LIMIT=cgroup leaves to the rest of the process, and to the other processes of the group.
+#define HZ4_LIMIT_CGROUP_PERCENT 90
+
 // ---- meta ----
 
 #define HZ4_META_UNIT 64

@@ -80,6 +80,21 @@ HZ4_API size_t hz4_malloc_usable_size(void *ptr);
 // and all free pages, but for pad bytes of free pages. Returns 1 if anything went back, else 0 (glibc's malloc_trim).
 HZ4_API int hz4_malloc_trim(size_t pad);
 
+// Limits, in bytes, of the memory that hz4 has: what the program has allocated (a block above 256 KiB counts whole, whether it
+// is touched or not), and what is free but has not gone back to the system; not the process's code, stacks and own mappings.
+// 0: none. Beyond `hard` malloc and its like fail, with ENOMEM, when what is free has gone back and that was not enough. From
+// a sixteenth below `soft` (or below `hard`, where there is no soft one) caches hold less, and what is free goes back to the
+// system now and then. HZ4_LIMIT sets both at the start (hz4(7)).
+//
+// hz4_limit_set: -1 with errno EINVAL, and nothing has changed, where soft is beyond hard; else 0. Less than there is in use
+// takes nothing away from anybody. hz4_limit_get: either pointer may be NULL.
+HZ4_API int hz4_limit_set(size_t soft, size_t hard);
+HZ4_API void hz4_limit_get(size_t *soft, size_t *hard);
+
+// Reads again what HZ4_LIMIT speaks of (the machine's memory, control groups), and sets the limits to that, if it is set.
+// Also what a container may have, by which hz4 limits its caches in any case.
+HZ4_API void hz4_limit_refresh(void);
+
 // Statistics. Exact for threads that are quiet; safe, and at most a little stale, while others run.
 // hz4_stats_print writes the text form to the file descriptor. hz4_stats_json writes at most size bytes (with a final
 // NUL when size > 0) and returns the length of the whole text, like snprintf.

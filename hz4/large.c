@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hz4/extent.h"
+#include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
@@ -243,16 +244,18 @@ static struct hz4_extent *claim_locked(bool *unmap) {
 // Gives a claim's memory back to the system, and its addresses too if `unmap`, or if it does not take the memory alone.
 // What it does not take at all is free as before, to be used or tried again. True when something went back.
 static bool release(struct hz4_extent *claim, bool unmap) {
+  size_t counted = claim->state == HZ4_EXTENT_DIRTY ? claim->bytes : 0;
   bool purged = !unmap && hz4_os_purge(claim->base, claim->bytes), unmapped = false;
   if (!purged) {
     hz4_unpoison(claim->base, claim->bytes);  // before anybody else can get the addresses
     unmapped = hz4_os_unmap(claim->base, claim->bytes);
     if (!unmapped) hz4_poison(claim->base, claim->bytes);
   }
+  if (!unmapped && unmap && claim->state == HZ4_EXTENT_DIRTY) purged = hz4_os_purge(claim->base, claim->bytes);
+  if (purged || unmapped) hz4_limit_give(counted);
   if (unmapped) {
     hz4_meta_free(claim, DESCRIPTOR_BYTES);
   } else {
-    if (unmap && claim->state == HZ4_EXTENT_DIRTY) purged = hz4_os_purge(claim->base, claim->bytes);
     if (purged) claim->state = HZ4_EXTENT_CLEAN;
     give_back(claim);
   }
@@ -341,11 +344,12 @@ static char *map(size_t bytes, size_t align, size_t growth) {
 
 // A block of new memory.
 static struct hz4_span *map_block(size_t bytes, size_t align, size_t growth) {
+  if (!hz4_limit_take(bytes)) return NULL;
   void *descriptor = hz4_meta_alloc(DESCRIPTOR_BYTES);
-  if (descriptor == NULL) return NULL;
-  char *base = map(bytes, align, growth);
+  char *base = descriptor != NULL ? map(bytes, align, growth) : NULL;
   if (base == NULL) {
-    hz4_meta_free(descriptor, DESCRIPTOR_BYTES);
+    if (descriptor != NULL) hz4_meta_free(descriptor, DESCRIPTOR_BYTES);
+    hz4_limit_give(bytes);
     return NULL;
   }
   hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REGRET);
@@ -366,7 +370,12 @@ static struct hz4_span *take_block(size_t bytes, size_t align, bool *zeroed) {
     return map_block(bytes, align, bytes);
   }
   struct hz4_extent *extent = choose_locked(bytes, align, zeroed);
-  note_taken_locked(bytes, extent != NULL && extent->state == HZ4_EXTENT_DIRTY);
+  bool dirty = extent != NULL && extent->state == HZ4_EXTENT_DIRTY;
+  if (extent != NULL && !dirty && !hz4_limit_take(bytes)) {
+    hz4_lock_release(&lock);
+    return NULL;
+  }
+  note_taken_locked(bytes, dirty);
   if (extent != NULL) {
     struct hz4_span *span = cut_block_locked(extent, bytes, align);
     hz4_lock_release(&lock);
@@ -457,9 +466,11 @@ static bool grow_here(struct hz4_span *span, size_t bytes) {
   size_t more = bytes - span->bytes;
   struct hz4_extent *next = hz4_extents_at(&book, end);
   bool fits = next != NULL && next->bytes >= more && next->island == span->island;
+  bool dirty = fits && next->state == HZ4_EXTENT_DIRTY;
+  fits = fits && (dirty || hz4_limit_take(more));
   if (fits) {
     bool all = next->bytes == more;
-    note_taken_locked(more, next->state == HZ4_EXTENT_DIRTY);
+    note_taken_locked(more, dirty);
     hz4_extents_cut(&book, next, more);
     if (all) recycle_locked(next);
   }
@@ -490,9 +501,15 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
   if (bytes < have && bytes <= HZ4_CLASS_MAX_BYTES) return NULL;
   bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
   if (bytes < have) return shrink(span, bytes) ? span->base : NULL;
-  enum hz4_os_resized result = grow_here(span, bytes) ? HZ4_OS_RESIZED : hz4_os_resize(span->base, have, bytes);
-  if (result == HZ4_OS_NO_ROOM) return move(span, bytes);
-  if (result == HZ4_OS_SEVERAL) return NULL;
+  if (!grow_here(span, bytes)) {
+    if (!hz4_limit_take(bytes - have)) return NULL;
+    enum hz4_os_resized result = hz4_os_resize(span->base, have, bytes);
+    if (result != HZ4_OS_RESIZED) {
+      void *moved_to = result == HZ4_OS_NO_ROOM ? move(span, bytes) : NULL;
+      if (moved_to == NULL) hz4_limit_give(bytes - have);
+      return moved_to;
+    }
+  }
   hz4_fetch_add_relaxed(&grown_in_place, 1);
   grown(span, bytes);
   return span->base;

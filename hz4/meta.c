@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "hz4/atomic.h"
+#include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/os.h"
 
@@ -23,6 +24,11 @@ HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, used_bytes;
 
 // Blocks freed while fork held the lock. Pushed by anybody, taken as a whole by whoever holds the lock: so no ABA.
 HZ4_IN_DATA static _Atomic(struct free_block *) deferred;
+
+static void note_chunk(size_t bytes) {
+  hz4_fetch_add_relaxed(&mapped_bytes, bytes);
+  hz4_limit_take_anyway(bytes);
+}
 
 static size_t units_of(size_t bytes) {
   return (bytes + HZ4_META_UNIT - 1) / HZ4_META_UNIT;
@@ -77,7 +83,7 @@ static bool make_room_locked(size_t units) {
   }
   bump = chunk;
   bump_end = chunk + bytes;
-  hz4_fetch_add_relaxed(&mapped_bytes, bytes);
+  note_chunk(bytes);
   if (next_chunk_bytes < HZ4_META_CHUNK_MAX) next_chunk_bytes *= 2;
   return true;
 }
@@ -171,7 +177,7 @@ static void *cut_spare(size_t units) {
     if (chunk == NULL) return NULL;
     if (hz4_cas_strong_acq_rel(&spare_cursor, &seen, (uintptr_t)chunk + bytes)) {
       seen = (uintptr_t)chunk;
-      hz4_fetch_add_relaxed(&mapped_bytes, chunk_bytes);
+      note_chunk(chunk_bytes);
       hz4_fetch_add_relaxed(&used_bytes, chunk_bytes);  // until its parts come back as freed blocks
       break;
     }

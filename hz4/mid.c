@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/misuse.h"
@@ -143,7 +144,7 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   mid->free_count -= span->free_count;
   size_t pages = span->bytes >> HZ4_PAGE_SHIFT;
   hz4_pagemap_set(span->base, pages, NULL, 0);
-  hz4_segment_filled(hz4_span_hollow_bytes(span));
+  hz4_segment_closed(hz4_span_hollow_bytes(span));
   // Cannot fail: fork has not come to the segment lock while a lock of Mid is held.
   hz4_segment_free(span->segment, span->base, pages, span->purged != 0);
   span->kind = HZ4_SPAN_FREE;
@@ -168,14 +169,23 @@ static uint32_t close_empty_locked(struct mid_class *mid) {
 
 // ---- objects ----
 
-// Takes up to `want` objects out of the span.
+// Takes up to `want` objects out of the span. 0: they have no memory, and the limit allows none.
 static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *span, void **out, uint32_t want) {
   uint32_t before = span->free_count;
-  size_t filled = 0;
-  uint32_t taken = hz4_span_take(span, out, want, &filled);
-  if (HZ4_UNLIKELY(filled != 0)) {
-    hz4_segment_filled(filled);
-    hz4_regret_wanted(filled);
+  uint64_t purged = span->purged;
+  uint32_t taken;
+  for (;;) {
+    size_t filled = 0;
+    taken = hz4_span_take(span, out, want, &filled);
+    if (HZ4_LIKELY(filled == 0)) break;
+    if (hz4_segment_fill(filled)) {
+      hz4_regret_wanted(filled);
+      break;
+    }
+    hz4_span_put(span, out, taken);
+    span->purged = purged;
+    if (want == 1) return 0;
+    want = 1;
   }
   mid->free_count -= taken;
   relink_locked(mid, span, before);
@@ -272,9 +282,9 @@ static void purge_again_locked(struct mid_class *mid, struct hz4_span *span) {
 
 // Purges, and leaves the lock meanwhile. Returns the number of spans that had become complete and were closed.
 static uint32_t purge_batch_locked(struct mid_class *mid, struct batch *batch) {
-  hz4_segment_hollowed(batch->bytes);
   hz4_lock_leave(&mid->lock);
   hz4_os_purge_runs(batch->runs, batch->count);
+  hz4_segment_hollowed(batch->bytes);
   hz4_lock_return(&mid->lock);
   uint32_t closed = 0;
   for (struct hz4_span *span = batch->first, *next; batch->spans != 0; span = next) {
@@ -331,7 +341,8 @@ static bool is_emptying_locked(const struct mid_class *mid) {
 
 static uint32_t depot_limit_locked(const struct mid_class *mid) {
   if (hz4_option.harden != 0) return 0;  // every object goes home at once, where it is checked
-  uint64_t limit = out_locked(mid) >> (is_emptying_locked(mid) ? HZ4_DEPOT_SHARE_SHIFT + 1 : HZ4_DEPOT_SHARE_SHIFT);
+  bool tight = is_emptying_locked(mid) || hz4_limit_is_near();
+  uint64_t limit = out_locked(mid) >> (tight ? HZ4_DEPOT_SHARE_SHIFT + 1 : HZ4_DEPOT_SHARE_SHIFT);
   if (limit < mid->allowance) limit = mid->allowance;
   return limit < HZ4_DEPOT_OBJECTS_MAX ? (uint32_t)limit : HZ4_DEPOT_OBJECTS_MAX;
 }
@@ -460,7 +471,9 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
       result.zeroed = true;
       want = 1;
     }
-    result.objects += take_from_span_locked(mid, span, out + result.objects, want - result.objects);
+    uint32_t taken = take_from_span_locked(mid, span, out + result.objects, want - result.objects);
+    if (taken == 0) break;
+    result.objects += taken;
   }
   note_rise_locked(mid);
   report_locked(mid, size_class);

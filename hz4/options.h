@@ -30,7 +30,8 @@ extern "C" {
   X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the cache that allocates them: 1 yes, 0 no")
 
 // X(field, environment variable, meaning). Text of fewer than HZ4_OPTION_TEXT_BYTES bytes; empty: not set.
-#define HZ4_OPTION_TEXT_TABLE(X)
+#define HZ4_OPTION_TEXT_TABLE(X) \
+  X(limit, "HZ4_LIMIT", "SOFT[:HARD], as 2G:3G or 80%, or cgroup[:90%]: what hz4 keeps to, and beyond what malloc fails")
 
 // X(field, word, number)
 #define HZ4_OPTION_WORDS(X)           \

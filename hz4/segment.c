@@ -6,6 +6,7 @@
 #include "hz4/segment.h"
 
 #include "hz4/atomic.h"
+#include "hz4/limit.h"
 #include "hz4/list.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
@@ -228,7 +229,9 @@ static struct hz4_run alloc_locked(size_t pages, bool grow) {
   size_t first = (size_t)__builtin_ctzll(starts);
   uint64_t mask = mask_of(first, pages);
   struct hz4_run run = {segment->base + (first << HZ4_PAGE_SHIFT), segment, (segment->touched & mask) == 0};
-  dirty_pages -= (size_t)__builtin_popcountll(segment->dirty & mask);
+  size_t dirty = (size_t)__builtin_popcountll(segment->dirty & mask);
+  if (!hz4_limit_take((pages - dirty) << HZ4_PAGE_SHIFT)) return (struct hz4_run){0};
+  dirty_pages -= dirty;
   uint64_t clean = segment->touched & ~segment->dirty;
   size_t purged = (size_t)__builtin_popcountll((clean | segment->hollow) & mask);
   if (purged != 0 && hz4_regret_wanted(purged << HZ4_PAGE_SHIFT)) {
@@ -309,6 +312,7 @@ static bool purge_some_locked(size_t keep) {
   if (busy == NULL) return false;
   hz4_lock_leave(&lock);
   bool purged = hz4_os_purge_runs(batch.runs, batch.count);
+  hz4_limit_give(batch.pages << HZ4_PAGE_SHIFT);  // also what was refused: it is called clean from now on
   hz4_lock_return(&lock);
   if (purged) purged_runs += batch.count;
   while (busy != NULL) {
@@ -370,9 +374,17 @@ bool hz4_segment_unmap_free(void) {
 
 void hz4_segment_hollowed(size_t bytes) {
   hz4_fetch_add_relaxed(&hollow_bytes, bytes);
+  hz4_limit_give(bytes);
 }
 
-void hz4_segment_filled(size_t bytes) {
+bool hz4_segment_fill(size_t bytes) {
+  if (!hz4_limit_take(bytes)) return false;
+  hz4_fetch_sub_relaxed(&hollow_bytes, bytes);
+  return true;
+}
+
+void hz4_segment_closed(size_t bytes) {
+  hz4_limit_take_anyway(bytes);
   hz4_fetch_sub_relaxed(&hollow_bytes, bytes);
 }
 

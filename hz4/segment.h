@@ -39,9 +39,11 @@ bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, boo
 #define HZ4_SEGMENT_KEEP_NO_REGRET (SIZE_MAX - 1)  // and nothing more: new memory is needed that pages cannot serve
 bool hz4_segment_purge(size_t keep_bytes);
 
-// So many bytes of used pages hold no memory now; hold some again, or will be freed. pre: the caller keeps them used.
+// So many bytes of used pages hold no memory now; are to hold some again (false: the limit does not allow it); will be freed,
+// and then count as dirty. pre: the caller keeps them used.
 void hz4_segment_hollowed(size_t bytes);
-void hz4_segment_filled(size_t bytes);
+bool hz4_segment_fill(size_t bytes);
+void hz4_segment_closed(size_t bytes);
 
 // Unmaps segments that are wholly free and clean: their addresses are wanted. True when one went.
 bool hz4_segment_unmap_free(void);

@@ -4,6 +4,7 @@
 
 #include "hz4/counter.h"
 #include "hz4/large.h"
+#include "hz4/limit.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/options.h"
@@ -21,6 +22,7 @@ struct snapshot {
   struct hz4_segment_stats segment;
   struct hz4_meta_stats meta;
   struct hz4_os_stats os;
+  struct hz4_limit_stats limit;
 };
 
 static void add_cache(struct snapshot *s, struct hz4_tcache *cache) {
@@ -43,6 +45,7 @@ static void take_snapshot(struct snapshot *s) {
   hz4_segment_stats(&s->segment);
   hz4_meta_stats(&s->meta);
   hz4_os_stats(&s->os);
+  hz4_limit_stats(&s->limit);
 }
 
 void hz4_stats_heap(struct hz4_stats_heap *out) {
@@ -109,7 +112,12 @@ void hz4_stats_heap(struct hz4_stats_heap *out) {
   X(os, mremap_calls, s->os.remap_calls)                   \
   X(os, purge_calls, s->os.purge_calls)                   \
   X(os, purged_bytes, s->os.purged_bytes)                 \
-  X(os, failed_calls, s->os.failed_calls)
+  X(os, failed_calls, s->os.failed_calls)                 \
+  X(limit, soft_bytes, s->limit.soft_bytes)               \
+  X(limit, hard_bytes, s->limit.hard_bytes)               \
+  X(limit, used_bytes, s->limit.used_bytes)               \
+  X(limit, refused, s->limit.refused)                     \
+  X(limit, trims, s->limit.trims)
 
 static const char *const counter_names[] = {
 #define NAME(name, meaning) #name,

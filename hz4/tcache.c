@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "hz4/limit.h"
 #include "hz4/mid.h"
 #include "hz4/options.h"
 #include "hz4/sizeclass.h"
@@ -81,11 +82,13 @@ static void note_direction(bool missed) {
 // What the cache may hold. (Threads' own are told by how many threads have one.)
 static size_t share_of(const struct hz4_tcache *cache) {
   size_t bytes = hz4_load_relaxed(&budget_bytes);
-  if (hz4_cache_is_own(cache)) return bytes;
-  uint32_t caches = hz4_cache_count();
-  size_t share = (hz4_option_now(&hz4_option.tcache_kib) << 10) / (caches != 0 ? caches : 1);
-  if (share < HZ4_TCACHE_BYTES_MIN) share = HZ4_TCACHE_BYTES_MIN;
-  return share < bytes ? share : bytes;
+  if (!hz4_cache_is_own(cache)) {
+    uint32_t caches = hz4_cache_count();
+    size_t share = hz4_limit_of_caches(hz4_option_now(&hz4_option.tcache_kib) << 10) / (caches != 0 ? caches : 1);
+    if (share < HZ4_TCACHE_BYTES_MIN) share = HZ4_TCACHE_BYTES_MIN;
+    if (share < bytes) bytes = share;
+  }
+  return hz4_limit_is_near() ? bytes >> HZ4_LIMIT_CACHES_NEAR_SHIFT : bytes;
 }
 
 // Notes a miss or an overflow. Returns how many objects the bin should have room for, if its class and the budget allow;

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include "hz4/large.h"
+#include "hz4/limit.h"
+#include "hz4/limit_option.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
@@ -37,7 +39,7 @@ enum { INIT_NONE, INIT_BUSY, INIT_DONE };
 HZ4_IN_DATA static _Atomic(int) init_state;
 
 static void share_budget(uint64_t caches) {
-  size_t bytes = (hz4_option_now(&hz4_option.tcache_kib) << 10) / (caches != 0 ? caches : 1);
+  size_t bytes = hz4_limit_of_caches(hz4_option_now(&hz4_option.tcache_kib) << 10) / (caches != 0 ? caches : 1);
   if (bytes > HZ4_TCACHE_BYTES_MAX) bytes = HZ4_TCACHE_BYTES_MAX;
   if (bytes < HZ4_TCACHE_BYTES_MIN) bytes = HZ4_TCACHE_BYTES_MIN;
   hz4_tcache_set_budget(bytes);
@@ -136,6 +138,9 @@ static void read_options(void) {
   if (options_read || environ == NULL) return;
   options_read = true;
   hz4_options_parse(hz4_options_of_program(), hz4_sys_secure() ? NULL : environ, hz4_warn);
+  if (!hz4_limit_option_read(hz4_option.limit)) {
+    hz4_warn("neither SOFT[:HARD] nor cgroup[:SHARE], ignored: HZ4_LIMIT=", hz4_option.limit);
+  }
   hz4_os_configure(hz4_option.huge_pages != 0);
   hz4_segment_configure(hz4_option.dirty_kib << 10, (unsigned)hz4_option.dirty_shift);
 }

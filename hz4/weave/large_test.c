@@ -2,6 +2,7 @@
 // nothing on its way to the system and back. The layers below are plain stand-ins, but for the lock.
 #include "hz4/large.h"
 
+#include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
@@ -25,6 +26,12 @@ void hz4_pagemap_set(const void *base, size_t count, struct hz4_span *span, uint
 }
 bool hz4_pagemap_reserve(const void *base, size_t count) {
   return base != NULL && count == 1;
+}
+bool hz4_limit_take(size_t bytes) {
+  return bytes == HZ4_PAGE_BYTES;
+}
+void hz4_limit_give(size_t bytes) {
+  weave_check(bytes == HZ4_PAGE_BYTES || bytes == 0);
 }
 bool hz4_segment_purge(size_t keep_bytes) {
   return keep_bytes == 0;

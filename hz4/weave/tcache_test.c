@@ -3,6 +3,7 @@
 // bins of one object. The layers below are plain stand-ins, but for bins and the lock.
 #include "hz4/tcache.h"
 
+#include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
@@ -23,6 +24,10 @@ const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
     [CLASS] = {.object_bytes = HZ4_INBOX_OBJECT_MAX, .bin_slots_max = 2},
 };
 struct hz4_option_values hz4_option;
+_Atomic(bool) hz4_limit_near;
+size_t hz4_limit_of_caches(size_t wanted) {
+  return wanted;
+}
 
 static struct hz4_lock mid_lock = HZ4_LOCK_INIT(HZ4_RANK_MID);
 static unsigned objects[OBJECTS];  // written by whoever holds the object

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "hz4/large.h"
+#include "hz4/limit.h"
+#include "hz4/limit_option.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/options.h"
@@ -68,6 +70,13 @@ void hz4_options_parse(const char *own, char *const *environment, void (*warn)(c
 }
 const char *hz4_options_of_program(void) {
   return NULL;
+}
+bool hz4_limit_option_read(const char *text) {
+  weave_check(*text == '\0');
+  return true;
+}
+size_t hz4_limit_of_caches(size_t wanted) {
+  return wanted;
 }
 void hz4_os_configure(bool huge_pages) {
   weave_check(!huge_pages);

@@ -1,0 +1,66 @@
+// Rank 2. How much memory hz4 has, and how much it may have.
+//
+// Counted is what may be resident: pages in spans, but for those that are hollow; free pages and free ranges that are dirty;
+// large blocks, whole, whether they are touched or not; metadata. Not counted are addresses without memory (clean, fresh), the
+// page map, the caches of CPUs (a few KiB each where they are used), and what the program maps by itself. Who takes memory
+// into use asks before, who has given it back says so: on ways that lead to the system or come near, never on others.
+//
+// hard: more is refused, and malloc fails, after a trim.
+// soft: from 1/2^HZ4_LIMIT_NEAR_SHIFT below it on hz4 is near the limit, until it has 1/2^HZ4_LIMIT_OVER_SHIFT less. Then caches and
+// depots may hold less, and all that is free goes back to the system: when 1/2^HZ4_LIMIT_NEAR_SHIFT more is used than after the last
+// time, and some time has passed, which is longer the more that was. There is no thread: whoever comes to malloc's slow
+// path when it is due does it. Where only `hard` is given, it is `soft` as well.
+//
+// No lock. What is counted, and `hard`, is exact; the rest are hints, and threads may interleave as they like.
+#ifndef HZ4_LIMIT_H_
+#define HZ4_LIMIT_H_
+
+#include "hz4/atomic.h"
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Counts memory that will be in use now. False: it would be more than `hard`, and nothing is counted.
+bool hz4_limit_take(size_t bytes);
+// The same where it cannot be refused: metadata, without which nothing could be given back, and what fell free.
+void hz4_limit_take_anyway(size_t bytes);
+// It is the system's again, or was not to be had.
+void hz4_limit_give(size_t bytes);
+
+// Written by limit.c.
+extern _Atomic(bool) hz4_limit_near, hz4_limit_due;
+
+HZ4_INLINE bool hz4_limit_is_near(void) {
+  return hz4_load_relaxed(&hz4_limit_near);
+}
+
+// Whether to ask hz4_limit_begin_trim.
+HZ4_INLINE bool hz4_limit_is_due(void) {
+  return hz4_load_relaxed(&hz4_limit_due);
+}
+
+// True: the caller gives back now what is free, and then calls hz4_limit_end_trim with what this has put in *used.
+bool hz4_limit_begin_trim(size_t *used);
+void hz4_limit_end_trim(size_t used_before);
+
+// What all caches together may hold: `wanted`, or a share of what the limit or the container allows.
+size_t hz4_limit_of_caches(size_t wanted);
+
+// In bytes; SIZE_MAX: none. pre: soft <= hard, where both are given. At any time.
+void hz4_limit_configure(size_t soft, size_t hard);
+// What the container has: a bound for the caches alone.
+void hz4_limit_set_container(size_t bytes);
+
+struct hz4_limit_stats {
+  uint64_t soft_bytes, hard_bytes;  // 0: none
+  uint64_t used_bytes, refused, trims;  // refused: how often `hard` was in the way
+};
+void hz4_limit_stats(struct hz4_limit_stats *out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_LIMIT_H_
