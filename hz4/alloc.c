@@ -34,7 +34,7 @@ static void *take_directly(uint32_t size_class, bool *zeroed) {
   hz4_count_shared(&hz4_no_cache.cache.counters, range, HZ4_COUNT_direct_malloc, 1);
   hz4_count_shared(&hz4_no_cache.cache.counters, range, HZ4_COUNT_span_opened, got.spans_opened);
   *zeroed = got.zeroed;
-  return object;
+  return got.objects != 0 ? object : NULL;
 }
 
 static void *take_object(uint32_t size_class, bool *zeroed) {

@@ -80,10 +80,10 @@ void hz4_limit_end_trim(size_t used_before) {
 }
 
 size_t hz4_limit_of_caches(size_t wanted) {
-  size_t least = soft(), container = hz4_load_relaxed(&container_bytes);
-  if (container < least) least = container;
-  size_t share = least >> HZ4_LIMIT_CACHES_SHIFT;
-  return least != SIZE_MAX && share < wanted ? share : wanted;
+  size_t limit = soft(), container = hz4_load_relaxed(&container_bytes);
+  if (limit != SIZE_MAX && limit >> HZ4_LIMIT_CACHES_SHIFT < wanted) wanted = limit >> HZ4_LIMIT_CACHES_SHIFT;
+  if (container >> HZ4_LIMIT_CONTAINER_SHIFT < wanted) wanted = container >> HZ4_LIMIT_CONTAINER_SHIFT;
+  return wanted;
 }
 
 // ---- setting ----

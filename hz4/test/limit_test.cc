@@ -187,12 +187,12 @@ TEST_F(Limit, ALimitBelowWhatIsUsedIsNearAtOnce) {
 TEST_F(Limit, CachesHaveAShareOfTheLeast) {
   EXPECT_EQ(hz4_limit_of_caches(5000), 5000u);
   hz4_limit_set_container(16000);
-  EXPECT_EQ(hz4_limit_of_caches(5000), 16000u >> HZ4_LIMIT_CACHES_SHIFT);
+  EXPECT_EQ(hz4_limit_of_caches(5000), 16000u >> HZ4_LIMIT_CONTAINER_SHIFT);
   EXPECT_EQ(hz4_limit_of_caches(10), 10u);
-  hz4_limit_configure(8000, kNone);
-  EXPECT_EQ(hz4_limit_of_caches(5000), 8000u >> HZ4_LIMIT_CACHES_SHIFT);
+  hz4_limit_configure(4000, kNone);
+  EXPECT_EQ(hz4_limit_of_caches(5000), 4000u >> HZ4_LIMIT_CACHES_SHIFT);
   hz4_limit_configure(32000, kNone);
-  EXPECT_EQ(hz4_limit_of_caches(5000), 16000u >> HZ4_LIMIT_CACHES_SHIFT);
+  EXPECT_EQ(hz4_limit_of_caches(5000), 16000u >> HZ4_LIMIT_CONTAINER_SHIFT);
 }
 
 }  // namespace
