@@ -109,6 +109,7 @@ static size_t or_zero(size_t bytes) {
 void hz4_limit_stats(struct hz4_limit_stats *out) {
   out->soft_bytes = or_zero(hz4_load_relaxed(&soft_bytes));
   out->hard_bytes = or_zero(hz4_load_relaxed(&hard_bytes));
+  out->container_bytes = or_zero(hz4_load_relaxed(&container_bytes));
   out->used_bytes = hz4_load_relaxed(&used_bytes);
   out->refused = hz4_load_relaxed(&refused);
   out->trims = hz4_load_relaxed(&trims);

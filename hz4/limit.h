@@ -54,7 +54,7 @@ void hz4_limit_configure(size_t soft, size_t hard);
 void hz4_limit_set_container(size_t bytes);
 
 struct hz4_limit_stats {
-  uint64_t soft_bytes, hard_bytes;  // 0: none
+  uint64_t soft_bytes, hard_bytes, container_bytes;  // 0: none
   uint64_t used_bytes, refused, trims;  // refused: how often `hard` was in the way
 };
 void hz4_limit_stats(struct hz4_limit_stats *out);

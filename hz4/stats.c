@@ -115,6 +115,7 @@ void hz4_stats_heap(struct hz4_stats_heap *out) {
   X(os, failed_calls, s->os.failed_calls)                 \
   X(limit, soft_bytes, s->limit.soft_bytes)               \
   X(limit, hard_bytes, s->limit.hard_bytes)               \
+  X(limit, container_bytes, s->limit.container_bytes)     \
   X(limit, used_bytes, s->limit.used_bytes)               \
   X(limit, refused, s->limit.refused)                     \
   X(limit, trims, s->limit.trims)
