@@ -25,7 +25,7 @@ extern "C" {
   X(dirty_shift, "HZ4_DIRTY_SHIFT", 4, 0, 63, "free pages kept besides: bytes in use / 2^this")                     \
   X(regret_ms, "HZ4_REGRET_MS", 100, 0, 10000, "memory wanted again so soon after it went back is kept the next time")    \
   X(huge_pages, "HZ4_HUGE_PAGES", 0, 0, 1, "ask the system for huge pages, for speed at the price of memory: 1 yes")     \
-  X(harden, "HZ4_HARDEN", 0, 0, 1, "check every free at once, at the price of a lock for each malloc and free: 1 yes") \
+  X(harden, "HZ4_HARDEN", 0, 0, 2, "1: check every free at once, at the price of a lock for each malloc and free; 2: guard pages too") \
   X(front, "HZ4_FRONT", 0, 0, 1, "caches belong to CPUs (0, or cpu), where the system allows it, or to threads (1, or thread)") \
   X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the cache that allocates them: 1 yes, 0 no")
 

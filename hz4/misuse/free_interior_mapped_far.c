@@ -1,7 +1,0 @@
-#include "hz4/misuse/misuse.h"
-
-int main(void) {
-  char *block = malloc(8 << 20);
-  free(announce(block + (4 << 20)));
-  return survived();
-}

@@ -1,6 +1,0 @@
-#include "hz4/misuse/misuse.h"
-
-int main(void) {
-  free(announce((char *)"text"));
-  return survived();
-}

@@ -1,7 +1,0 @@
-#include "hz4/misuse/misuse.h"
-
-int main(void) {
-  char *block = malloc(100);
-  free(announce(block + 1));
-  return survived();
-}

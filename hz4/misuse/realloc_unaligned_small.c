@@ -1,8 +1,0 @@
-#include "hz4/misuse/misuse.h"
-
-int main(void) {
-  char *block = malloc(100);
-  void *again = realloc(announce(block + 1), 200);
-  free(again);
-  return survived();
-}
