@@ -630,7 +630,9 @@ TEST_F(Large, RandomBlocksUnderFailures) {
       }
       if (i % 50 == 0) hz4_large_check();
     }
-    if (n == 1) EXPECT_EQ(Alloc(Now().cached_bytes + Now().retained_bytes + 1), nullptr) << "more than there is";
+    if (n == 1) {
+      EXPECT_EQ(Alloc(Now().cached_bytes + Now().retained_bytes + 1), nullptr) << "more than there is";
+    }
     for (char *block : blocks) Free(block);
   }
 }

@@ -75,6 +75,9 @@ uint32_t hz4_mid_ebbs(uint32_t size_class) {
 bool hz4_mid_is_ebbing(uint32_t size_class) {
   return size_class != CLASS;
 }
+bool hz4_mid_heap_ebbed(void) {
+  return false;
+}
 bool hz4_segment_purge(size_t keep_bytes) {
   return keep_bytes == 0;
 }
