@@ -33,12 +33,8 @@ static _Atomic(uint64_t) allocs, frees, cache_hits, live_bytes, moved, grown_in_
 static _Atomic(uint32_t) islands;
 static _Atomic(size_t) floor_bytes = HZ4_LARGE_KEEP_MIN;
 
-// A claim: what a thread has taken out of the book for a system call, without the lock. It begins under the lock, and ends
-// when all of it is in `returned` or back with the system. Fork takes the lock, and then waits for the claims.
-static _Atomic(uint32_t) claims;
-static __thread uint32_t own_claims __attribute__((tls_model("initial-exec")));
-
-// Ranges on their way back into the book. Pushed by anybody, taken as a whole under the lock: so no ABA.
+// Ranges on their way into the book: what is freed while fork has the lock, and the rest of new mappings. Pushed by anybody,
+// taken as a whole under the lock: so no ABA.
 static _Atomic(struct hz4_extent *) returned;
 
 // ---- descriptors: of a block (struct hz4_span) or of a free range ----
@@ -82,7 +78,7 @@ static struct hz4_extent *to_extent(void *descriptor, char *base, size_t bytes, 
   return extent;
 }
 
-// ---- the lock, claims ----
+// ---- the lock ----
 
 static void put_locked(struct hz4_extent *extent) {
   hz4_lock_assert_held(&lock);
@@ -127,17 +123,6 @@ static void give_back(struct hz4_extent *extent) {
   extent->next = hz4_load_relaxed(&returned);
   // Release: publishes the range to enter.
   while (!hz4_cas_weak_release(&returned, &extent->next, extent)) continue;
-}
-
-static void begin_claim_locked(void) {
-  hz4_lock_assert_held(&lock);
-  *(volatile uint32_t *)&own_claims += 1;  // a handler of a signal may fork
-  hz4_fetch_add_relaxed(&claims, 1);  // who takes the lock next sees it
-}
-
-static void end_claim(void) {
-  hz4_fetch_add_acq_rel(&claims, UINT32_MAX);  // release: what was given back, to hz4_large_fork_prepare
-  *(volatile uint32_t *)&own_claims -= 1;
 }
 
 // ---- what is kept ----
@@ -207,73 +192,74 @@ static size_t address_excess_locked(void) {
   return over > over_share ? over : over_share;
 }
 
-// `bytes` of the range that came first, or all of it, as a claim.
-static struct hz4_extent *claim_oldest_locked(enum hz4_extent_state state, size_t bytes) {
-  struct hz4_extent *oldest = hz4_extents_oldest(&book, state), *claim = oldest;
+// Takes `bytes` of the range that came first, or all of it, out of the book.
+static struct hz4_extent *cut_oldest_locked(enum hz4_extent_state state, size_t bytes) {
+  struct hz4_extent *oldest = hz4_extents_oldest(&book, state), *cut = oldest;
   bytes = hz4_round_up(bytes < HZ4_LARGE_BATCH_BYTES ? HZ4_LARGE_BATCH_BYTES : bytes, HZ4_PAGE_BYTES);
   if (bytes > oldest->bytes || spare_count == 0) bytes = oldest->bytes;
   uint32_t island = oldest->island;
   bool all = bytes == oldest->bytes;
   char *base = hz4_extents_cut_end(&book, oldest, bytes);
-  if (!all) claim = take_spare_locked();
-  begin_claim_locked();
-  return to_extent(claim, base, bytes, island, state);
+  if (!all) cut = take_spare_locked();
+  return to_extent(cut, base, bytes, island, state);
 }
 
-// What must go back to the system now; NULL: nothing.
-static struct hz4_extent *claim_locked(bool *unmap) {
+// What must go back to the system now, out of the book; NULL: nothing.
+static struct hz4_extent *cut_excess_locked(bool *unmap) {
   size_t over = dirty_excess_locked();
   *unmap = over == 0;
   if (over != 0) {
-    struct hz4_extent *claim = claim_oldest_locked(HZ4_EXTENT_DIRTY, over);
-    gone_bytes += claim->bytes;
+    struct hz4_extent *cut = cut_oldest_locked(HZ4_EXTENT_DIRTY, over);
+    gone_bytes += cut->bytes;
     if (gone_bytes > most_live_bytes) gone_bytes = most_live_bytes;
     purged_since = true;
-    if (!asked) set_keep_locked(excess(kept_locked(), claim->bytes / 4));
-    *unmap = claim->island != 0;
-    return claim;
+    if (!asked) set_keep_locked(excess(kept_locked(), cut->bytes / 4));
+    *unmap = cut->island != 0;
+    return cut;
   }
   over = address_excess_locked();
   if (over == 0) return NULL;
   for (int state = HZ4_EXTENT_STATES - 1; state >= 0; --state) {
-    if (book.bytes[state] != 0) return claim_oldest_locked((enum hz4_extent_state)state, over);
+    if (book.bytes[state] != 0) return cut_oldest_locked((enum hz4_extent_state)state, over);
   }
   return NULL;
 }
 
-// Gives a claim's memory back to the system, and its addresses too if `unmap`, or if it does not take the memory alone.
-// What it does not take at all is free as before, to be used or tried again. True when something went back.
-static bool release(struct hz4_extent *claim, bool unmap) {
-  size_t counted = claim->state == HZ4_EXTENT_DIRTY ? claim->bytes : 0;
-  bool purged = !unmap && hz4_os_purge(claim->base, claim->bytes), unmapped = false;
+// Gives a range's memory back to the system, and its addresses too if `unmap`, or if it does not take the memory alone.
+// False: it took nothing. The range's state is then as before, or it is clean; NULL: it is no more.
+static bool release(struct hz4_extent **range, bool unmap) {
+  struct hz4_extent *extent = *range;
+  size_t counted = extent->state == HZ4_EXTENT_DIRTY ? extent->bytes : 0;
+  bool purged = !unmap && hz4_os_purge(extent->base, extent->bytes);
   if (!purged) {
-    hz4_unpoison(claim->base, claim->bytes);  // before anybody else can get the addresses
-    unmapped = hz4_os_unmap(claim->base, claim->bytes);
-    if (!unmapped) hz4_poison(claim->base, claim->bytes);
+    hz4_unpoison(extent->base, extent->bytes);  // before anybody else can get the addresses
+    if (hz4_os_unmap(extent->base, extent->bytes)) {
+      hz4_limit_give(counted);
+      hz4_meta_free(extent, DESCRIPTOR_BYTES);
+      *range = NULL;
+      return true;
+    }
+    hz4_poison(extent->base, extent->bytes);
+    purged = unmap && extent->state == HZ4_EXTENT_DIRTY && hz4_os_purge(extent->base, extent->bytes);
   }
-  if (!unmapped && unmap && claim->state == HZ4_EXTENT_DIRTY) purged = hz4_os_purge(claim->base, claim->bytes);
-  if (purged || unmapped) hz4_limit_give(counted);
-  if (unmapped) {
-    hz4_meta_free(claim, DESCRIPTOR_BYTES);
-  } else {
-    if (purged) claim->state = HZ4_EXTENT_CLEAN;
-    give_back(claim);
-  }
-  end_claim();
-  return purged || unmapped;
+  if (!purged) return false;
+  hz4_limit_give(counted);
+  extent->state = HZ4_EXTENT_CLEAN;
+  return true;
 }
 
-// With the lock, which it gives up: all that must go back goes.
-static void settle_and_release(void) {
+// All that must go back goes; leaves the lock meanwhile.
+static void settle_locked(void) {
   bool unmap, went = true;
-  struct hz4_extent *claim;
-  while (went && (claim = claim_locked(&unmap)) != NULL) {
-    hz4_lock_release(&lock);
-    went = release(claim, unmap);
-    if (!enter()) return;
+  struct hz4_extent *extent;
+  while (went && (extent = cut_excess_locked(&unmap)) != NULL) {
+    struct hz4_away away;
+    hz4_lock_leave(&lock, &away);
+    went = release(&extent, unmap);
+    hz4_lock_return(&away);
+    if (extent != NULL) put_locked(extent);
   }
   asked = false;
-  hz4_lock_release(&lock);
 }
 
 // ---- blocks ----
@@ -383,10 +369,11 @@ static struct hz4_span *take_block(size_t bytes, size_t align, bool *zeroed) {
   }
   *zeroed = true;
   size_t growth = growth_locked();
-  begin_claim_locked();
-  hz4_lock_release(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
   struct hz4_span *span = map_block(bytes, align, growth);
-  end_claim();
+  hz4_lock_return(&away);
+  hz4_lock_release(&lock);
   return span;
 }
 
@@ -402,7 +389,8 @@ static void put(struct hz4_extent *extent) {
   if (live > turn_live_bytes) turn_live_bytes = live;  // it only falls here
   if (live > most_live_bytes) most_live_bytes = live;
   put_locked(extent);
-  settle_and_release();
+  settle_locked();
+  hz4_lock_release(&lock);
 }
 
 // From here on the block is live.
@@ -533,17 +521,20 @@ bool hz4_large_trim(void) {
       hz4_extents_remove(&book, extent);
       extent->next = all;
       all = extent;
-      begin_claim_locked();
     }
   }
   keep_bytes = gone_bytes = swings = 0;
-  hz4_lock_release(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
   bool any = false;
   while (all != NULL) {
-    struct hz4_extent *next = all->next;
-    any |= release(all, true);
-    all = next;
+    struct hz4_extent *extent = all;
+    all = extent->next;
+    any |= release(&extent, true);
+    if (extent != NULL) give_back(extent);
   }
+  hz4_lock_return(&away);
+  hz4_lock_release(&lock);
   return any;
 }
 
@@ -584,9 +575,6 @@ void hz4_large_check(void) {
 
 void hz4_large_fork_prepare(void) {
   hz4_lock_fork_acquire(&lock);
-  // Acquire: pairs with end_claim. Who has a claim waits for the kernel only, which makes fork wait for the same. This
-  // thread has claims of its own where it forks in a signal's handler: both sides end them.
-  while (hz4_load_acquire(&claims) > own_claims) hz4_yield();
 }
 
 void hz4_large_fork_parent(void) {
@@ -594,6 +582,5 @@ void hz4_large_fork_parent(void) {
 }
 
 void hz4_large_fork_child(void) {
-  hz4_store_relaxed(&claims, own_claims);
   hz4_lock_fork_reset(&lock);
 }

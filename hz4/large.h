@@ -8,9 +8,8 @@
 // block of which the program has advised the kernel in part is several mappings to the system, which it does not move:
 // such a one is copied.
 //
-// Lock: HZ4_RANK_LARGE, never over a system call. What goes to the system is a claim of the thread that took it, and fork
-// waits until no claim is open. While fork holds the lock, blocks are mapped by the system, and what is freed waits in a
-// list that whoever takes the lock next takes over.
+// Lock: HZ4_RANK_LARGE, never over a system call. While fork holds the lock, blocks are mapped by the system, and what is
+// freed waits in a list that whoever takes the lock next takes over.
 #ifndef HZ4_LARGE_H_
 #define HZ4_LARGE_H_
 

@@ -19,22 +19,21 @@ static __thread bool forking __attribute__((tls_model("initial-exec")));
 
 static __thread uint32_t refusals __attribute__((tls_model("initial-exec")));
 
-// Debug builds: bit r is set while this thread holds a lock of rank r, or has left one.
+// What this thread has left, the highest rank first. Changes with the lock held: a handler that forks finds it whole.
+static __thread struct hz4_away *left __attribute__((tls_model("initial-exec")));
+
+// Debug builds: bit r is set while this thread holds a lock of rank r.
 static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
-static __thread uint32_t left_ranks __attribute__((tls_model("initial-exec")));
 
 static void note_acquired(const struct hz4_lock *lock) {
-  if (!HZ4_DEBUG) return;
-  if ((held_ranks | left_ranks) >> lock->rank != 0) hz4_assertion_failed("locks are taken in rising rank");
+  if (!HZ4_DEBUG || lock->rank == HZ4_RANK_FORK) return;  // the handler of a signal may fork wherever its thread is
+  uint32_t taken = held_ranks | (left != NULL ? 1u << left->lock->rank : 0);
+  if (taken >> lock->rank != 0) hz4_assertion_failed("locks are taken in rising rank");
   held_ranks |= 1u << lock->rank;
 }
 
 static void note_released(const struct hz4_lock *lock) {
   if (HZ4_DEBUG) held_ranks &= ~(1u << lock->rank);
-}
-
-static void note_left(const struct hz4_lock *lock, bool left) {
-  if (HZ4_DEBUG) left_ranks = left ? left_ranks | 1u << lock->rank : left_ranks & ~(1u << lock->rank);
 }
 
 void hz4_lock_assert_held(const struct hz4_lock *lock) {
@@ -121,17 +120,27 @@ void hz4_lock_release(struct hz4_lock *lock) {
   release(lock);
 }
 
-void hz4_lock_leave(struct hz4_lock *lock) {
+void hz4_lock_leave(struct hz4_lock *lock, struct hz4_away *away) {
   hz4_lock_assert_held(lock);
   hz4_store_relaxed(&lock->away, hz4_load_relaxed(&lock->away) + 1);
+  *away = (struct hz4_away){lock, left};
+  *(struct hz4_away *volatile *)&left = away;
   hz4_lock_release(lock);
-  note_left(lock, true);
 }
 
-void hz4_lock_return(struct hz4_lock *lock) {
-  note_left(lock, false);
-  hz4_lock_acquire(lock);
+void hz4_lock_return(struct hz4_away *away) {
+  struct hz4_lock *lock = away->lock;
+  if (!try_acquire(lock, TAKEN)) acquire_slow(lock, false);
+  *(struct hz4_away *volatile *)&left = away->outer;
   hz4_store_relaxed(&lock->away, hz4_load_relaxed(&lock->away) - 1);
+  note_acquired(lock);
+}
+
+// How often this thread is away from the lock: once, or not at all.
+static uint32_t own_away(const struct hz4_lock *lock) {
+  const struct hz4_away *away = left;
+  while (away != NULL && away->lock != lock) away = away->outer;
+  return away != NULL;
 }
 
 void hz4_lock_fork_begin(void) {
@@ -147,9 +156,9 @@ void hz4_lock_fork_end(void) {
 void hz4_lock_fork_acquire(struct hz4_lock *lock) {
   for (;;) {
     if (!try_acquire(lock, TAKEN)) acquire_slow(lock, false);
-    if (hz4_load_relaxed(&lock->away) == 0) break;
+    if (hz4_load_relaxed(&lock->away) == own_away(lock)) break;
     release(lock);
-    while (hz4_load_relaxed(&lock->away) != 0) hz4_yield();
+    while (hz4_load_relaxed(&lock->away) > own_away(lock)) hz4_yield();
   }
   hz4_store_relaxed(&lock->state, FORKED);
   futex(&lock->state, FUTEX_WAKE, INT32_MAX, NULL);

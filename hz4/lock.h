@@ -14,7 +14,8 @@
 // System calls. No lock is held over one. Who has to make one in the middle of a change marks what it is about as taken,
 // leaves the lock, calls, returns, and puts back what it took: others may have the lock meanwhile. Fork may not: it waits
 // until nobody is away. So for fork a lock that was left is a lock that is held: the child finds nothing half done, and
-// neither hz4_lock_return nor an inner acquisition meanwhile ever gives up.
+// neither hz4_lock_return nor an inner acquisition meanwhile ever gives up. Only where the handler of a signal forks, and its
+// own thread is away, fork does not wait for that one: both sides return from the call, and put back what was taken.
 #ifndef HZ4_LOCK_H_
 #define HZ4_LOCK_H_
 
@@ -59,10 +60,16 @@ void hz4_lock_release(struct hz4_lock *lock);
 // How often hz4_lock_enter was false for this thread: so it can be told whether what failed, failed because of fork.
 uint32_t hz4_lock_refusals(void);
 
+// A lock that this thread has left: on its stack, until it returns.
+struct hz4_away {
+  struct hz4_lock *lock;
+  struct hz4_away *outer;  // one of lower rank
+};
+
 // For a system call. In between, the thread may take locks of higher rank only. Return waits for others, not for fork.
 // pre: the lock is held; afterwards it is again.
-void hz4_lock_leave(struct hz4_lock *lock);
-void hz4_lock_return(struct hz4_lock *lock);
+void hz4_lock_leave(struct hz4_lock *lock, struct hz4_away *away);
+void hz4_lock_return(struct hz4_away *away);
 
 // Debug builds: aborts unless this thread holds a lock of this rank.
 void hz4_lock_assert_held(const struct hz4_lock *lock);

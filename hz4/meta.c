@@ -60,18 +60,19 @@ static bool has_room_locked(size_t units) {
 // Leaves the lock meanwhile, in which others may make room too, and use it. False: no memory.
 static bool make_room_locked(size_t units) {
   size_t bytes = next_chunk_bytes;
-  hz4_lock_leave(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
   char *chunk = hz4_os_map(bytes, hz4_os_page_bytes());
   while (chunk == NULL && bytes > HZ4_META_MAX_BYTES && bytes > hz4_os_page_bytes()) {
     bytes /= 2;
     chunk = hz4_os_map(bytes, hz4_os_page_bytes());
   }
-  hz4_lock_return(&lock);
+  hz4_lock_return(&away);
   if (chunk == NULL) return has_room_locked(units);
   if (has_room_locked(units)) {
-    hz4_lock_leave(&lock);
+    hz4_lock_leave(&lock, &away);
     hz4_os_unmap(chunk, bytes);
-    hz4_lock_return(&lock);
+    hz4_lock_return(&away);
     return true;
   }
   // The rest of the old chunk serves as one free block; what exceeds the largest size is given up (never in practice:

@@ -119,9 +119,10 @@ static struct hz4_span *new_span(uint32_t size_class) {
 
 // Leaves the lock meanwhile.
 static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_class) {
-  hz4_lock_leave(&mid->lock);
+  struct hz4_away away;
+  hz4_lock_leave(&mid->lock, &away);
   struct hz4_span *span = new_span(size_class);
-  hz4_lock_return(&mid->lock);
+  hz4_lock_return(&away);
   if (span == NULL) return NULL;
   link_locked(mid, span, bucket_of(span));
   ++mid->span_count;
@@ -282,10 +283,11 @@ static void purge_again_locked(struct mid_class *mid, struct hz4_span *span) {
 
 // Purges, and leaves the lock meanwhile. Returns the number of spans that had become complete and were closed.
 static uint32_t purge_batch_locked(struct mid_class *mid, struct batch *batch) {
-  hz4_lock_leave(&mid->lock);
+  struct hz4_away away;
+  hz4_lock_leave(&mid->lock, &away);
   hz4_os_purge_runs(batch->runs, batch->count);
   hz4_segment_hollowed(batch->bytes);
-  hz4_lock_return(&mid->lock);
+  hz4_lock_return(&away);
   uint32_t closed = 0;
   for (struct hz4_span *span = batch->first, *next; batch->spans != 0; span = next) {
     next = span->next;
@@ -360,9 +362,10 @@ static void raise_allowance_locked(struct mid_class *mid, uint32_t size_class) {
 static void grow_depot_locked(struct mid_class *mid, uint32_t needed) {
   uint32_t slots = mid->depot_slots != 0 ? mid->depot_slots : HZ4_DEPOT_SLOTS_MIN;
   while (slots < needed) slots *= 2;
-  hz4_lock_leave(&mid->lock);
+  struct hz4_away away;
+  hz4_lock_leave(&mid->lock, &away);
   void **depot = hz4_meta_alloc(slots * sizeof(void *));
-  hz4_lock_return(&mid->lock);
+  hz4_lock_return(&away);
   if (depot == NULL) return;
   void **other = depot;
   uint32_t other_slots = slots;
@@ -374,9 +377,9 @@ static void grow_depot_locked(struct mid_class *mid, uint32_t needed) {
     mid->depot_slots = slots;
   }
   if (other == NULL) return;
-  hz4_lock_leave(&mid->lock);
+  hz4_lock_leave(&mid->lock, &away);
   hz4_meta_free(other, other_slots * sizeof(void *));
-  hz4_lock_return(&mid->lock);
+  hz4_lock_return(&away);
 }
 
 // How many of so many objects the depot has room for. May leave the lock.

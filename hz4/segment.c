@@ -140,9 +140,10 @@ static struct hz4_segment *add_segment_locked(size_t pages_needed) {
   size_t pages = HZ4_SEGMENT_PAGES_MIN;
   while (pages < wanted && pages < HZ4_SEGMENT_PAGES_MAX) pages *= 2;
   if (pages < pages_needed) pages = pages_needed;
-  hz4_lock_leave(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
   struct hz4_segment *segment = map_segment(pages, pages_needed);
-  hz4_lock_return(&lock);
+  hz4_lock_return(&away);
   if (segment == NULL) return NULL;
   ++segment_count;
   ++acquired;
@@ -177,7 +178,8 @@ static bool unmap_segment(struct hz4_segment *segment) {
 // Unmaps the chain, and leaves the lock meanwhile. What the system refuses is free again. True when one went.
 static bool unmap_chain_locked(struct hz4_segment *chain) {
   if (chain == NULL) return false;
-  hz4_lock_leave(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
   struct hz4_segment *gone = NULL, *kept = NULL;
   for (struct hz4_segment *segment = chain, *next; segment != NULL; segment = next) {
     next = segment->next_busy;
@@ -185,7 +187,7 @@ static bool unmap_chain_locked(struct hz4_segment *chain) {
     segment->next_busy = *list;
     *list = segment;
   }
-  hz4_lock_return(&lock);
+  hz4_lock_return(&away);
   for (; kept != NULL; kept = kept->next_busy) {
     kept->used = ~mask_of(0, kept->pages);
     relist_locked(kept);
@@ -310,10 +312,11 @@ static bool purge_some_locked(size_t keep) {
     busy = segment;
   }
   if (busy == NULL) return false;
-  hz4_lock_leave(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
   bool purged = hz4_os_purge_runs(batch.runs, batch.count);
   hz4_limit_give(batch.pages << HZ4_PAGE_SHIFT);  // also what was refused: it is called clean from now on
-  hz4_lock_return(&lock);
+  hz4_lock_return(&away);
   if (purged) purged_runs += batch.count;
   while (busy != NULL) {
     struct hz4_segment *next = busy->next_busy;

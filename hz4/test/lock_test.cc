@@ -314,7 +314,8 @@ TEST(Lock, ForkWaitsForWhoIsAway) {
   std::atomic<bool> forked{false};
   bool taken = true;  // what the one who is away has claimed: plain, under lock
   hz4_lock_acquire(&lock);
-  hz4_lock_leave(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
   std::thread forking([&] {
     hz4_lock_fork_begin();
     hz4_lock_fork_acquire(&lock);
@@ -330,12 +331,34 @@ TEST(Lock, ForkWaitsForWhoIsAway) {
     }
   }).join();
   EXPECT_FALSE(forked);
-  hz4_lock_return(&lock);
+  hz4_lock_return(&away);
   taken = false;
   hz4_lock_release(&lock);
   forking.join();
   EXPECT_TRUE(forked);
   EXPECT_EQ(lock.state, free_state);
+}
+
+// A handler of a signal that forks during the call: it does not wait for its own thread, which goes on in both processes.
+TEST(Lock, ForkDoesNotWaitForItsOwnThread) {
+  Lock lock(HZ4_RANK_LARGE), inner(HZ4_RANK_META);
+  hz4_lock_acquire(&lock);
+  struct hz4_away away, deeper;
+  hz4_lock_leave(&lock, &away);
+  hz4_lock_acquire(&inner);
+  hz4_lock_leave(&inner, &deeper);
+  for (bool child : {false, true}) {
+    hz4_lock_fork_begin();
+    for (hz4_lock *each : {&lock, &inner}) hz4_lock_fork_acquire(each);
+    for (hz4_lock *each : {&lock, &inner}) child ? hz4_lock_fork_reset(each) : hz4_lock_fork_release(each);
+    hz4_lock_fork_end();
+  }
+  hz4_lock_return(&deeper);
+  hz4_lock_release(&inner);
+  hz4_lock_return(&away);
+  hz4_lock_release(&lock);
+  EXPECT_EQ(lock.away, 0u);
+  EXPECT_EQ(inner.away, 0u);
 }
 
 TEST(LockDeathTest, NoLockIsHeldOverACall) {
@@ -344,10 +367,11 @@ TEST(LockDeathTest, NoLockIsHeldOverACall) {
   hz4_lock_assert_none_held();
   hz4_lock_acquire(&lock);
   EXPECT_DEATH(hz4_lock_assert_none_held(), "no lock is held over a system call");
-  hz4_lock_leave(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
   hz4_lock_assert_none_held();
   EXPECT_DEATH(hz4_lock_acquire(&other), "rising rank") << "who is away keeps his rank";
-  hz4_lock_return(&lock);
+  hz4_lock_return(&away);
   EXPECT_DEATH(hz4_lock_assert_none_held(), "no lock is held over a system call");
   hz4_lock_release(&lock);
 }

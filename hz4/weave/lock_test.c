@@ -120,8 +120,9 @@ static void claim_and_call(void) {
   if (!hz4_lock_enter(&lock)) return;
   use();
   ++claimed;
-  hz4_lock_leave(&lock);
-  hz4_lock_return(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
+  hz4_lock_return(&away);
   weave_check(claimed != 0);
   --claimed;
   hz4_lock_release(&lock);
@@ -130,10 +131,11 @@ static void claim_and_call(void) {
 static void claim_and_go_deeper(void) {
   if (!hz4_lock_enter(&lock)) return;
   ++claimed;
-  hz4_lock_leave(&lock);
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
   weave_check(hz4_lock_enter(&inner));
   hz4_lock_release(&inner);
-  hz4_lock_return(&lock);
+  hz4_lock_return(&away);
   use();
   --claimed;
   hz4_lock_release(&lock);
