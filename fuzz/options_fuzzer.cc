@@ -56,7 +56,9 @@ Wide ValueOf(const Option &option, std::string text) {
   const struct {
     const char *option, *word;
     int value;
-  } words[] = {{"HZ4_FRONT", "cpu", 0}, {"HZ4_FRONT", "thread", 1}, {"HZ4_STATS", "text", 1}, {"HZ4_STATS", "json", 2}};
+  } words[] = {{"HZ4_FRONT", "cpu", 0}, {"HZ4_FRONT", "thread", 1}, {"HZ4_STATS", "text", 1}, {"HZ4_STATS", "json", 2},
+               {"HZ4_HARDEN", "off", 0}, {"HZ4_HARDEN", "on", 1}, {"HZ4_STATS_SIGNAL", "HUP", 1},
+               {"HZ4_STATS_SIGNAL", "USR1", 10}, {"HZ4_STATS_SIGNAL", "USR2", 12}};
   for (const auto &word : words) {
     if (option.name == word.option && text == word.word) return word.value;
   }

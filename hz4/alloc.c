@@ -23,6 +23,8 @@ static void *no_memory(void) {
   return NULL;
 }
 
+void (*hz4_alloc_chores)(void);
+
 // ---- malloc ----
 
 // An object without a cache: the thread has ended, or has none yet. Here and below, *zeroed: whether zeros are wanted;
@@ -152,6 +154,7 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
     block = alloc_in_need(c, c != 0 ? hz4_class_bytes(c) : size, align, refused, zeroed);
     if (block == NULL) return no_memory();
   }
+  if (HZ4_UNLIKELY(hz4_alloc_chores != NULL)) hz4_alloc_chores();
   errno = saved;
   return block;
 }
@@ -286,6 +289,7 @@ void hz4_alloc_free_slow(void *ptr) {
   else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
   else free_slow_block(ptr);
   hz4_misuse_report();
+  if (HZ4_UNLIKELY(hz4_alloc_chores != NULL)) hz4_alloc_chores();
   errno = saved;
 }
 

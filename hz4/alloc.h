@@ -26,6 +26,10 @@ struct hz4_foreign_heap {
 // NULL: every pointer that is not hz4's is an error. Set before there are threads.
 extern const struct hz4_foreign_heap *hz4_alloc_foreign;
 
+// Called, if it is set, at the end of each slow path: what is done from time to time. Nothing is locked or claimed then. Set
+// before there are threads.
+extern void (*hz4_alloc_chores)(void);
+
 // All rules are those of hz4.h.
 HZ4_NOINLINE void *hz4_alloc_malloc_slow(size_t size);
 HZ4_NOINLINE void hz4_alloc_free_slow(void *ptr);

@@ -99,14 +99,6 @@ void hz4_check(void) {
   hz4_alloc_check();
 }
 
-void hz4_stats_print(int fd) {
-  hz4_stats_write_text(fd);
-}
-
-size_t hz4_stats_json(char *buffer, size_t size) {
-  return hz4_stats_format_json(buffer, size);
-}
-
 uint64_t hz4_stats_get(const char *name) {
   return hz4_stats_value(name);
 }
@@ -131,7 +123,10 @@ int hz4_option_set(const char *name, const char *value) {
 }
 
 void hz4_options_print(int fd) {
-  hz4_stats_write_options(fd);
+  char buffer[512];
+  struct hz4_writer w = {buffer, sizeof(buffer), 0, 0, fd};
+  hz4_options_put_table(&w);
+  hz4_writer_flush(&w);
 }
 
 // HZ4_VERBOSE: which hz4 it is, in which file, and what is set.
@@ -152,6 +147,7 @@ static void say_hello(void) {
 __attribute__((constructor(101))) static void init_at_load(void) {
   hz4_thread_init_at_load();
   if (hz4_option.verbose != 0) say_hello();
+  hz4_stats_begin();
 }
 
 // Late: after the program's own exit handlers, so that what they free is counted.

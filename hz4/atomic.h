@@ -35,6 +35,10 @@ using std::memory_order_release;
 #define hz4_fetch_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
 #define hz4_fetch_sub_relaxed(p, v) atomic_fetch_sub_explicit((p), (v), memory_order_relaxed)
 
+// Of what is no atomic, for only its owner reads it but for those who take any value that it had lately.
+#define hz4_peek(p) __atomic_load_n((p), __ATOMIC_RELAXED)
+#define hz4_poke(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+
 // value += what is at p, loaded acquire. (GCC adds what an atomic load has loaded by a second instruction.)
 #if defined(__x86_64__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define hz4_add_acquire(value, p) __asm__("addq %1, %0" : "+r"(value) : "m"(*(const uintptr_t *)(p)))

@@ -210,7 +210,7 @@ void **hz4_bin_set_array(struct hz4_held *held, void **slots, uint32_t length) {
   slots[0] = NULL;
   if (old != NULL) memcpy(slots, old, (n + 1) * sizeof(void *));
   else hz4_cache_enlist(held->cache);
-  bin->slots = slots;
+  hz4_poke(&bin->slots, slots);
   bin->length_log2 = (uint8_t)__builtin_ctz(length);
   held->top = slots + n;
   return old;
@@ -253,11 +253,19 @@ void **hz4_bin_take_array(struct hz4_held *held, uint32_t *length, uint32_t *cou
   *length = hz4_bin_length(bin);
   for (uint32_t i = 1; i <= *count; ++i) HZ4_SEQUENCE_ACQUIRE(slots[i]);
   hz4_fetch_sub_relaxed(&held->cache->capacity_bytes, bin->capacity * hz4_class_bytes(held->size_class));
-  *bin = (struct hz4_bin){0};
+  hz4_poke(&bin->slots, NULL);
+  memset(&bin->slots + 1, 0, sizeof(*bin) - sizeof(bin->slots));
   hz4_store_relaxed(&held->cache->limit[held->size_class], HZ4_TOP_NONE);
   held->top = NULL;
   hz4_bin_publish(held);
   return slots;
+}
+
+uint32_t hz4_bin_objects_lately(struct hz4_tcache *cache, uint32_t size_class) {
+  uintptr_t top = hz4_load_relaxed(&cache->top[size_class]), slots = (uintptr_t)hz4_peek(&cache->bins[size_class].slots);
+  if (top == HZ4_TOP_NONE || is_claimed(top) || slots == 0) return 0;
+  uintptr_t objects = ((uintptr_t)cache + top - slots) / sizeof(void *);
+  return objects < HZ4_BIN_SLOTS_ALONE ? (uint32_t)objects : 0;  // or else the top is that of another array
 }
 
 const char *hz4_bin_broken(const struct hz4_held *held) {

@@ -25,7 +25,7 @@ extern "C" {
 
 // By who has claimed the bin.
 struct hz4_bin {
-  void **slots;       // NULL: no array. NULL in the first slot, and in that above `capacity` objects; in none between
+  void **slots;       // NULL: no array; anybody may peek. NULL in the first slot, and in that above `capacity` objects; in none between
   uint16_t capacity;  // objects it may hold
   uint16_t refill;    // objects that the next refill asks for: doubles, so that who needs one gets one
   uint8_t length_log2;  // of the slots in the array
@@ -140,6 +140,9 @@ HZ4_INLINE uint32_t hz4_bin_objects(const struct hz4_held *held) {
 HZ4_INLINE uint32_t hz4_bin_length(const struct hz4_bin *bin) {
   return bin->slots == NULL ? 0 : 1u << bin->length_log2;
 }
+
+// How many objects the bin held a moment ago, for any thread. 0: none, or somebody works on it.
+uint32_t hz4_bin_objects_lately(struct hz4_tcache *cache, uint32_t size_class);
 
 // An array for a bin, of `length` slots, a power of two. NULL: no memory.
 void **hz4_bin_new_array(uint32_t length);

@@ -241,6 +241,13 @@
 #define HZ4_META_CHUNK_MIN ((size_t)64 << 10)
 #define HZ4_META_CHUNK_MAX ((size_t)512 << 10)
 
+// ---- statistics ----
+
+// Rises when a name of the JSON goes, or means something else; not when one comes.
+#define HZ4_STATS_SCHEMA 1
+// The report has a line for each size whose spans are at least 1/this of all: so few that it fits a terminal.
+#define HZ4_STATS_CLASSES_SHOWN 24
+
 // ---- lock ----
 
 // Times that a waiter looks at a taken lock before it sleeps. (Spinning against sleeping at once: inside the noise.)

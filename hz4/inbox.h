@@ -1,6 +1,7 @@
 // Rank 6. Batches of objects that other threads freed for an owner: many producers, anyone may take.
 //
-// An inbox is one word: the address of the newest batch, with the number of batches (at most 62) in its low six bits.
+// An inbox is one word: the address of the newest batch, with the number of batches (at most 62) in its low six bits, and
+// that of the objects in all of them (at most 65,535) above.
 //   push   links the batch to the newest and swings the word, by compare-and-swap
 //   take   swings the word to empty and gets the whole chain
 //   close  swings the word to CLOSED, which is "no batch, and full", and gets the whole chain
@@ -26,12 +27,20 @@ struct hz4_inbox {
 };
 
 #define HZ4_INBOX_DEPTH_MASK ((uintptr_t)63)
+#define HZ4_INBOX_OBJECTS_SHIFT 48
+#define HZ4_INBOX_OBJECTS_MAX (UINTPTR_MAX >> HZ4_INBOX_OBJECTS_SHIFT)
+#define HZ4_INBOX_BATCH_MASK (((uintptr_t)1 << HZ4_INBOX_OBJECTS_SHIFT) - 1 - HZ4_INBOX_DEPTH_MASK)
 #define HZ4_INBOX_CLOSED HZ4_INBOX_DEPTH_MASK
 // A depth that no push is refused for.
 #define HZ4_INBOX_NO_LIMIT HZ4_INBOX_DEPTH_MASK
 
 HZ4_INLINE struct hz4_batch *hz4_inbox_batch(uintptr_t word) {
-  return (struct hz4_batch *)(word & ~HZ4_INBOX_DEPTH_MASK);
+  return (struct hz4_batch *)(word & HZ4_INBOX_BATCH_MASK);
+}
+
+// How many objects wait. Any thread.
+HZ4_INLINE uintptr_t hz4_inbox_objects(struct hz4_inbox *inbox) {
+  return hz4_load_relaxed(&inbox->word) >> HZ4_INBOX_OBJECTS_SHIFT;
 }
 
 // False, and nothing has changed, when `limit` batches wait already or the inbox is closed. 1 <= limit <= NO_LIMIT.
@@ -42,8 +51,11 @@ HZ4_INLINE bool hz4_inbox_push(struct hz4_inbox *inbox, struct hz4_batch *batch,
     uintptr_t depth = seen & HZ4_INBOX_DEPTH_MASK;
     if (depth >= limit) return false;
     batch->next = hz4_inbox_batch(seen);
+    uintptr_t objects = (seen >> HZ4_INBOX_OBJECTS_SHIFT) + batch->count;
+    if (objects > HZ4_INBOX_OBJECTS_MAX) objects = HZ4_INBOX_OBJECTS_MAX;
     // The count stops at 62: with NO_LIMIT more may wait.
-    next = (uintptr_t)batch | (depth < HZ4_INBOX_DEPTH_MASK - 1 ? depth + 1 : depth);
+    if (depth < HZ4_INBOX_DEPTH_MASK - 1) ++depth;
+    next = objects << HZ4_INBOX_OBJECTS_SHIFT | (uintptr_t)batch | depth;
   } while (!hz4_cas_weak_release(&inbox->word, &seen, next));  // publishes the batch to take and close
   return true;
 }

@@ -19,6 +19,10 @@ static __thread bool forking __attribute__((tls_model("initial-exec")));
 
 static __thread uint32_t refusals __attribute__((tls_model("initial-exec")));
 
+// This thread is in a signal's handler that must not wait, and so often it would have had to.
+static __thread bool hurried __attribute__((tls_model("initial-exec")));
+static __thread uint32_t hurried_past __attribute__((tls_model("initial-exec")));
+
 // What this thread has left, the highest rank first. Changes with the lock held: a handler that forks finds it whole.
 static __thread struct hz4_away *left __attribute__((tls_model("initial-exec")));
 
@@ -26,14 +30,15 @@ static __thread struct hz4_away *left __attribute__((tls_model("initial-exec")))
 static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
 
 static void note_acquired(const struct hz4_lock *lock) {
-  if (!HZ4_DEBUG || lock->rank == HZ4_RANK_FORK) return;  // the handler of a signal may fork wherever its thread is
+  // Who does not wait may take locks in any order, and the handler of a signal may fork wherever its thread is.
+  if (!HZ4_DEBUG || hurried || lock->rank == HZ4_RANK_FORK) return;
   uint32_t taken = held_ranks | (left != NULL ? 1u << left->lock->rank : 0);
   if (taken >> lock->rank != 0) hz4_assertion_failed("locks are taken in rising rank");
   held_ranks |= 1u << lock->rank;
 }
 
 static void note_released(const struct hz4_lock *lock) {
-  if (HZ4_DEBUG) held_ranks &= ~(1u << lock->rank);
+  if (HZ4_DEBUG && !hurried) held_ranks &= ~(1u << lock->rank);
 }
 
 void hz4_lock_assert_held(const struct hz4_lock *lock) {
@@ -94,9 +99,15 @@ static bool acquire_slow(struct hz4_lock *lock, bool gated) {
 }
 
 bool hz4_lock_enter(struct hz4_lock *lock) {
-  if (HZ4_UNLIKELY(!try_acquire(lock, TAKEN)) && !acquire_slow(lock, true)) {
-    ++refusals;
-    return false;
+  if (HZ4_UNLIKELY(!try_acquire(lock, TAKEN))) {
+    if (hurried) {
+      ++hurried_past;
+      return false;
+    }
+    if (!acquire_slow(lock, true)) {
+      ++refusals;
+      return false;
+    }
   }
   note_acquired(lock);
   return true;
@@ -104,6 +115,17 @@ bool hz4_lock_enter(struct hz4_lock *lock) {
 
 uint32_t hz4_lock_refusals(void) {
   return refusals;
+}
+
+void hz4_lock_hurry_begin(void) {
+  HZ4_ASSERT(!hurried);
+  hurried = true;
+  hurried_past = 0;
+}
+
+bool hz4_lock_hurry_end(void) {
+  hurried = false;
+  return hurried_past == 0;
 }
 
 void hz4_lock_acquire(struct hz4_lock *lock) {

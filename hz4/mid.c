@@ -33,6 +33,7 @@ struct mid_class {
   uint32_t to_purge[HZ4_MID_BUCKETS], purge_eighths;
   bool purge_goes_on;
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
+  uint64_t takes, purged_bytes;                   // so far
   uint64_t high_water;                            // most objects out of the spans since the last ebb
   uint64_t low_water;                             // objects out of the spans at the last ebb
   _Atomic(uint32_t) ebb_run;                      // ebbs since the objects that are out last doubled; read by anybody
@@ -283,6 +284,7 @@ static void purge_again_locked(struct mid_class *mid, struct hz4_span *span) {
 
 // Purges, and leaves the lock meanwhile. Returns the number of spans that had become complete and were closed.
 static uint32_t purge_batch_locked(struct mid_class *mid, struct batch *batch) {
+  mid->purged_bytes += batch->bytes;
   struct hz4_away away;
   hz4_lock_leave(&mid->lock, &away);
   hz4_os_purge_runs(batch->runs, batch->count);
@@ -450,6 +452,7 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
   struct hz4_mid_result result = {0};
   struct mid_class *mid = &classes[size_class];
   if (!hz4_lock_enter(&mid->lock)) return result;
+  ++mid->takes;
   note_visit_locked(mid, owner, NULL);
   if (mid->depot_count != 0) {
     uint32_t n = mid->depot_count < want ? mid->depot_count : want;
@@ -554,20 +557,26 @@ bool hz4_mid_trim(void) {
   return closed != 0;
 }
 
+void hz4_mid_add_stats(uint32_t size_class, struct hz4_mid_stats *sum) {
+  struct mid_class *mid = &classes[size_class];
+  if (!hz4_lock_enter(&mid->lock)) return;
+  size_t object_bytes = hz4_class_bytes(size_class);
+  sum->spans += mid->span_count;
+  sum->span_bytes += (uint64_t)mid->span_count * hz4_class_table[size_class].span_pages << HZ4_PAGE_SHIFT;
+  sum->span_objects += mid->object_count;
+  sum->free_objects += mid->free_count;
+  sum->free_bytes += mid->free_count * object_bytes;
+  sum->out_bytes += out_locked(mid) * object_bytes;
+  sum->depot_objects += mid->depot_count;
+  sum->depot_bytes += mid->depot_count * object_bytes;
+  sum->takes += mid->takes;
+  sum->purged_bytes += mid->purged_bytes;
+  hz4_lock_release(&mid->lock);
+}
+
 void hz4_mid_stats(struct hz4_mid_stats *out) {
   *out = (struct hz4_mid_stats){0};
-  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) {
-    struct mid_class *mid = &classes[c];
-    if (!hz4_lock_enter(&mid->lock)) continue;
-    out->spans += mid->span_count;
-    out->span_bytes += (uint64_t)mid->span_count * hz4_class_table[c].span_pages << HZ4_PAGE_SHIFT;
-    out->span_objects += mid->object_count;
-    out->free_objects += mid->free_count;
-    out->free_bytes += mid->free_count * hz4_class_bytes(c);
-    out->depot_objects += mid->depot_count;
-    out->depot_bytes += mid->depot_count * hz4_class_bytes(c);
-    hz4_lock_release(&mid->lock);
-  }
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_mid_add_stats(c, out);
 }
 
 static const char *broken_in_bucket_locked(struct mid_class *mid, uint32_t size_class, uint32_t bucket, uint64_t *free_count) {

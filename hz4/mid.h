@@ -63,10 +63,13 @@ bool hz4_mid_heap_ebbed(void);
 // Empties all depots into their spans. True when a span went back to its segment.
 bool hz4_mid_trim(void);
 
+// out_bytes: of objects that the spans gave out; takes: calls of hz4_mid_take; purged_bytes: so far, inside spans in use.
 struct hz4_mid_stats {
-  uint64_t spans, span_bytes, span_objects, free_objects, depot_objects, depot_bytes, free_bytes;
+  uint64_t spans, span_bytes, span_objects, free_objects, depot_objects, depot_bytes, free_bytes, out_bytes, takes,
+      purged_bytes;
 };
 void hz4_mid_stats(struct hz4_mid_stats *out);
+void hz4_mid_add_stats(uint32_t size_class, struct hz4_mid_stats *sum);  // of one class
 
 void hz4_mid_check(void);
 

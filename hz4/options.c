@@ -1,6 +1,7 @@
 #include "hz4/options.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 
 struct option {

@@ -9,6 +9,7 @@
 #ifndef HZ4_OPTIONS_H_
 #define HZ4_OPTIONS_H_
 
+#include "hz4/atomic.h"
 #include "hz4/base.h"
 #include "hz4/writer.h"
 
@@ -19,6 +20,9 @@ extern "C" {
 // X(field, environment variable, default, least, greatest, meaning)
 #define HZ4_OPTION_TABLE(X)                                                                                       \
   X(stats, "HZ4_STATS", 0, 0, 2, "print statistics on stderr at exit: 1 as text, 2 as JSON")                       \
+  X(stats_seconds, "HZ4_STATS_SECONDS", 0, 0, 86400, "write them to HZ4_STATS_FILE, or to stderr, so often as well, while memory is used")    \
+  X(stats_signal, "HZ4_STATS_SIGNAL", 0, 0, 64, "and when this signal comes: a number, or HUP, USR1 or USR2")        \
+  X(stats_classes, "HZ4_STATS_CLASSES", 0, 0, 1, "a .prom file has figures of each object size too: 1 yes")         \
   X(verbose, "HZ4_VERBOSE", 0, 0, 1, "say on stderr at the start that hz4 is there, and what is set: 1 yes")       \
   X(tcache_kib, "HZ4_TCACHE_KIB", 524288, 0, 16777216, "KiB that all caches together may hold")               \
   X(dirty_kib, "HZ4_DIRTY_KIB", 4096, 0, 16777216, "KiB of free pages kept from the system, whatever is in use")    \
@@ -31,14 +35,20 @@ extern "C" {
 
 // X(field, environment variable, meaning). Text of fewer than HZ4_OPTION_TEXT_BYTES bytes; empty: not set.
 #define HZ4_OPTION_TEXT_TABLE(X) \
-  X(limit, "HZ4_LIMIT", "SOFT[:HARD], as 2G:3G or 80%, or cgroup[:90%]: what hz4 keeps to, and beyond what malloc fails")
+  X(limit, "HZ4_LIMIT", "SOFT[:HARD], as 2G:3G or 80%, or cgroup[:90%]: what hz4 keeps to, and beyond what malloc fails") \
+  X(stats_file, "HZ4_STATS_FILE", "write statistics there at exit: .json and .prom (Prometheus) by the name, %p is the process")
 
 // X(field, word, number)
 #define HZ4_OPTION_WORDS(X)           \
   X(front, "cpu", HZ4_FRONT_CPU)       \
   X(front, "thread", HZ4_FRONT_THREAD) \
+  X(harden, "off", 0)                  \
+  X(harden, "on", 1)                   \
   X(stats, "text", 1)                  \
-  X(stats, "json", 2)
+  X(stats, "json", 2)                  \
+  X(stats_signal, "HUP", SIGHUP)       \
+  X(stats_signal, "USR1", SIGUSR1)     \
+  X(stats_signal, "USR2", SIGUSR2)
 
 enum { HZ4_FRONT_CPU, HZ4_FRONT_THREAD };
 
@@ -58,11 +68,11 @@ struct hz4_option_values {
 extern struct hz4_option_values hz4_option;
 
 HZ4_INLINE uint64_t hz4_option_now(const uint64_t *number) {
-  return __atomic_load_n(number, __ATOMIC_RELAXED);
+  return hz4_peek(number);
 }
 
 HZ4_INLINE void hz4_option_change(uint64_t *number, uint64_t value) {
-  __atomic_store_n(number, value, __ATOMIC_RELAXED);
+  hz4_poke(number, value);
 }
 
 // Reads `own`, entries as those of the environment with blanks between them, and then `environment` (NULL-terminated, as

@@ -10,6 +10,7 @@
 #include "hz4/sizeclass.h"
 
 _Static_assert(sizeof(struct hz4_batch) == 512, "eight cache lines");
+_Static_assert(HZ4_ADDRESS_BITS <= HZ4_INBOX_OBJECTS_SHIFT, "no address has more bits");
 _Static_assert(HZ4_BATCH_OBJECTS * HZ4_INBOX_OBJECT_MAX <= HZ4_INBOX_BYTES_MAX, "a batch fits");
 
 // Where the next search of inboxes begins.
@@ -75,6 +76,10 @@ static void settle_class(uint32_t size_class) {
     hz4_meta_free(batch, sizeof(*batch));
     batch = next;
   }
+}
+
+uint64_t hz4_transfer_waiting(uint32_t size_class) {
+  return hz4_inbox_objects(&held_back[size_class]);
 }
 
 // Out of a tiny bin: objects may be of several homes, for the thread may have changed caches while it filled the bin.

@@ -30,6 +30,9 @@ struct hz4_batch *hz4_transfer_steal(uint32_t size_class);
 void hz4_transfer_empty(struct hz4_tcache *cache, bool close);
 void hz4_transfer_open(struct hz4_tcache *cache);
 
+// Objects that wait for the end of a fork.
+uint64_t hz4_transfer_waiting(uint32_t size_class);
+
 // After fork, in both: gives what waited for its end to Mid.
 void hz4_transfer_settle(void);
 

@@ -14,7 +14,7 @@ void hz4_put_text(void *context, const char *text) {
   }
 }
 
-static void put_digits(struct hz4_writer *w, uint64_t number, bool grouped) {
+static void put_digits(struct hz4_writer *w, uint64_t number, bool grouped, unsigned columns) {
   char digits[32];
   char *start = digits + sizeof(digits) - 1;
   *start = '\0';
@@ -22,13 +22,18 @@ static void put_digits(struct hz4_writer *w, uint64_t number, bool grouped) {
     if (grouped && i != 0 && i % 3 == 0) *--start = ',';
     *--start = (char)('0' + number % 10);
   }
+  for (size_t length = (size_t)(digits + sizeof(digits) - 1 - start); length < columns; ++length) hz4_put_text(w, " ");
   hz4_put_text(w, start);
 }
 
 void hz4_put_number(struct hz4_writer *w, uint64_t number) {
-  put_digits(w, number, false);
+  put_digits(w, number, false, 0);
 }
 
 void hz4_put_grouped(struct hz4_writer *w, uint64_t number) {
-  put_digits(w, number, true);
+  put_digits(w, number, true, 0);
+}
+
+void hz4_put_column(struct hz4_writer *w, uint64_t number, unsigned columns) {
+  put_digits(w, number, true, columns);
 }

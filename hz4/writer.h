@@ -20,6 +20,8 @@ void hz4_put_text(void *context, const char *text);
 void hz4_put_number(struct hz4_writer *w, uint64_t number);
 // In groups of three digits.
 void hz4_put_grouped(struct hz4_writer *w, uint64_t number);
+// The same, at the right of so many columns.
+void hz4_put_column(struct hz4_writer *w, uint64_t number, unsigned columns);
 void hz4_writer_flush(struct hz4_writer *w);
 
 #ifdef __cplusplus

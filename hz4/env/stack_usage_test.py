@@ -17,13 +17,15 @@ FLAGS = [argument for argument in sys.argv[1:] if argument.startswith("-")]
 SOURCES = [argument for argument in sys.argv[1:] if argument.endswith(".c")]
 
 BYTES_MAX = 4096
-# Calls by a pointer: options.c makes them, and alloc.c where a block is libc's; these are what they are given. Of them
+# Calls by a pointer: options.c makes them, alloc.c where a block is libc's and for chores, and stats_file.c; these are what
+# they are given. Of them
 # LIBC goes on to functions of libc's, and the operators to those of the C++ library.
 INDIRECT = "__indirect_call"
 LIBC = ["hz4/shim.c:usable_size", "hz4/shim.c:release"]
-CALLBACKS = ["hz4_warn", "hz4/stats.c:write_option_text", "hz4/shim.c:holds"] + LIBC
+PUT = ["hz4_stats_put_report", "hz4_stats_put_json"]
+CALLBACKS = ["hz4_warn", "hz4/stats_file.c:look", "hz4/shim.c:holds"] + LIBC + PUT
 CXX_LIBRARY = re.compile("hz4_operators_|hz4/operators")
-CALLERS = re.compile("hz4_options_|hz4_alloc_|hz4/alloc.c:")
+CALLERS = re.compile("hz4_options_|hz4_alloc_|hz4/alloc.c:|hz4/options.c:|hz4/stats_file.c:write_to|hz4_stats_")
 
 NODE = re.compile(r'^node: \{ title: "([^"]*)" label: "[^"]*\\n(\d+) bytes \(([a-z,]+)\)')
 EDGE = re.compile(r'^edge: \{ sourcename: "([^"]*)" targetname: "([^"]*)"')

@@ -68,6 +68,26 @@ TEST(Inbox, RefusesBeyondTheLimit) {
   }
 }
 
+TEST(Inbox, CountsItsObjects) {
+  hz4_inbox inbox = {};
+  Batches batches(5);
+  for (size_t i = 0, objects = 0; i < 4; ++i) {
+    batches[i]->count = 10 * i + 1;
+    objects += 10 * i + 1;
+    ASSERT_TRUE(hz4_inbox_push(&inbox, batches[i], HZ4_INBOX_NO_LIMIT));
+    EXPECT_EQ(hz4_inbox_objects(&inbox), objects);
+  }
+  batches[4]->count = HZ4_INBOX_OBJECTS_MAX - 3;  // more than can be counted
+  ASSERT_TRUE(hz4_inbox_push(&inbox, batches[4], HZ4_INBOX_NO_LIMIT));
+  EXPECT_EQ(hz4_inbox_objects(&inbox), HZ4_INBOX_OBJECTS_MAX);
+  EXPECT_EQ(Depth(inbox), 5u);
+  EXPECT_EQ(Numbers(hz4_inbox_take(&inbox)).size(), 5u);
+  EXPECT_EQ(hz4_inbox_objects(&inbox), 0u);
+  ASSERT_TRUE(hz4_inbox_push(&inbox, batches[1], HZ4_INBOX_NO_LIMIT));
+  EXPECT_EQ(Numbers(hz4_inbox_close(&inbox)), std::vector<uint64_t>{11});
+  EXPECT_EQ(hz4_inbox_objects(&inbox), 0u) << "closed";
+}
+
 TEST(Inbox, WithoutALimitManyFit) {
   hz4_inbox inbox = {};
   constexpr size_t kMany = 1000;

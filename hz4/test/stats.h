@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "hz4/hz4.h"
+#include "hz4/limit.h"
 #include "hz4/tcache.h"
 #include "hz4/test/hostile.h"
 #include "hz4/test/sys_fake.h"
@@ -34,43 +36,74 @@ inline std::string Json() {
   return text;
 }
 
-// One object of numbers and booleans, as RFC 8259 has it: false when it is anything else, or a name comes twice.
-inline bool ParseJson(const std::string &text, std::map<std::string, uint64_t> *members) {
-  const char *at = text.c_str();
-  const auto take = [&at](const char *token) {
-    while (isspace(static_cast<unsigned char>(*at))) ++at;
+// Reads an object of numbers, booleans and texts as RFC 8259 has it, and arrays of such: what is in the i-th object of
+// "classes" is "classes.i.name", and a text's value is 0. False when it is anything else, or a name comes twice.
+class JsonReader {
+ public:
+  JsonReader(const std::string &text, std::map<std::string, uint64_t> *members) : at_(text.c_str()), members_(members) {}
+  bool Read() { return Object("") && (Take(""), *at_ == '\0'); }
+
+ private:
+  bool Take(const char *token) {
+    while (isspace(static_cast<unsigned char>(*at_))) ++at_;
     const size_t n = strlen(token);
-    if (strncmp(at, token, n) != 0) return false;
-    at += n;
+    if (strncmp(at_, token, n) != 0) return false;
+    at_ += n;
     return true;
-  };
-  if (!take("{")) return false;
-  do {
-    if (!take("\"")) return false;
-    std::string name;
-    while (isalnum(static_cast<unsigned char>(*at)) || *at == '_') name += *at++;
-    if (name.empty() || !take("\"") || !take(":")) return false;
-    uint64_t value = 0;
-    if (take("true")) value = 1;
-    else if (!take("false")) {
-      take("");
-      if (!isdigit(static_cast<unsigned char>(*at)) || (at[0] == '0' && isdigit(static_cast<unsigned char>(at[1])))) {
-        return false;
-      }
-      char *end;
-      value = strtoull(at, &end, 10);
-      at = end;
+  }
+  bool Text(std::string *text) {
+    if (!Take("\"")) return false;
+    while (isalnum(static_cast<unsigned char>(*at_)) || *at_ == '_' || *at_ == '.') *text += *at_++;
+    return !text->empty() && *at_++ == '"';
+  }
+  bool Number(uint64_t *value) {
+    Take("");
+    if (!isdigit(static_cast<unsigned char>(*at_)) || (at_[0] == '0' && isdigit(static_cast<unsigned char>(at_[1])))) {
+      return false;
     }
-    if (!members->emplace(name, value).second) return false;
-  } while (take(","));
-  return take("}") && (take(""), *at == '\0');
+    char *end;
+    *value = strtoull(at_, &end, 10);
+    at_ = end;
+    return true;
+  }
+  bool Array(const std::string &prefix) {
+    if (Take("]")) return true;
+    size_t i = 0;
+    do {
+      if (!Object(prefix + "." + std::to_string(i++) + ".")) return false;
+    } while (Take(","));
+    return Take("]");
+  }
+  bool Object(const std::string &prefix) {
+    if (!Take("{")) return false;
+    do {
+      std::string name, text;
+      if (!Text(&name) || !Take(":")) return false;
+      if (Take("[")) {
+        if (!Array(prefix + name)) return false;
+        continue;
+      }
+      uint64_t value = 0;
+      if (Take("true")) value = 1;
+      else if (!Take("false") && !Text(&text) && !Number(&value)) return false;
+      if (!members_->emplace(prefix + name, value).second) return false;
+    } while (Take(","));
+    return Take("}");
+  }
+
+  const char *at_;
+  std::map<std::string, uint64_t> *members_;
+};
+
+inline bool ParseJson(const std::string &text, std::map<std::string, uint64_t> *members) {
+  return JsonReader(text, members).Read();
 }
 
-// "[PREFIX] name=value name=value (12.34%)" for each line: prefix -> name -> value, and "name%" -> "(12.34%)". Fails
-// the test on any other text.
+// Of the counters: "[PREFIX] name=value name=value (12.34%)" for each line: prefix -> name -> value, and "name%" ->
+// "(12.34%)". Fails the test on any other text. Before them is the report, and an empty line.
 inline std::map<std::string, std::map<std::string, std::string>> ParseText(const std::string &text) {
   std::map<std::string, std::map<std::string, std::string>> lines;
-  for (size_t start = 0; start < text.size();) {
+  for (size_t start = text.rfind("\n\n") + 2; start < text.size();) {
     const size_t end = text.find('\n', start);
     HZ4_DEMAND(end != std::string::npos);
     const std::string line = text.substr(start, end - start);
@@ -187,7 +220,7 @@ inline void UseBins(size_t size) {
 // A thread with a large bin frees what this one allocated, in batches of which the inbox takes only some. Then this
 // thread finds them there, and its bin is too small for them: nothing could be cached when it allocated. (So many stay
 // that it is no ebb, which would empty the inbox.)
-inline void UseInbox(size_t size) {
+inline std::vector<void *> FillInbox(size_t size) {
   hz4_free(hz4_malloc(size));  // the first malloc divides the budget
   hz4_tcache_set_budget(0);
   std::vector<void *> blocks = MallocMany(size, 4000);
@@ -197,6 +230,11 @@ inline void UseInbox(size_t size) {
     Look();
   }).join();
   blocks.erase(blocks.begin(), blocks.begin() + 900);
+  return blocks;
+}
+
+inline void UseInbox(size_t size) {
+  std::vector<void *> blocks = FillInbox(size);
   for (int i = 0; i < 900; ++i) blocks.push_back(hz4_malloc(size));
   Look();
   FreeAll(blocks);
@@ -263,10 +301,24 @@ inline void Swing() {
 // Hardly anything is left in spans of which each has something.
 inline void Hollow() {
   const std::vector<void *> blocks = MallocMany(2048, 10000);
+  for (void *block : blocks) memset(block, 1, 2048);
+  Look();
   for (size_t i = 0; i < blocks.size(); ++i) {
     if (i % 16 != 0) hz4_free(blocks[i]);
   }
   Look();
+}
+
+// To the limit and beyond.
+inline void UseLimit() {
+  hz4_sys_fake.now_ns = uint64_t{1} << 40;
+  hz4_limit_set_container(512 * kMiB);
+  HZ4_DEMAND(hz4_limit_set(32 * kMiB, 512 * kMiB) == 0);
+  std::vector<void *> blocks = MallocMany(kMiB, 100);
+  Look();
+  HZ4_DEMAND(hz4_malloc(500 * kMiB) == nullptr);
+  Look();
+  FreeAll(blocks);
 }
 
 inline void FailACall() { HZ4_DEMAND(hz4_malloc(PTRDIFF_MAX) == nullptr); }
@@ -291,6 +343,8 @@ inline void RunAll() {
   FreeAll(MallocMany(30 * kMiB, 3));
   Hollow();
   Swing();
+  UseLimit();
+  FillInbox(1024);
 }
 
 // What makes the value of this name move; empty when nothing here does.
@@ -311,10 +365,13 @@ inline std::function<void()> ScenarioFor(const std::string &name) {
     if (found == counters.end()) return {};
     return [run = found->second, bytes = size] { run(bytes); };
   }
+  const auto use_spans = [] { UseBins(1024), UseInbox(1024), UseSegments(); };
   const std::map<std::string, std::function<void()>> gauges = {
       {"inbox", [] { UseInbox(1024); }}, {"thread", [] { UseInbox(1024); }}, {"heap", [] { UseBins(1024); }},
       {"large", UseLarge},               {"segment", [] { UseSegments(), Hollow(), Swing(); }}, {"meta", [] { UseBins(1024); }},
-      {"os", [] { UseLarge(), UseSegments(), FailACall(); }}};
+      {"os", [] { UseLarge(), UseSegments(), FailACall(); }}, {"resident", Hollow}, {"limit", UseLimit},
+      {"allocated", use_spans}, {"cached", use_spans}, {"free", use_spans}, {"active", use_spans}, {"dirty", use_spans},
+      {"retained", use_spans}, {"metadata", use_spans}, {"mapped", use_spans}};
   const auto found = gauges.find(name.substr(0, name.find('_')));
   return found == gauges.end() ? std::function<void()>() : found->second;
 }

@@ -30,15 +30,27 @@ namespace {
 
 using namespace hz4_test;
 
+// Whether hz4_stats_get knows it too.
+bool IsValue(const std::string &name) {
+  for (const char *other : {"fast_path_counters", "schema", "version", "pid"}) {
+    if (name == other) return false;
+  }
+  return name.find('.') == std::string::npos;
+}
+
+// The last of the names, and the only one that this process moves though it does not use hz4.
+std::string BeforeResident(const std::string &json) { return json.substr(0, json.find("\"resident_bytes\"")); }
+
 // ---- the formats ----
 
 TEST(Stats, JsonIsWellFormed) {
   std::map<std::string, uint64_t> members;
   ASSERT_TRUE(ParseJson(Json(), &members));
   EXPECT_EQ(members.at("fast_path_counters"), uint64_t{HZ4_STATS_FAST});
-  for (const auto &[name, value] : members) {
-    EXPECT_EQ(hz4_stats_get(name.c_str()) == UINT64_MAX, name == "fast_path_counters") << name;
-  }
+  EXPECT_EQ(members.at("schema"), uint64_t{HZ4_STATS_SCHEMA});
+  EXPECT_EQ(members.at("pid"), static_cast<uint64_t>(getpid()));
+  EXPECT_EQ(members.count("version"), 1u);
+  for (const auto &[name, value] : members) EXPECT_EQ(hz4_stats_get(name.c_str()) != UINT64_MAX, IsValue(name)) << name;
 }
 
 TEST(Stats, JsonTruncatesLikeSnprintf) {
@@ -47,7 +59,7 @@ TEST(Stats, JsonTruncatesLikeSnprintf) {
     std::vector<char> buffer(whole.size() + 8, '#');
     ASSERT_EQ(hz4_stats_json(buffer.data(), size), whole.size()) << size;
     const size_t written = size == 0 ? 0 : std::min(size - 1, whole.size());
-    ASSERT_EQ(std::string(buffer.data(), written), whole.substr(0, written));
+    ASSERT_EQ(BeforeResident(std::string(buffer.data(), written)), BeforeResident(whole.substr(0, written)));
     ASSERT_TRUE(size == 0 || buffer[written] == '\0');
     for (size_t i = size == 0 ? 0 : written + 1; i < buffer.size(); ++i) ASSERT_EQ(buffer[i], '#') << size << " " << i;
   }
@@ -151,7 +163,7 @@ TEST(Stats, AtExitFollowsTheOption) {
   };
   EXPECT_EQ(printed(0), "");
   EXPECT_EQ(ParseText(printed(1)).count("HZ4_OS_STATS"), 1u);
-  EXPECT_EQ(printed(2), Json()) << "the whole of it";
+  EXPECT_EQ(BeforeResident(printed(2)), BeforeResident(Json())) << "the whole of it";
 }
 
 TEST(Stats, PrintingToNowhereDoesNoHarm) {
@@ -211,7 +223,7 @@ std::vector<std::string> AllNames() {
   std::vector<std::string> names;
   if (!ParseJson(Json(), &members)) abort();
   for (const auto &[name, value] : members) {
-    if (name != "fast_path_counters" && name != "thread_by_cpu") names.push_back(name);
+    if (IsValue(name) && name != "thread_by_cpu") names.push_back(name);
   }
   return names;
 }
