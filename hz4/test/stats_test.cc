@@ -166,6 +166,37 @@ TEST(Stats, AtExitFollowsTheOption) {
   EXPECT_EQ(BeforeResident(printed(2)), BeforeResident(Json())) << "the whole of it";
 }
 
+TEST(Stats, FileIsWrittenWhenItIsDue) {
+  InChild([] {
+    const char *folder = getenv("TEST_TMPDIR");
+    const std::string path = std::string(folder != nullptr ? folder : "/tmp") + "/hz4_stats_" + std::to_string(getpid());
+    HZ4_DEMAND(path.size() < sizeof(hz4_option.stats_file));
+    strcpy(hz4_option.stats_file, path.c_str());
+    hz4_option.stats_seconds = 10;
+    hz4_stats_begin();
+    const auto written = [&path](uint64_t now_ns) {
+      hz4_sys_fake.now_ns = now_ns;
+      errno = 42;
+      hz4_free(hz4_malloc(kMiB));
+      HZ4_DEMAND(errno == 42);
+      return unlink(path.c_str()) == 0;
+    };
+    constexpr uint64_t kSecond = 1000000000;
+    HZ4_DEMAND(written(1));  // at once
+    HZ4_DEMAND(!written(1) && !written(10 * kSecond));
+    HZ4_DEMAND(written(10 * kSecond + 1));
+    HZ4_DEMAND(!written(20 * kSecond));
+    HZ4_DEMAND(written(500 * kSecond));  // once, however late it is
+    HZ4_DEMAND(!written(509 * kSecond));
+    hz4_front.lent = true;  // a child of vfork
+    HZ4_DEMAND(!written(600 * kSecond));
+    hz4_front.lent = false;
+    HZ4_DEMAND(written(600 * kSecond));
+    hz4_stats_at_exit();
+    HZ4_DEMAND(unlink(path.c_str()) == 0);
+  });
+}
+
 TEST(Stats, PrintingToNowhereDoesNoHarm) {
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
