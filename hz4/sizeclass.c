@@ -39,15 +39,18 @@ const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
 #define OF1024(n) OF256(n), OF256(n + 256), OF256(n + 512), OF256(n + 768)
 #define OF4096(n) OF1024(n), OF1024(n + 1024), OF1024(n + 2048), OF1024(n + 3072)
 
-struct hz4_class_of_malloc hz4_class_malloc = {
-    HZ4_CLASS_MAX_BYTES, {1, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)}};
-_Static_assert(HZ4_CLASS_MAX_BYTES / 16 == 4 * 4096, "the table lists every size");
+// Its first bytes are HZ4_CLASS_MAX_BYTES, the lowest first or last.
+#define MOST(byte) (uint8_t)(HZ4_CLASS_MAX_BYTES >> (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (byte) : 7 - (byte)) * 8)
+union hz4_class_of_malloc hz4_class_malloc = {
+    .table = {MOST(0), MOST(1), MOST(2), MOST(3), MOST(4), MOST(5), MOST(6), MOST(7),
+              1, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)}};
+_Static_assert(HZ4_CLASS_MAX_BYTES / 16 == 4 * 4096 && sizeof(size_t) == HZ4_CLASS_TABLE_FIRST, "the table lists every size");
 
 void hz4_class_part_tiny(void) {
   for (uint32_t i = 0; i < HZ4_TINY_CLASSES; ++i) {
-    hz4_store_relaxed(&hz4_class_malloc.table[i + 1], (uint8_t)(HZ4_TINY_BIN + i));
+    hz4_store_relaxed(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST + i + 1], (uint8_t)(HZ4_TINY_BIN + i));
   }
-  hz4_store_relaxed(&hz4_class_malloc.table[0], (uint8_t)HZ4_TINY_BIN);
+  hz4_store_relaxed(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST], (uint8_t)HZ4_TINY_BIN);
 }
 
 _Static_assert(HZ4_CLASS_COUNT == 96 && HZ4_TINY_CLASSES == 3 && HZ4_HOMES == 8, "the table lists every class");

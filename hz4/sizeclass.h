@@ -53,13 +53,14 @@ struct hz4_class_info {
 
 extern const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES];
 
-// Of one line, as far as small sizes go.
-struct hz4_class_of_malloc {
+// In one line, as far as small sizes go. A union, for the sake of an addition less on aarch64.
+#define HZ4_CLASS_TABLE_FIRST 8
+extern union hz4_class_of_malloc {
   _Atomic(size_t) most;  // the fast path is for sizes up to this: HZ4_CLASS_MAX_BYTES; or 0, while there is sampling
-  _Atomic(uint8_t) table[HZ4_CLASS_MAX_BYTES / 16 + 1];
-} __attribute__((aligned(HZ4_CACHE_LINE)));
-// The class of the bin that malloc takes from, for sizes 16 n - 15 to 16 n, and 0. (As fast as the arithmetic.)
-extern struct hz4_class_of_malloc hz4_class_malloc;
+  // From the ninth byte on: the class of the bin that malloc takes from, for size 0, and sizes 16 n - 15 to 16 n. (As fast as
+  // the arithmetic.)
+  _Atomic(uint8_t) table[HZ4_CLASS_TABLE_FIRST + HZ4_CLASS_MAX_BYTES / 16 + 1];
+} __attribute__((aligned(HZ4_CACHE_LINE))) hz4_class_malloc;
 
 // From now on tiny objects are told apart by their home. Any thread, any number of times.
 void hz4_class_part_tiny(void);
@@ -70,7 +71,7 @@ void hz4_class_part_tiny(void);
 
 // pre: size <= HZ4_CLASS_MAX_BYTES. That of size 0 is that of size 1.
 HZ4_INLINE uint32_t hz4_class_of_malloc(size_t size) {
-  return hz4_load_relaxed(&hz4_class_malloc.table[(size + 15) / 16]);
+  return hz4_load_relaxed(&hz4_class_malloc.table[(size + 15 + HZ4_CLASS_TABLE_FIRST * 16) / 16]);
 }
 
 // The class of a sampled object of so many bytes, or aligned to so many. pre: bytes <= HZ4_CLASS_MAX_BYTES.
