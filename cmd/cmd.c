@@ -43,7 +43,7 @@ int cmd_option(int argc, char **argv, const char *letters, const struct option *
   int option = getopt_long(argc, argv, letters, longs, NULL);
   if (option == 'h') {
     fputs(help, stdout);
-    exit(fflush(stdout) == 0 ? FINE : NO);
+    exit(fflush(stdout) == 0 ? FINE : cmd_no("the output cannot be written"));
   }
   if (option == ':') cmd_usage("%s needs a value", argv[optind - 1]);
   if (option != '?') return option;

@@ -17,15 +17,11 @@ enum { ANSWER_MS = 3000, LOOK_EVERY_MS = 10 };
 
 static void no(char *why, const char *what, const char *reason) { snprintf(why, LIVE_WHY, "%s%s", what, reason); }
 
-// By a number, or a name with or without SIG. 0: there is none.
+// As HZ4_STATS_SIGNAL has it. 0: there is none.
 static int signal_of(const char *text) {
-  if (*text >= '0' && *text <= '9') return atoi(text);
-  if (strncmp(text, "SIG", 3) == 0) text += 3;
-  for (int number = 1; number < SIGRTMIN; ++number) {
-    const char *name = sigabbrev_np(number);
-    if (name != NULL && strcmp(name, text) == 0) return number;
-  }
-  return 0;
+  if (strcmp(text, "HUP") == 0) return SIGHUP;
+  if (strcmp(text, "USR1") == 0) return SIGUSR1;
+  return strcmp(text, "USR2") == 0 ? SIGUSR2 : atoi(text);
 }
 
 // The process's number as it knows it itself, in its own namespace: the last of NSpid.

@@ -24,18 +24,27 @@ static int help(void) {
     printf("  %-8s %s\n", commands[i].name, commands[i].about);
   puts("\nhz4 COMMAND --help tells more, hz4 --version which hz4 this is; man 1 hz4.\n"
        "Exit: 0 fine, 1 no, 2 bad usage.");
-  return fflush(stdout) == 0 ? FINE : NO;
+  return FINE;
+}
+
+// What was said may not have been heard.
+static int heard(int status) {
+  if (fflush(stdout) == 0 && ferror(stdout) == 0) return status;
+  return cmd_no("the output cannot be written");
 }
 
 int main(int argc, char **argv) {
   if (argc < 2) cmd_usage("which command? hz4 --help lists them");
   const char *name = argv[1];
-  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) return help();
-  if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) return printf("hz4 %s\n", hz4_version()) > 0 ? FINE : NO;
+  if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) return heard(help());
+  if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+    printf("hz4 %s\n", hz4_version());
+    return heard(FINE);
+  }
   for (size_t i = 0; i < sizeof commands / sizeof commands[0]; ++i) {
     if (strcmp(name, commands[i].name) != 0) continue;
     cmd_name = name;
-    return commands[i].main(argc - 1, argv + 1);
+    return heard(commands[i].main(argc - 1, argv + 1));
   }
   cmd_usage("there is no command %s; hz4 --help lists them", name);
 }

@@ -18,7 +18,7 @@
 #include "cmd/cmd.h"
 
 #ifndef HZ4_LIBDIR
-#define HZ4_LIBDIR "lib"  // from the folder above this program's
+#define HZ4_LIBDIR "../lib"  // from this program's folder
 #endif
 
 // In every file that has hz4 linked in.
@@ -45,7 +45,7 @@ __attribute__((format(printf, 2, 3))) static bool yes(char *why, const char *for
 // ---- files ----
 
 bool program_library(const char *asked, char *path, size_t size, char *why) {
-  static const char *const places[] = {"../" HZ4_LIBDIR "/libhz4.so.0", "../hz4/libhz4.so"};
+  static const char *const places[] = {HZ4_LIBDIR "/libhz4.so.0", "../hz4/libhz4.so"};
   char self[PATH_MAX] = "", full[PATH_MAX];
   if (asked == NULL) {
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);

@@ -116,7 +116,7 @@ static int report_file(const char *name) {
   }
   free(text);
   if (count == 0) return cmd_no("%s: %s", name, *why != '\0' ? why : "no statistics of hz4's as JSON");
-  return fflush(stdout) == 0 ? FINE : NO;
+  return FINE;
 }
 
 int report_main(int argc, char **argv) {

@@ -30,7 +30,11 @@ int stats_main(int argc, char **argv) {
   if (!live_find(pid, &live, why)) return cmd_no("%d: %s", (int)pid, why);
   char *text = live_read(&live, why);
   if (text == NULL) return cmd_no("%d: %s", (int)pid, why);
-  if (how == 'j') return fputs(text, stdout) >= 0 && fflush(stdout) == 0 ? FINE : NO;
+  if (how == 'j') {
+    fputs(text, stdout);
+    free(text);
+    return FINE;
+  }
   struct figures figures;
   size_t end;
   if (!figures_read(text, &figures, &end, why)) return cmd_no("%s: %s", live.file, why);
@@ -45,5 +49,5 @@ int stats_main(int argc, char **argv) {
     figures_print(&figures);
   }
   figures_free(&figures);
-  return fflush(stdout) == 0 ? FINE : NO;
+  return FINE;
 }

@@ -22,7 +22,7 @@ class DebianTest(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         source = os.path.join(cls.folder, "hz4")
         os.mkdir(source)
-        for name in ["CMakeLists.txt", "LICENSE", "cmake", "debian", "hz4", "man", "tools"]:
+        for name in ["CMakeLists.txt", "LICENSE", "cmake", "cmd", "debian", "hz4", "man", "tools"]:
             copy = shutil.copytree if os.path.isdir(name) else shutil.copy
             copy(os.path.join(ROOT, name), os.path.join(source, name))
         os.chdir(source)

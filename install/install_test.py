@@ -62,9 +62,10 @@ class InstallTest(unittest.TestCase):
                  for folder, _, names in os.walk(self.prefix) for name in names}
         version = self.version()
         self.assertEqual({name for name in found if not name.startswith("lib/cmake/")}, {
-            "bin/hz4-options", "include/hz4/hz4.h", "lib/libhz4.a", "lib/libhz4.so", "lib/libhz4.so.0",
-            "lib/libhz4.so." + version, "lib/pkgconfig/hz4.pc", "share/man/man1/hz4-options.1", "share/man/man3/hz4.3",
-            "share/man/man7/hz4.7"})
+            "bin/hz4", "bin/hz4-options", "include/hz4/hz4.h", "lib/libhz4.a", "lib/libhz4.so", "lib/libhz4.so.0",
+            "lib/libhz4.so." + version, "lib/pkgconfig/hz4.pc", "share/man/man1/hz4-options.1", "share/man/man1/hz4.1",
+            "share/man/man3/hz4.3", "share/man/man7/hz4.7", "share/bash-completion/completions/hz4",
+            "share/fish/vendor_completions.d/hz4.fish", "share/zsh/vendor-completions/_hz4"})
         self.assertEqual(os.readlink(self.installed("lib", "libhz4.so")), "libhz4.so.0")
 
     def version(self):
@@ -122,6 +123,23 @@ class InstallTest(unittest.TestCase):
         self.assertNotIn("libhz4", run(["readelf", "-d", program]).stdout)
         check_new(self, program, "")
         check_bindings(self, program, "", "malloc")
+
+    def test_command(self):
+        """It finds the library, and the manual and bash's completion know all that it says of itself."""
+        command = self.installed("bin", "hz4")
+        self.assertIn("/lib/libhz4.so." + self.version(), run([command, "run", "-n", self.pkg_config([])]).stdout)
+        with open(self.installed("share", "man", "man1", "hz4.1")) as page:
+            text = page.read()
+        listed = re.findall(r"(?m)^  (\w+) ", run([command, "--help"]).stdout)
+        self.assertEqual(re.findall(r"(?m)^\.It Cm (\w+)$", text), listed)
+        completion = self.installed("share", "bash-completion", "completions", "hz4")
+        ask = ". %s; COMP_WORDS=(hz4 %s) COMP_CWORD=%d; _hz4; echo ${COMPREPLY[@]}"
+        self.assertEqual(run(["bash", "-c", ask % (completion, "''", 1)]).stdout.split()[:len(listed)], listed)
+        for name in listed:
+            options = re.findall(r"(?m)^  -\w, --([\w-]+)", run([command, name, "--help"]).stdout)
+            (part,) = re.findall(r"(?ms)^\.It Cm %s$(.*?)(?=^\.It Cm|^\.Sh)" % name, text)
+            documented = re.findall(r"(?m)^\.It Fl \w , -([\w-]+)", part)
+            self.assertEqual(documented + ["help"], options)
 
     def test_options_are_those_of_the_manual(self):
         listed = re.findall(r"^(HZ4_\w+) ", run([self.installed("bin", "hz4-options")]).stdout, re.MULTILINE)

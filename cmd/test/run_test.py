@@ -4,10 +4,11 @@ import os
 import platform
 import shutil
 import struct
+import subprocess
 import tempfile
 import unittest
 
-from command import LIBRARY, clean, hz4, patched, subject
+from command import HZ4, LIBRARY, clean, hz4, patched, subject
 
 
 class RunTest(unittest.TestCase):
@@ -143,10 +144,13 @@ class RunTest(unittest.TestCase):
             self.assertIn(named, err)
 
     def test_help(self):
-        for words in (("run", "--help"), ("doctor", "-h"), ("--help",), ("help",)):
+        for words in (("run", "--help"), ("doctor", "-h"), ("--help",), ("help",), ("doctor",)):
             status, out, err = hz4(*words)
             self.assertEqual((status, err), (0, ""))
-            self.assertTrue(out.startswith("usage: hz4 "), out)
+            self.assertTrue(out.startswith("usage: hz4 " if words != ("doctor",) else "hz4 "), out)
+            with open("/dev/full", "w", encoding="utf-8") as full:
+                done = subprocess.run([HZ4, *words], env=clean(), stdout=full, stderr=subprocess.PIPE, check=False)
+            self.assertEqual((done.returncode, done.stderr.count(b"\n")), (1, 1))
         self.assertRegex(hz4("--version")[1], r"\Ahz4 \d+\.\d+\.\d+\n\Z")
         for words in ((), ("none",), ("--none",)):
             status, out, err = hz4(*words)
