@@ -233,6 +233,19 @@
 // What HZ4_LIMIT=cgroup leaves to the rest of the process, and to the other processes of the group.
 #define HZ4_LIMIT_CGROUP_PERCENT 90
 
+// ---- guards ----
+
+// Guards that are mappings of their own, where the system does not note them: each costs up to two, and a process has
+// 65,530 (vm.max_map_count).
+#define HZ4_GUARDS_MAX 8192
+// Metadata lies anywhere below this: half of what a program has on x86-64. Where there is less, the system chooses.
+#define HZ4_GUARD_ADDRESS_BITS 46
+// Guards of 64 KiB in a segment, each behind as much as the first span needed and up to so many pages more.
+#define HZ4_GUARD_PAGES_MAX 4
+// Freed large blocks that stay inaccessible: so many, of so many bytes in all. They hold no memory; each costs two mappings.
+#define HZ4_QUARANTINE_BLOCKS 256
+#define HZ4_QUARANTINE_BYTES ((size_t)256 << 20)
+
 // ---- meta ----
 
 #define HZ4_META_UNIT 64

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include "hz4/extent.h"
+#include "hz4/guard.h"
+#include "hz4/guarded.h"
 #include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
@@ -405,13 +407,23 @@ static void *begin(struct hz4_span *span) {
 // ---- interface ----
 
 void *hz4_large_alloc(size_t bytes, size_t align, bool *zeroed) {
-  if (align < HZ4_PAGE_BYTES) align = HZ4_PAGE_BYTES;
-  struct hz4_span *span = take_block(hz4_round_up(bytes, HZ4_PAGE_BYTES), align, zeroed);
+  struct hz4_span *span;
+  if (HZ4_UNLIKELY(hz4_guards)) {
+    *zeroed = true;
+    span = hz4_guarded_map(bytes, align);
+    if (span != NULL && !hz4_limit_take(span->bytes)) {
+      hz4_guarded_free(span);
+      span = NULL;
+    }
+  } else {
+    if (align < HZ4_PAGE_BYTES) align = HZ4_PAGE_BYTES;
+    span = take_block(hz4_round_up(bytes, HZ4_PAGE_BYTES), align, zeroed);
+  }
   return span != NULL ? begin(span) : NULL;
 }
 
 void *hz4_large_reuse(size_t bytes) {
-  if (bytes <= HZ4_LARGE_REUSE_MIN || bytes > PTRDIFF_MAX / HZ4_LARGE_ROOM) return NULL;
+  if (hz4_guards || bytes <= HZ4_LARGE_REUSE_MIN || bytes > PTRDIFF_MAX / HZ4_LARGE_ROOM) return NULL;
   bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
   if (!enter_with_spares()) return NULL;
   struct hz4_extent *extent = find_locked(HZ4_EXTENT_DIRTY, bytes * HZ4_LARGE_ROOM, HZ4_PAGE_BYTES);
@@ -428,6 +440,12 @@ void *hz4_large_reuse(size_t bytes) {
 void hz4_large_free(struct hz4_span *span) {
   hz4_fetch_add_relaxed(&frees, 1);
   hz4_pagemap_set(span->base, 1, NULL, 0);
+  if (HZ4_UNLIKELY(span->guard_shift != 0)) {
+    hz4_fetch_sub_relaxed(&live_bytes, span->bytes);
+    hz4_limit_give(span->bytes);
+    hz4_guarded_free(span);
+    return;
+  }
   put(to_extent(span, span->base, span->bytes, span->island, HZ4_EXTENT_DIRTY));
 }
 
@@ -467,6 +485,22 @@ static bool grow_here(struct hz4_span *span, size_t bytes) {
   return fits;
 }
 
+static void *move_guarded(struct hz4_span *span, size_t bytes) {
+  size_t have = span->bytes;
+  if (!hz4_limit_take(bytes - have)) return NULL;
+  hz4_pagemap_set(span->base, 1, NULL, 0);
+  bool done = hz4_guarded_grow(span, bytes);
+  hz4_pagemap_set(span->base, 1, span, 0);
+  if (!done) {
+    hz4_limit_give(bytes - have);
+    return NULL;
+  }
+  hz4_limit_take_anyway(span->bytes - bytes);
+  hz4_fetch_add_relaxed(&moved, 1);
+  hz4_fetch_add_relaxed(&live_bytes, span->bytes - have);
+  return span->base;
+}
+
 static void *move(struct hz4_span *span, size_t bytes) {
   char *to = map_exactly(bytes, HZ4_PAGE_BYTES);
   if (to == NULL) return NULL;
@@ -487,6 +521,7 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
   size_t have = span->bytes;
   if (bytes <= have && bytes > have / 2) return span->base;
   if (bytes < have && bytes <= HZ4_CLASS_MAX_BYTES) return NULL;
+  if (HZ4_UNLIKELY(span->guard_shift != 0)) return bytes > have ? move_guarded(span, bytes) : NULL;
   bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
   if (bytes < have) return shrink(span, bytes) ? span->base : NULL;
   if (!grow_here(span, bytes)) {
@@ -513,7 +548,8 @@ void hz4_large_set_floor(size_t bytes) {
 }
 
 bool hz4_large_trim(void) {
-  if (!enter()) return false;
+  bool any = hz4_guarded_trim();
+  if (!enter()) return any;
   struct hz4_extent *all = NULL;
   for (int state = 0; state < HZ4_EXTENT_STATES; ++state) {
     struct hz4_extent *extent;
@@ -526,7 +562,6 @@ bool hz4_large_trim(void) {
   keep_bytes = gone_bytes = swings = 0;
   struct hz4_away away;
   hz4_lock_leave(&lock, &away);
-  bool any = false;
   while (all != NULL) {
     struct hz4_extent *extent = all;
     all = extent->next;
@@ -539,10 +574,10 @@ bool hz4_large_trim(void) {
 }
 
 void hz4_large_stats(struct hz4_large_stats *out) {
-  *out = (struct hz4_large_stats){0};
+  *out = (struct hz4_large_stats){.retained_bytes = hz4_guarded_bytes()};
   if (enter()) {
     out->cached_bytes = book.bytes[HZ4_EXTENT_DIRTY];
-    out->retained_bytes = book.bytes[HZ4_EXTENT_CLEAN] + book.bytes[HZ4_EXTENT_FRESH];
+    out->retained_bytes += book.bytes[HZ4_EXTENT_CLEAN] + book.bytes[HZ4_EXTENT_FRESH];
     out->keep_bytes = kept_locked();
     hz4_lock_release(&lock);
   }

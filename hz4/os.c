@@ -88,6 +88,13 @@ void *hz4_os_map(size_t bytes, size_t align) {
   return base;
 }
 
+void *hz4_os_map_at(void *address, size_t bytes) {
+  int saved = errno;
+  void *base = map(address, bytes);
+  errno = saved;
+  return base;
+}
+
 bool hz4_os_unmap(void *base, size_t bytes) {
   int saved = errno;
   bool done = unmap(base, bytes);

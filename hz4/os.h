@@ -21,6 +21,9 @@ void hz4_os_configure(bool huge_pages);
 // Zeroed memory aligned to `align` (a power of two, at least a page). NULL when the system has none.
 void *hz4_os_map(size_t bytes, size_t align);
 
+// The same at this address, if nothing is there yet, and else anywhere; aligned to a page.
+void *hz4_os_map_at(void *address, size_t bytes);
+
 // False: the system refused (max_map_count), and the memory is still mapped. The caller keeps it or forgets it.
 bool hz4_os_unmap(void *base, size_t bytes);
 

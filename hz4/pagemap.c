@@ -1,6 +1,6 @@
 #include "hz4/pagemap.h"
 
-#include "hz4/os.h"
+#include "hz4/guard.h"
 #include "hz4/span.h"
 
 struct region {
@@ -34,11 +34,11 @@ static bool reserve_region(size_t index) {
   // region looks it up by region_of.
   hz4_cas_weak_relaxed(leaf, &found, 0);
   if (found != 0) return true;
-  struct region *fresh = hz4_os_map(sizeof(struct region), hz4_os_page_bytes());
+  struct region *fresh = hz4_guard_map(sizeof(struct region));
   if (fresh == NULL) return false;
   // Release: publishes the region's zeros to region_of and hz4_pagemap_class.
   if (!hz4_cas_strong_acq_rel(leaf, &found, (uintptr_t)fresh - none())) {
-    hz4_os_unmap(fresh, sizeof(struct region));
+    hz4_guard_unmap(fresh, sizeof(struct region));
   }
   return true;
 }

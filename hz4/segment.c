@@ -6,6 +6,7 @@
 #include "hz4/segment.h"
 
 #include "hz4/atomic.h"
+#include "hz4/guard.h"
 #include "hz4/limit.h"
 #include "hz4/list.h"
 #include "hz4/lock.h"
@@ -13,6 +14,7 @@
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
+#include "hz4/random.h"
 #include "hz4/regret.h"
 
 struct links {
@@ -23,7 +25,9 @@ struct hz4_segment {
   // constant
   char *base;
   uint32_t pages;
+  uint64_t absent;        // bit i: page i does not exist, or is a guard
   // under lock
+  bool unused;            // no page is used
   uint32_t longest_free;  // pages in the longest free run: the list this segment is on
   uint64_t used;          // bit i: page i is in a span, is being purged or unmapped, or does not exist
   uint64_t dirty;         // bit i: page i is free and may hold memory; never a used page
@@ -70,6 +74,10 @@ static uint64_t runs_of(uint64_t set, size_t n) {
   return set;
 }
 
+static size_t pages_in(const struct hz4_segment *segment) {
+  return (size_t)__builtin_popcountll(~segment->absent);
+}
+
 static uint32_t longest_run(uint64_t set) {
   uint32_t n = 0;
   for (; set != 0; set &= set >> 1) ++n;
@@ -98,10 +106,12 @@ static void relist_locked(struct hz4_segment *segment) {
       HZ4_LIST_ADD(by_length[longest], segment, by_length.next, by_length.prev);
       lengths |= (uint64_t)1 << (longest - 1);
     }
-    free_segments += longest == segment->pages;
-    free_segments -= old == segment->pages;
     segment->longest_free = longest;
   }
+  bool was_unused = segment->unused;
+  segment->unused = segment->used == segment->absent;
+  free_segments += segment->unused;
+  free_segments -= was_unused;
   bool listed = segment->by_age.next != NULL, purgeable = segment->dirty != 0 && segment->purging == 0;
   if (purgeable && !listed) HZ4_LIST_ADD(dirty_segments, segment, by_age.next, by_age.prev);
   if (!purgeable && listed) HZ4_LIST_REMOVE(dirty_segments, segment, by_age.next, by_age.prev);
@@ -119,6 +129,16 @@ static char *map_pages(size_t pages) {
   return base;
 }
 
+// Makes guards of pages at random distances, which leave room for a run of `pages_needed` first, and for others between.
+static uint64_t install_guards(char *base, size_t pages, size_t pages_needed) {
+  uint64_t guards = 0;
+  for (size_t at = 0; (at += pages_needed + hz4_random_below(HZ4_GUARD_PAGES_MAX)) < pages; ++at) {
+    hz4_guard_install(base + (at << HZ4_PAGE_SHIFT), HZ4_PAGE_BYTES);
+    guards |= (uint64_t)1 << at;
+  }
+  return guards;
+}
+
 // A segment of `pages`, or of `pages_needed` if there is no more, which is nobody's yet.
 static struct hz4_segment *map_segment(size_t pages, size_t pages_needed) {
   struct hz4_segment *segment = hz4_meta_alloc(sizeof(struct hz4_segment));
@@ -130,7 +150,9 @@ static struct hz4_segment *map_segment(size_t pages, size_t pages_needed) {
     return NULL;
   }
   segment->pages = (uint32_t)pages;
-  segment->used = ~mask_of(0, pages);
+  segment->absent = ~mask_of(0, pages);
+  if (HZ4_UNLIKELY(hz4_guards)) segment->absent |= install_guards(segment->base, pages, pages_needed);
+  segment->used = segment->absent;
   return segment;
 }
 
@@ -147,7 +169,7 @@ static struct hz4_segment *add_segment_locked(size_t pages_needed) {
   if (segment == NULL) return NULL;
   ++segment_count;
   ++acquired;
-  all_pages += segment->pages;
+  all_pages += pages_in(segment);
   relist_locked(segment);
   return segment;
 }
@@ -155,7 +177,7 @@ static struct hz4_segment *add_segment_locked(size_t pages_needed) {
 // ---- unmapping ----
 
 static bool is_free(const struct hz4_segment *segment) {
-  return segment->longest_free == segment->pages && segment->dirty == 0;
+  return segment->unused && segment->dirty == 0;
 }
 
 // Puts a segment that is free and clean on the chain of those to be unmapped.
@@ -170,7 +192,10 @@ static void claim_free_locked(struct hz4_segment *segment, struct hz4_segment **
 static bool unmap_segment(struct hz4_segment *segment) {
   size_t bytes = (size_t)segment->pages << HZ4_PAGE_SHIFT;
   hz4_unpoison(segment->base, bytes);  // before anybody else can get the addresses
-  if (hz4_os_unmap(segment->base, bytes)) return true;
+  if (hz4_os_unmap(segment->base, bytes)) {
+    hz4_guard_gone(segment->pages - pages_in(segment));
+    return true;
+  }
   hz4_poison(segment->base, bytes);
   return false;
 }
@@ -189,7 +214,7 @@ static bool unmap_chain_locked(struct hz4_segment *chain) {
   }
   hz4_lock_return(&away);
   for (; kept != NULL; kept = kept->next_busy) {
-    kept->used = ~mask_of(0, kept->pages);
+    kept->used = kept->absent;
     relist_locked(kept);
   }
   bool any = gone != NULL;
@@ -197,7 +222,7 @@ static bool unmap_chain_locked(struct hz4_segment *chain) {
     struct hz4_segment *next = gone->next_busy;
     --segment_count;
     ++released;
-    all_pages -= gone->pages;
+    all_pages -= pages_in(gone);
     hz4_meta_free(gone, sizeof(struct hz4_segment));
     gone = next;
   }
@@ -419,6 +444,8 @@ void hz4_segment_stats(struct hz4_segment_stats *out) {
 static const char *broken_in_segment_locked(const struct hz4_segment *segment, uint32_t longest) {
   HZ4_HOLDS(segment->longest_free == longest, "segment: on the wrong list");
   HZ4_HOLDS(longest_run(~segment->used) == longest, "segment: longest run is stale");
+  HZ4_HOLDS(segment->unused == (segment->used == segment->absent), "segment: whether it is used is stale");
+  HZ4_HOLDS((segment->used & segment->absent) == segment->absent, "segment: a page is free that does not exist");
   HZ4_HOLDS((segment->used & segment->dirty) == 0, "segment: a used page is dirty");
   HZ4_HOLDS((segment->used & segment->hollow & ~segment->purging) == 0,
             "segment: a used page is listed as hollow and free");
@@ -439,7 +466,7 @@ static const char *broken_locked(void) {
       const char *broken = broken_in_segment_locked(segment, n);
       if (broken != NULL) return broken;
       dirty += (size_t)__builtin_popcountll(segment->dirty);
-      whole += n == segment->pages;
+      whole += segment->unused;
       segment = segment->by_length.next;
     } while (segment != by_length[n]);
   }

@@ -28,6 +28,7 @@ struct hz4_span {
   uint8_t kind;
   uint8_t size_class;    // OBJECTS, else 0
   uint8_t bucket_shift;  // OBJECTS: see Mid
+  uint8_t guard_shift;   // MAPPED: the guard before the block has 2^this bytes (guarded.h); 0: there is none
   // OBJECTS: a hint, read without a lock: the cache that was refilled from this span last
   _Atomic(void *) owner;
   // OBJECTS: under the class's lock.

@@ -24,12 +24,18 @@ struct hz4_sys_run {
 size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count);
 // MADV_HUGEPAGE: the memory may come in huge pages. A wish: nothing depends on the answer.
 void hz4_sys_wish_huge(void *base, size_t bytes);
+// MADV_GUARD_INSTALL: true when the pages are gone, and who touches them is ended. Linux 6.13; not of locked memory.
+bool hz4_sys_guard(void *base, size_t bytes);
+// PROT_NONE.
+bool hz4_sys_forbid(void *base, size_t bytes);
 // Resizes the mapping where it lies (to == NULL), or moves it over the mapping at `to`. 0; or the error, as in errno.
 int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
 // The system's page size in bytes, from the auxiliary vector: no system call.
 size_t hz4_sys_page_bytes(void);
 // Whether the program runs with rights that who started it has not (set-user-ID, file capabilities; man 3 getauxval).
 bool hz4_sys_secure(void);
+// A secret of the process's, of the auxiliary vector: no system call.
+uint64_t hz4_sys_secret(void);
 // How many bytes of addresses the process may have: the lesser of RLIMIT_AS and RLIMIT_DATA. SIZE_MAX: any number.
 size_t hz4_sys_address_limit(void);
 // A clock that never goes back, in ns, good to some milliseconds. 0: the system has none.

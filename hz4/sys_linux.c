@@ -1,5 +1,6 @@
 // The real kernel.
 #include <errno.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -14,10 +15,13 @@
 #define __has_feature(x) 0
 #endif
 
-// Of <linux/pidfd.h> and <asm/unistd.h>, for older headers.
+// Of <linux/pidfd.h>, <asm/unistd.h> and <asm/mman.h>, for older headers.
 #define PIDFD_OF_THIS_THREAD (-10000)
 #ifndef SYS_process_madvise
 #define SYS_process_madvise 440
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
 #endif
 
 _Static_assert(sizeof(struct hz4_sys_run) == sizeof(struct iovec) &&
@@ -108,6 +112,14 @@ void hz4_sys_wish_huge(void *base, size_t bytes) {
   call_madvise(base, bytes, MADV_HUGEPAGE);
 }
 
+bool hz4_sys_guard(void *base, size_t bytes) {
+  return call_madvise(base, bytes, MADV_GUARD_INSTALL);
+}
+
+bool hz4_sys_forbid(void *base, size_t bytes) {
+  return hz4_syscall(SYS_mprotect, base, bytes, PROT_NONE) == 0;
+}
+
 int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   int flags = to == NULL ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
   return call_mremap(base, old_bytes, new_bytes, flags, to);
@@ -133,6 +145,14 @@ static size_t limit_of(int resource) {
 size_t hz4_sys_address_limit(void) {
   size_t addresses = limit_of(RLIMIT_AS), data = limit_of(RLIMIT_DATA);
   return addresses < data ? addresses : data;
+}
+
+// Of AT_RANDOM's 16 bytes libc makes guards of its own: so no part of them may be found out by ours.
+uint64_t hz4_sys_secret(void) {
+  uint64_t bytes[2] = {0};
+  const void *random = (const void *)getauxval(AT_RANDOM);
+  if (random != NULL) memcpy(bytes, random, sizeof(bytes));
+  return (bytes[0] ^ bytes[1] >> 32 ^ bytes[1] << 32) * 0x9e3779b97f4a7c15u;
 }
 
 bool hz4_sys_secure(void) {

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "hz4/guard.h"
 #include "hz4/large.h"
 #include "hz4/limit.h"
 #include "hz4/limit_option.h"
@@ -142,6 +143,7 @@ static void read_options(void) {
     hz4_warn("neither SOFT[:HARD] nor cgroup[:SHARE], ignored: HZ4_LIMIT=", hz4_option.limit);
   }
   hz4_os_configure(hz4_option.huge_pages != 0);
+  if (hz4_option.harden >= 2) hz4_guard_begin();
   hz4_segment_configure(hz4_option.dirty_kib << 10, (unsigned)hz4_option.dirty_shift);
 }
 
@@ -207,7 +209,7 @@ static struct hz4_tcache *take_idle_or_new(void) {
 static char *map_cpu_caches_locked(size_t ids) {
   hz4_lock_assert_held(&lock);
   if (ids == 0) return NO_CACHES;
-  char *base = hz4_os_map(hz4_round_up((ids + 1) * HZ4_CACHE_BYTES, hz4_os_page_bytes()), hz4_os_page_bytes());
+  char *base = hz4_guard_map(hz4_round_up((ids + 1) * HZ4_CACHE_BYTES, hz4_os_page_bytes()));
   return base != NULL ? base + HZ4_CACHE_BYTES : NO_CACHES;
 }
 

@@ -47,6 +47,10 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.address_limit, 0);
   hz4_sys_fake.before_move = NULL;
   hz4_sys_fake.in_call = NULL;
+  hz4_store_relaxed(&hz4_sys_fake.no_guards, false);
+  hz4_store_relaxed(&hz4_sys_fake.no_forbidding, false);
+  hz4_store_relaxed(&hz4_sys_fake.guards, 0);
+  hz4_store_relaxed(&hz4_sys_fake.forbidden, 0);
   hz4_store_relaxed(&hz4_sys_fake.no_vectors, false);
   hz4_store_relaxed(&hz4_sys_fake.most_purged, 0);
 }
@@ -219,6 +223,28 @@ void hz4_sys_wish_huge(void *base, size_t bytes) {
   errno = EINVAL;  // as of a kernel that has none
 }
 
+static bool forbid(void *base, size_t bytes, int advice) {
+  check_pages("sys_fake: a guard not in whole pages", base, bytes);
+  pthread_mutex_lock(&mutex);
+  check_mapped("sys_fake: a guard in memory that is not hz4's", (uintptr_t)base, bytes);
+  pthread_mutex_unlock(&mutex);
+  // A kernel that notes guards is not needed for what is tested of them.
+  if (advice == 0 || madvise(base, bytes, advice) != 0) mprotect(base, bytes, PROT_NONE);
+  return true;
+}
+
+bool hz4_sys_guard(void *base, size_t bytes) {
+  if (hz4_load_relaxed(&hz4_sys_fake.no_guards)) return false;
+  hz4_fetch_add_relaxed(&hz4_sys_fake.guards, 1);
+  return forbid(base, bytes, 102);
+}
+
+bool hz4_sys_forbid(void *base, size_t bytes) {
+  if (hz4_load_relaxed(&hz4_sys_fake.no_forbidding)) return false;
+  hz4_fetch_add_relaxed(&hz4_sys_fake.forbidden, 1);
+  return forbid(base, bytes, 0);
+}
+
 static int resize_locked(void *base, size_t old_bytes, size_t new_bytes) {
   if (hz4_load_relaxed(&hz4_sys_fake.several_mappings)) return EFAULT;
   if (new_bytes > old_bytes) {
@@ -276,6 +302,10 @@ size_t hz4_sys_address_limit(void) {
 
 uint64_t hz4_sys_now_ns(void) {
   return hz4_load_relaxed(&hz4_sys_fake.now_ns);
+}
+
+uint64_t hz4_sys_secret(void) {
+  return 4321;
 }
 
 bool hz4_sys_secure(void) {

@@ -24,6 +24,8 @@ struct hz4_sys_fake {
   _Atomic(bool) odd_places;         // mmap takes no hint and never gives a multiple of 64 KiB, where pages are smaller
   _Atomic(bool) purge_keeps;        // purge says yes and does nothing, as qemu's
   _Atomic(bool) no_vectors;         // many runs cannot be purged by one call
+  _Atomic(bool) no_guards;          // the system does not note guards
+  _Atomic(bool) no_forbidding;      // pages stay accessible
   _Atomic(bool) low_places;         // mmap without a hint gives addresses below 2^39
   _Atomic(size_t) high_bytes;       // an mmap of as much or more gives 53 bits of address, not to be touched; 0: none
   _Atomic(uint64_t) now_ns;         // the clock, which stands still; 0: there is none
@@ -39,6 +41,7 @@ struct hz4_sys_fake {
   _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];
   _Atomic(uint64_t) mapped_bytes, mapped_ranges, high_maps;
   _Atomic(uint64_t) most_purged;  // bytes by one call
+  _Atomic(uint64_t) guards, forbidden;  // calls that were done
   _Atomic(uint64_t) huge_bytes;  // of mappings that were wished to be of huge pages
 };
 

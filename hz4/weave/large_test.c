@@ -2,6 +2,7 @@
 // nothing on its way to the system and back. The layers below are plain stand-ins, but for the lock.
 #include "hz4/large.h"
 
+#include "hz4/guarded.h"
 #include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
@@ -52,7 +53,23 @@ size_t hz4_os_address_limit(void) {
   return SIZE_MAX;
 }
 
+bool hz4_guarded_trim(void) {
+  return false;
+}
+size_t hz4_guarded_bytes(void) {
+  return 0;
+}
+
 // What is not called.
+struct hz4_span *hz4_guarded_map(size_t bytes, size_t align) {
+  weave_fail("maps %zu bytes at %zu between guards", bytes, align);
+}
+void hz4_guarded_free(struct hz4_span *span) {
+  weave_fail("frees %p between guards", (void *)span);
+}
+bool hz4_guarded_grow(struct hz4_span *span, size_t bytes) {
+  weave_fail("grows %p to %zu between guards", (void *)span, bytes);
+}
 struct hz4_span *hz4_pagemap_span(const void *ptr) {
   weave_fail("looks up %p", ptr);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "hz4/guard.h"
 #include "hz4/os.h"
 #include "hz4/weave/model.h"
 
@@ -200,6 +201,15 @@ bool hz4_os_unmap(void *base, size_t bytes) {
 
 size_t hz4_os_page_bytes(void) {
   return 4096;
+}
+
+// There are no guards.
+bool hz4_guards;
+void *hz4_guard_map(size_t bytes) {
+  return hz4_os_map(bytes, 4096);
+}
+bool hz4_guard_unmap(void *base, size_t bytes) {
+  return hz4_os_unmap(base, bytes);
 }
 
 // ---- races ----

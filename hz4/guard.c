@@ -1,0 +1,77 @@
+#include "hz4/guard.h"
+
+#include <errno.h>
+
+#include "hz4/atomic.h"
+#include "hz4/os.h"
+#include "hz4/random.h"
+#include "hz4/sys.h"
+
+HZ4_IN_DATA bool hz4_guards;
+
+// Set once: whether the system notes guards itself, and whether all metadata has guards.
+HZ4_IN_DATA static bool noted_by_system, metadata_too;
+
+// Of those that are mappings.
+static _Atomic(size_t) count;
+
+void hz4_guard_begin(void) {
+  hz4_random_seed(hz4_sys_secret());
+  struct hz4_os_stats os;
+  hz4_os_stats(&os);
+  metadata_too = os.map_calls == 0;
+  size_t page = hz4_os_page_bytes();
+  void *probe = hz4_os_map(page, page);
+  if (probe == NULL) return;
+  int saved = errno;
+  noted_by_system = hz4_sys_guard(probe, page);
+  errno = saved;
+  hz4_os_unmap(probe, page);
+  hz4_guards = true;
+}
+
+void hz4_guard_install(void *base, size_t bytes) {
+  int saved = errno;
+  if (noted_by_system) {
+    hz4_sys_guard(base, bytes);
+  } else if (hz4_fetch_add_relaxed(&count, 1) < HZ4_GUARDS_MAX) {
+    hz4_sys_forbid(base, bytes);
+  }
+  errno = saved;
+}
+
+void hz4_guard_gone(size_t gone) {
+  if (!noted_by_system) hz4_fetch_sub_relaxed(&count, gone);
+}
+
+bool hz4_guard_forbid(void *base, size_t bytes) {
+  if (!hz4_os_purge(base, bytes)) return false;
+  int saved = errno;
+  bool done = hz4_sys_forbid(base, bytes);
+  errno = saved;
+  return done;
+}
+
+// A page's address of the lower half of those that a program may have, or what comes near.
+static void *somewhere(void) {
+  uintptr_t address = (uintptr_t)hz4_random() << 32 | hz4_random();
+  return (void *)(address & (((uintptr_t)1 << HZ4_GUARD_ADDRESS_BITS) - 1) & -hz4_os_page_bytes());
+}
+
+void *hz4_guard_map(size_t bytes) {
+  size_t page = hz4_os_page_bytes();
+  if (HZ4_LIKELY(!metadata_too)) return hz4_os_map(bytes, page);
+  char *base = hz4_os_map_at(somewhere(), bytes + 2 * page);
+  if (base == NULL) return NULL;
+  hz4_guard_install(base, page);
+  hz4_guard_install(base + page + bytes, page);
+  return base + page;
+}
+
+bool hz4_guard_unmap(void *base, size_t bytes) {
+  size_t page = hz4_os_page_bytes();
+  if (HZ4_LIKELY(!metadata_too)) return hz4_os_unmap(base, bytes);
+  bool done = hz4_os_unmap((char *)base - page, bytes + 2 * page);
+  if (done) hz4_guard_gone(2);
+  return done;
+}

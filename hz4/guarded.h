@@ -1,0 +1,40 @@
+// Rank 5. Large blocks with HZ4_HARDEN=2: each a mapping of its own, between guards. What is freed stays inaccessible until
+// as many others were freed (HZ4_QUARANTINE_BLOCKS, HZ4_QUARANTINE_BYTES), and is unmapped then.
+//
+//   | guard, 2^guard_shift bytes | block, which ends where the next guard begins | guard |
+//
+// So a block of a size that is a multiple of its alignment has no room behind it; of others up to the alignment less one.
+// A block of which the program wants no alignment begins in the middle of a page. Here nothing is locked: the quarantine is
+// a ring, of which each slot is exchanged. Who forks in the middle loses addresses, and nothing else.
+#ifndef HZ4_GUARDED_H_
+#define HZ4_GUARDED_H_
+
+#include "hz4/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct hz4_span;
+
+// A block that is zero, its span not in the page map yet, which has room for it. NULL: no memory. pre: as hz4_large_alloc.
+struct hz4_span *hz4_guarded_map(size_t bytes, size_t align);
+
+// Ends it. pre: out of the page map.
+void hz4_guarded_free(struct hz4_span *span);
+
+// Moves it, without a copy, to where it has so many bytes or some more. False: it is where it was. Not where the program has
+// advised the kernel of a part. pre: out of the page map, bytes > span->bytes.
+bool hz4_guarded_grow(struct hz4_span *span, size_t bytes);
+
+// Of addresses, that are kept inaccessible.
+size_t hz4_guarded_bytes(void);
+
+// Unmaps what is kept inaccessible. True when there was something.
+bool hz4_guarded_trim(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif  // HZ4_GUARDED_H_
