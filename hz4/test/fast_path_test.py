@@ -66,7 +66,7 @@ class FastPathTest(unittest.TestCase):
 
     def setUp(self):
         if SKIP:
-            self.skipTest("SKIPPED: this is not the code that ships")
+            self.skipTest("SKIPPED: this is not the code that ships, or not of a machine with a golden file")
 
     def test_golden(self):
         with open(GOLDEN, encoding="utf-8") as golden:
