@@ -8,7 +8,7 @@ static _Atomic(size_t) trim_bytes = SIZE_MAX;  // from which on a trim is due
 static _Atomic(uint64_t) trim_ns;              // and when
 static _Atomic(uint64_t) refused, trims;
 
-_Atomic(bool) hz4_limit_near, hz4_limit_due;
+HZ4_IN_DATA _Atomic(bool) hz4_limit_near, hz4_limit_due;
 
 // ---- levels ----
 
