@@ -311,7 +311,7 @@ inline void Hollow() {
 
 // To the limit and beyond.
 inline void UseLimit() {
-  hz4_sys_fake.now_ns = uint64_t{1} << 40;
+  hz4_sys_fake.now_ns = 1;
   hz4_limit_set_container(512 * kMiB);
   HZ4_DEMAND(hz4_limit_set(32 * kMiB, 512 * kMiB) == 0);
   std::vector<void *> blocks = MallocMany(kMiB, 100);
@@ -319,6 +319,7 @@ inline void UseLimit() {
   HZ4_DEMAND(hz4_malloc(500 * kMiB) == nullptr);
   Look();
   FreeAll(blocks);
+  HZ4_DEMAND(hz4_limit_set(8192 * kMiB, 16384 * kMiB) == 0);
 }
 
 inline void FailACall() { HZ4_DEMAND(hz4_malloc(PTRDIFF_MAX) == nullptr); }
@@ -341,9 +342,9 @@ inline void RunAll() {
   HZ4_DEMAND(hz4_malloc(5 * kMiB) != nullptr);
   hz4_free(hz4_malloc(3 * kMiB));
   FreeAll(MallocMany(30 * kMiB, 3));
+  UseLimit();
   Hollow();
   Swing();
-  UseLimit();
   FillInbox(1024);
 }
 
