@@ -11,6 +11,7 @@
 #include "hz4/misuse.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
+#include "hz4/probes.h"
 #include "hz4/sample.h"
 #include "hz4/segment.h"
 #include "hz4/span.h"
@@ -24,6 +25,11 @@ static void *no_memory(void) {
 }
 
 void (*hz4_alloc_chores)(void);
+
+HZ4_INLINE void do_chores(void) {
+  if (HZ4_UNLIKELY(hz4_alloc_chores != NULL)) hz4_alloc_chores();
+  if (HZ4_UNLIKELY(hz4_probes_are_due())) hz4_probes_follow();
+}
 
 // ---- malloc ----
 
@@ -154,7 +160,7 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
     block = alloc_in_need(c, c != 0 ? hz4_class_bytes(c) : size, align, refused, zeroed);
     if (block == NULL) return no_memory();
   }
-  if (HZ4_UNLIKELY(hz4_alloc_chores != NULL)) hz4_alloc_chores();
+  do_chores();
   errno = saved;
   return block;
 }
@@ -289,7 +295,7 @@ void hz4_alloc_free_slow(void *ptr) {
   else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
   else free_slow_block(ptr);
   hz4_misuse_report();
-  if (HZ4_UNLIKELY(hz4_alloc_chores != NULL)) hz4_alloc_chores();
+  do_chores();
   errno = saved;
 }
 

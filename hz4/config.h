@@ -254,6 +254,11 @@
 #define HZ4_META_CHUNK_MIN ((size_t)64 << 10)
 #define HZ4_META_CHUNK_MAX ((size_t)512 << 10)
 
+// ---- probes ----
+
+// Mean bytes between samples for tracers: what OpenTelemetry's profiler expects.
+#define HZ4_PROBE_SAMPLE_BYTES ((size_t)512 << 10)
+
 // ---- statistics ----
 
 // Rises when a name of the JSON goes, or means something else; not when one comes.

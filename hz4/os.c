@@ -5,6 +5,7 @@
 
 #include "hz4/atomic.h"
 #include "hz4/lock.h"
+#include "hz4/probe.h"
 #include "hz4/sys.h"
 
 HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls,
@@ -45,6 +46,7 @@ static void *map(void *hint, size_t bytes) {
   count_call(&map_calls);
   void *base = hz4_sys_mmap(hint, bytes);
   if (!note_result(base != NULL)) return NULL;
+  HZ4_PROBE2("hz4", "map", "0", base, bytes);
   note_mapped(bytes);
   return base;
 }
@@ -105,6 +107,7 @@ bool hz4_os_unmap(void *base, size_t bytes) {
 static bool purge(void *base, size_t bytes) {
   count_call(&purge_calls);
   if (!note_result(hz4_sys_purge(base, bytes))) return false;
+  HZ4_PROBE2("hz4", "purge", "0", base, bytes);
   hz4_fetch_add_relaxed(&purged_bytes, bytes);
   return true;
 }
@@ -123,7 +126,10 @@ static size_t purge_by_vector(const struct hz4_sys_run *runs, size_t count) {
   size_t bytes = count > 1 ? hz4_sys_purge_runs(runs, count) : 0, gone = 0;
   if (bytes != 0) count_call(&purge_calls);
   hz4_fetch_add_relaxed(&purged_bytes, bytes);
-  for (; gone < count && runs[gone].bytes <= bytes; ++gone) bytes -= runs[gone].bytes;
+  for (; gone < count && runs[gone].bytes <= bytes; ++gone) {
+    HZ4_PROBE2("hz4", "purge", "0", runs[gone].base, runs[gone].bytes);
+    bytes -= runs[gone].bytes;
+  }
   return gone;
 }
 

@@ -119,7 +119,9 @@ class ArchivesTest(unittest.TestCase):
         listed = {name for name in expected_symbols() if not re.match("_Zn.*nothrow", name)}
         for defined in self.defined("libhz4_static"):
             self.assertEqual(sorted(listed - defined), [])
-            self.assertEqual([name for name in defined - listed if not name.startswith("hz4_")], [])
+            # Notes of probes, whoever's, refer to one base.
+            others = defined - listed - {"_.stapsdt.base"}
+            self.assertEqual([name for name in others if not name.startswith("hz4_")], [])
 
 
 class SegmentsTest(unittest.TestCase):
