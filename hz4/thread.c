@@ -220,6 +220,8 @@ static char *find_cpu_caches(void) {
   // Before the lock, for libc is asked.
   bool sequences = hz4_option.front == HZ4_FRONT_CPU && hz4_rseq_area() != NULL;
   size_t ids = sequences ? hz4_rseq_ids() : 0;
+  // The kernel is to be asked once, and then has a process of several threads wait for milliseconds.
+  if (ids != 0) hz4_rseq_restart_all();
   if (!hz4_lock_enter(&lock)) return NULL;
   caches = hz4_load_relaxed(&cpu_caches);
   if (caches == NULL) caches = map_cpu_caches_locked(ids);
