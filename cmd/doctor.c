@@ -144,7 +144,7 @@ static void say_cgroup(pid_t pid) {
     else if (strcmp(controllers + 1, "memory") == 0) look_at_limits(path, "/sys/fs/cgroup/memory", v1, &tightest);
   }
   if (tightest.bytes < 0) line("cgroup", "no limit of memory");
-  else line("cgroup", "%s, by %s", cmd_bytes((double)tightest.bytes, text), tightest.file);
+  else line("cgroup", "%s, by %s; HZ4_LIMIT=cgroup keeps hz4 to it", cmd_bytes((double)tightest.bytes, text), tightest.file);
   free(groups);
 }
 

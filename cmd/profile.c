@@ -65,6 +65,7 @@ int profile_main(int argc, char **argv) {
   size_t count = 0;
   const char *classic = is_there("google-pprof") ? "google-pprof" : is_there("jeprof") ? "jeprof" : NULL;
   bool is_classic = false;
+  if (!as_text && !is_there("dot")) return cmd_no("pictures need graphviz's dot, which is not here; --text does not");
 #define WORD(text) (words[count++] = (char *)(uintptr_t)(text))
   if (is_there("pprof")) {
     WORD("pprof");

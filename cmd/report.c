@@ -52,6 +52,31 @@ static void print_wrapped(const char *text) {
   putchar('\n');
 }
 
+// Of which size most of the free memory between blocks is.
+static void report_fragments(const struct figures *figures) {
+  char path[64], line[256], most[16], used[16], all[16];
+  double worst = 0, object_bytes = 0, live = 0, span = 0;
+  for (unsigned n = 0;; ++n) {
+    double numbers[4];
+    static const char *const names[] = {"object_bytes", "live_objects", "cached_objects", "span_bytes"};
+    for (unsigned i = 0; i < 4; ++i) {
+      snprintf(path, sizeof path, "classes.%u.%s", n, names[i]);
+      numbers[i] = json_number(&figures->json, path, -1);
+    }
+    if (numbers[0] < 0) break;
+    double unused = numbers[3] - numbers[0] * (numbers[1] + numbers[2]);
+    if (unused <= worst) continue;
+    worst = unused;
+    object_bytes = numbers[0];
+    live = numbers[0] * numbers[1];
+    span = numbers[3];
+  }
+  if (worst == 0) return;
+  snprintf(line, sizeof line, "Most of it, %s, is between blocks of %.0f bytes, of whose spans %s of %s are in use.",
+           cmd_bytes(worst, most), object_bytes, cmd_bytes(live, used), cmd_bytes(span, all));
+  print_wrapped(line);
+}
+
 static void report_notes(const struct figures *figures) {
   char text[16], line[256];
   double regretted = figures_number(figures, "segment_regretted_bytes"), caches = figures_number(figures, "thread_caches");
@@ -64,6 +89,14 @@ static void report_notes(const struct figures *figures) {
   if (figures_number(figures, "thread_by_cpu") == 0 && caches > 1) {
     snprintf(line, sizeof line, "Caches belong to threads, of which %.0f had one, and not to CPUs: hz4 doctor says why.",
              caches);
+    print_wrapped(line);
+  }
+  double hard = figures_number(figures, "limit_hard_bytes"), soft = figures_number(figures, "limit_soft_bytes");
+  if (hard > 0 || soft > 0) {
+    char used[16];
+    snprintf(line, sizeof line, "The limit is %s, of which %s is used; %.0f times memory was refused. (HZ4_LIMIT)",
+             cmd_bytes(hard > 0 ? hard : soft, text), cmd_bytes(figures_number(figures, "limit_used_bytes"), used),
+             figures_number(figures, "limit_refused"));
     print_wrapped(line);
   }
   if (figures->resident > 0 && rest < 0) {
@@ -92,6 +125,7 @@ static void report_figures(const char *name, const struct figures *figures) {
     if (percent < worth_percent) continue;
     printf("%.0f%% %s: %s\n", percent, figures_part_name((enum part)most), cmd_bytes(figures->parts[most], text));
     print_wrapped(advice[most]);
+    if (most == PART_FRAGMENTS) report_fragments(figures);
   }
   report_notes(figures);
 }

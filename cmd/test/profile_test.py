@@ -17,6 +17,7 @@ class ProfileTest(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.tools = os.path.join(self.folder, "tools")
         os.mkdir(self.tools)
+        self.tool("dot")
 
     def file(self, text):
         path = os.path.join(self.folder, "profile")
@@ -37,6 +38,10 @@ class ProfileTest(unittest.TestCase):
         status, out, err = self.profile(self.file(TEXT))
         self.assertEqual((status, out, err.count("\n")), (1, "", 1))
         self.assertIn("pprof", err)
+        os.remove(os.path.join(self.tools, "dot"))
+        self.tool("pprof")
+        self.assertIn("graphviz", self.profile(self.file(TEXT))[2])
+        self.assertEqual(self.profile("-t", self.file(TEXT))[0], 5)
 
     def test_pprof(self):
         path = self.file(gzip.compress(b"\n\0"))

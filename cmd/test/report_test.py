@@ -48,6 +48,18 @@ class ReportTest(unittest.TestCase):
     def test_hollow_pages_are_not_resident(self):
         self.assertIn("2.0 MiB of hz4's", self.said(free_bytes=10 * MIB, segment_hollow_bytes=8 * MIB))
 
+    def test_the_size_that_wastes_most(self):
+        classes = [{"object_bytes": size, "live_objects": live, "cached_objects": 100, "span_bytes": 4 * MIB}
+                   for size, live in ((32, 100000), (48, 9000), (64, 50000))]
+        out = self.said(free_bytes=9 * MIB, classes=classes)
+        self.assertIn("between blocks of 48 bytes, of whose spans 422 KiB of 4.0 MiB", " ".join(out.split()))
+        self.assertNotIn("blocks of", self.said(allocated_bytes=MIB, classes=classes))
+
+    def test_limits(self):
+        out = self.said(allocated_bytes=MIB, limit_soft_bytes=2 * MIB, limit_hard_bytes=3 * MIB, limit_used_bytes=MIB,
+                        limit_refused=5)
+        self.assertIn("limit is 3.0 MiB, of which 1.0 MiB is used; 5 times", " ".join(out.split()))
+
     def test_notes(self):
         self.assertIn("HZ4_REGRET_MS=0", self.said(allocated_bytes=MIB, segment_regretted_bytes=MIB))
         self.assertIn("Caches belong to threads, of which 5", self.said(thread_by_cpu=0, thread_caches=5))
