@@ -52,7 +52,7 @@ static void name_file(struct live *live, const char *file) {
   live->file[length] = '\0';
 }
 
-bool live_find(pid_t pid, struct live *live, char *why) {
+bool live_find(pid_t pid, const char *file, const char *signal, struct live *live, char *why) {
   size_t size = 0, length;
   char active[PROGRAM_WHY];
   *live = (struct live){.pid = pid};
@@ -61,16 +61,17 @@ bool live_find(pid_t pid, struct live *live, char *why) {
     no(why, "its environment may not be read: ", strerror(errno));
     return false;
   }
-  const char *file = cmd_variable(environment, size, "HZ4_STATS_FILE");
-  const char *signal = cmd_variable(environment, size, "HZ4_STATS_SIGNAL");
+  if (file == NULL) file = cmd_variable(environment, size, "HZ4_STATS_FILE");
+  if (signal == NULL) signal = cmd_variable(environment, size, "HZ4_STATS_SIGNAL");
   if (file != NULL && *file != '\0') name_file(live, file);
   if (signal != NULL) live->signal = signal_of(signal);
   free(environment);
   length = strlen(live->file);
   if (length > 5 && strcmp(live->file + length - 5, ".json") == 0) return true;
-  if (length != 0) no(why, "it was started with another HZ4_STATS_FILE than one that ends in .json", "");
+  if (length != 0) no(why, "its HZ4_STATS_FILE does not end in .json", "");
   else if (!program_has(pid, active)) no(why, "hz4 is not its malloc: ", active);
-  else no(why, "it was started without HZ4_STATS_FILE: hz4 run -o stats_file=FILE.json -o stats_signal=USR2 ...", "");
+  else no(why, "its environment has no HZ4_STATS_FILE: hz4 run -o stats_file=FILE.json -o stats_signal=USR2 ...; "
+          "or it has written over that, as servers do: --file says which", "");
   return false;
 }
 

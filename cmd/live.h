@@ -13,8 +13,8 @@ struct live {
   char file[4096];
 };
 
-// Where they are, by the process's environment. False, with a reason.
-bool live_find(pid_t pid, struct live *live, char *why);
+// Where they are: the file and the signal (NULL: by the process's environment). False, with a reason.
+bool live_find(pid_t pid, const char *file, const char *signal, struct live *live, char *why);
 
 // The newest document; after a signal, what it wrote then. The caller frees it. NULL, with a reason.
 char *live_read(const struct live *live, char *why);

@@ -242,7 +242,8 @@ static struct mapped mallocs_of(pid_t pid, char *maps) {
   return found;
 }
 
-// Which of them comes first: of those that are preloaded, else of all.
+// Which of them comes first: of those that are preloaded; else, for a server may write over its environment, the one with
+// the highest addresses, which the kernel gives to what is loaded first.
 static const char *first_malloc(const struct mapped *found, const char *preload) {
   for (const char *word = preload; word != NULL && *word != '\0';) {
     const char *end = word + strcspn(word, ": "), *slash = memrchr(word, '/', (size_t)(end - word));
@@ -253,7 +254,7 @@ static const char *first_malloc(const struct mapped *found, const char *preload)
     }
     word = *end == '\0' ? end : end + 1;
   }
-  return found->count != 0 ? found->files[0] : NULL;
+  return found->count != 0 ? found->files[found->count - 1] : NULL;
 }
 
 static bool is_secure(pid_t pid) {
@@ -275,8 +276,8 @@ static bool why_absent(pid_t pid, const char *exe, const char *preload, char *wh
   bool opened = elf_open(exe, &elf), is_static = opened && elf.wide && elf.interpreter == NULL;
   if (opened) elf_close(&elf);
   if (is_static) return no(why, "it is linked statically, and takes no library: link it with libhz4.a");
-  if (preload == NULL || strstr(preload, "hz4") == NULL)
-    return no(why, "it was started without: its LD_PRELOAD is %s", preload != NULL ? preload : "not set");
+  if (preload == NULL) return no(why, "it was started without: its LD_PRELOAD is not set");
+  if (strstr(preload, "hz4") == NULL) return no(why, "it was started without: its LD_PRELOAD is %s", preload);
   if (is_secure(pid))
     return no(why, "it is set-user-ID or has capabilities (AT_SECURE): the dynamic linker takes no library from who starts it");
   return no(why, "the dynamic linker has not loaded LD_PRELOAD=%s: no such file for it, or of another machine or C library",

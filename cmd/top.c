@@ -19,10 +19,13 @@ static const char help[] =
     "As hz4 stats, it needs a process that was started with HZ4_STATS_FILE.\n\n"
     "  -d, --delay SECONDS  from one look to the next (default 1)\n"
     "  -n, --number N       end after so many\n"
+    "  -f, --file FILE      HZ4_STATS_FILE, of a process that has written over its environment\n"
+    "  -s, --signal NAME    HZ4_STATS_SIGNAL, likewise\n"
     "  -h, --help\n\n"
     "Exit: 0, 1 when there are no statistics, 2 for bad usage.\n";
 
 static const struct option longs[] = {{"delay", required_argument, NULL, 'd'}, {"number", required_argument, NULL, 'n'},
+                                      {"file", required_argument, NULL, 'f'}, {"signal", required_argument, NULL, 's'},
                                       {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
 
 static const struct {
@@ -60,16 +63,19 @@ static void print_rates(const struct figures *figures, double *then, double seco
 
 int top_main(int argc, char **argv) {
   double delay = 1, number = 0, then[RATES] = {0}, before = 0;
+  const char *file = NULL, *signal = NULL;
   char why[LIVE_WHY];
-  for (int option; (option = cmd_option(argc, argv, ":d:n:h", longs, help)) != -1;) {
+  for (int option; (option = cmd_option(argc, argv, ":d:n:f:s:h", longs, help)) != -1;) {
     if (option == 'd') delay = positive("--delay", optarg);
+    if (option == 'f') file = optarg;
+    if (option == 's') signal = optarg;
     if (option == 'n') number = positive("--number", optarg);
   }
   if (argc - optind != 1) cmd_usage("of which process?");
   pid_t pid = cmd_process(argv[optind]);
   struct live live;
   if (pid == 0) return NO;
-  if (!live_find(pid, &live, why)) return cmd_no("%d: %s", (int)pid, why);
+  if (!live_find(pid, file, signal, &live, why)) return cmd_no("%d: %s", (int)pid, why);
   for (double i = 0; number == 0 || i < number; ++i) {
     if (i != 0) poll(NULL, 0, (int)(delay * 1000));
     char *text = live_read(&live, why);

@@ -8,6 +8,9 @@ HZ4 = os.path.join(HERE, "..", "hz4")
 LIBRARY = os.path.realpath(os.path.join(HERE, "..", "..", "hz4", "libhz4.so"))
 
 
+OTHER = os.path.join(HERE, "libother.so")
+
+
 def subject(kind=""):
     return os.path.join(HERE, "subject" + kind)
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import unittest
 
-from command import LIBRARY, Running, clean, hz4, subject
+from command import LIBRARY, OTHER, Running, clean, hz4, subject
 
 
 def lines_of(out):
@@ -36,6 +36,14 @@ class DoctorTest(unittest.TestCase):
         link = os.path.join(self.folder, "libhz4.so.0")
         os.symlink(LIBRARY, link)
         self.assertEqual(self.process(subject(), LD_PRELOAD=link)[0], 0)
+
+    def test_who_comes_first(self):
+        for first, second in ((LIBRARY, OTHER), (OTHER, LIBRARY)):
+            preload = "%s:%s" % (first, second)
+            for words in ((), ("hide",)):
+                status, said = self.process(subject(), *words, LD_PRELOAD=preload)
+                active = "yes: " + LIBRARY if first == LIBRARY else "no: its malloc is that of " + os.path.realpath(OTHER)
+                self.assertEqual((status, said["active"]), (0 if first == LIBRARY else 1, active))
 
     def test_linked(self):
         for kind in ("_linked", "_static_linked"):

@@ -48,6 +48,12 @@ class StatsTest(unittest.TestCase):
         with self.live(document(), document(allocated_bytes=2 << 20), HZ4_STATS_SIGNAL="USR2") as process:
             self.assertRegex(hz4("stats", process.pid)[1], r"(?m)^in use +2\.0 MiB")
 
+    def test_a_process_that_has_written_over_its_environment(self):
+        with self.live(document(), document(allocated_bytes=2 << 20), HZ4_STATS_FILE="") as process:
+            words = ("-f", self.file, "-s", "USR2", process.pid)
+            self.assertRegex(hz4("stats", *words)[1], r"(?m)^in use +2\.0 MiB")
+            self.assertEqual(hz4("top", "-n", "1", *words)[0], 0)
+
     def test_files_of_processes(self):
         self.file = os.path.join(self.folder, "%p.json")
         with self.live(document(allocated_bytes=1), HZ4_STATS_FILE=self.file) as process:
@@ -76,13 +82,13 @@ class StatsTest(unittest.TestCase):
     def test_there_are_none(self):
         for command in ("stats", "top"):
             with Running(subject(), env=clean(HZ4_STATS_FILE="x.prom")) as process:
-                self.no("ends in .json", command, process.pid)
+                self.no("not end in .json", command, process.pid)
             with Running(subject(), env=clean(HZ4_STATS_FILE=self.file + ".json")) as process:
                 self.no("No such file", command, process.pid)
             with Running(subject(), env=clean()) as process:
                 self.no("LD_PRELOAD is not set", command, process.pid)
             with Running(subject(), env=clean(LD_PRELOAD=LIBRARY)) as process:
-                self.no("without HZ4_STATS_FILE", command, process.pid)
+                self.no("no HZ4_STATS_FILE", command, process.pid)
             for text, word in (("", "no JSON"), ("{", "no JSON"), ("7", "no statistics"), ("{}", "no statistics"),
                                (document(schema=99), "schema 99"), (document()[:100], "no JSON")):
                 with self.live(text) as process:
@@ -90,7 +96,7 @@ class StatsTest(unittest.TestCase):
 
     def test_bad_usage(self):
         for words in (("stats",), ("stats", "1", "2"), ("stats", "x"), ("stats", "-x", "1"), ("top",), ("top", "-d"),
-                      ("top", "-d", "0", "1"), ("top", "-n", "x", "1"), ("top", "-d", "nan", "1"), ("top", "1x")):
+                      ("top", "-d", "0", "1"), ("top", "-n", "x", "1"), ("top", "-d", "nan", "1"), ("top", "1x"), ("stats", "-f")):
             status, out, err = hz4(*words)
             self.assertEqual((status, out, err.count("\n")), (2, "", 1), (words, err))
         for command in ("stats", "top"):

@@ -1,4 +1,5 @@
-// Prints whose malloc it has, and what it was told; then waits for the end of its input.
+// Prints whose malloc it has, and what it was told; then waits for the end of its input. "hide": writes over its environment,
+// as servers do for their titles.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,11 @@ void *realloc(void *block, size_t size) { return block == NULL ? malloc(size) : 
 void free(void *block) { (void)block; }
 #endif
 
-int main(int argc, char **argv) {
+static void hide(char **variables) {
+  for (; *variables != NULL; ++variables) memset(*variables, ' ', strlen(*variables));
+}
+
+int main(int argc, char **argv, char **environment) {
   free(malloc(100));
   const char *owner = "static";
 #ifndef STATIC
@@ -36,6 +41,7 @@ int main(int argc, char **argv) {
   const char *variables[] = {"HZ4_DIRTY_KIB", "HZ4_FRONT", "HZ4_STATS"};
   for (size_t i = 0; i < sizeof variables / sizeof variables[0]; ++i)
     if (getenv(variables[i]) != NULL) printf(" %s=%s", variables[i], getenv(variables[i]));
+  if (argc > 1 && strcmp(argv[1], "hide") == 0) hide(environment);
   puts("");
   fflush(stdout);
   char c;
