@@ -27,6 +27,13 @@ def cases(program):
     return subprocess.run([program], stdout=subprocess.PIPE, check=True, text=True).stdout.split()
 
 
+def takes_malloc_from(program, library, environment):
+    """Whether the program's malloc is this library's: the dynamic linker says so. (One that cannot be preloaded is no error.)"""
+    done = subprocess.run([program, "double_free/tiny"], env=dict(environment, LD_DEBUG="bindings"), stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, errors="replace", text=True, timeout=SECONDS, preexec_fn=_no_core)
+    return "to %s [0]: normal symbol `malloc'" % library in done.stderr
+
+
 def _cause(status, pointer, stderr):
     """How it died, and by whose word: that of MESSAGES where hz4 said it, with the pointer."""
     if status in (-signal.SIGSEGV, -signal.SIGBUS) and stderr == "":
