@@ -281,7 +281,14 @@
 
 // How far the frame of a function is from its caller's, at most: what is farther is no frame pointer.
 #define HZ4_STACK_STEP_MAX ((uintptr_t)256 << 10)
+// Rules for going from a return address's frame to its caller's that are remembered, 16 bytes each; a power of two.
+#define HZ4_UNWIND_RULES 2048
 // Return addresses that are kept of a sample: as many as heap profiles of others have.
 #define HZ4_SAMPLE_FRAMES 64
+
+// ---- tables ----
+
+// Spreads addresses over a table: 2^64 over the golden ratio (D. Knuth, TAOCP 3, 6.4).
+#define HZ4_HASH_FACTOR UINT64_C(0x9e3779b97f4a7c15)
 
 #endif  // HZ4_CONFIG_H_

@@ -1,13 +1,27 @@
 #include "hz4/stack.h"
 
 #include <errno.h>
-#include <signal.h>
 
 #include "hz4/sys.h"
 #include "hz4/syscall.h"
+#include "hz4/unwind.h"
 
 // What is no address but a mark that the kernel or the compiler put beside it (pointer authentication).
 #define ADDRESS_MASK (((uintptr_t)1 << HZ4_ADDRESS_BITS) - 1)
+
+// A frame pointer leads to the caller's frame pointer and the return address, and beside them is where the stack was
+// before the call. (riscv64 has them below it; on aarch64 the stack may have been anywhere above, but is only used by rules.)
+#ifdef __riscv
+enum { FP_AT = -16, RA_AT = -8, SP_AT = 0 };
+#else
+enum { FP_AT = 0, RA_AT = 8, SP_AT = 16 };
+#endif
+
+struct walk {
+  uintptr_t pc, sp, fp;  // the registers, in a function that called
+  bool was_interrupted;  // no: by a signal, before the instruction at pc
+  uintptr_t known;       // a page that is there
+};
 
 // The kernel reads the set of signals before it looks at what is to be done with it, which is nothing that there is. A
 // filter of system calls knows this one.
@@ -15,25 +29,51 @@ bool hz4_stack_readable(uintptr_t address) {
   return hz4_syscall(SYS_rt_sigprocmask, -1, address, NULL, 8) != -EFAULT;
 }
 
-// Whether a word can be read; *known: up to here it can.
-static bool is_there(uintptr_t word, uintptr_t *known) {
-  if (HZ4_LIKELY(word <= *known)) return true;
-  if (!hz4_stack_readable(word)) return false;
-  *known = word | (hz4_sys_page_bytes() - 1);
+static bool load(struct walk *w, uintptr_t address, uintptr_t *value) {
+  if (address % sizeof(*value) != 0) return false;
+  uintptr_t page = address & -hz4_sys_page_bytes();
+  if (page != w->known && !hz4_stack_readable(address)) return false;
+  w->known = page;
+  *value = *(const uintptr_t *)address;
   return true;
 }
 
+static uintptr_t at_place(const struct walk *w, struct hz4_unwind_place place, uintptr_t cfa) {
+  uintptr_t base = place.base == HZ4_UNWIND_CFA ? cfa : place.base == HZ4_UNWIND_SP ? w->sp : w->fp;
+  return base + (uintptr_t)(intptr_t)place.offset;
+}
+
+// False: there is no caller, or none that can be found.
+static bool step_by_rule(struct walk *w, const struct hz4_unwind_rule *rule) {
+  uintptr_t cfa = at_place(w, rule->cfa, 0), fp = w->fp, ra;
+  if (rule->is_outermost || (rule->cfa_is_loaded && !load(w, cfa, &cfa))) return false;
+  if (!load(w, at_place(w, rule->ra, cfa), &ra)) return false;
+  if (!rule->fp_is_kept && !load(w, at_place(w, rule->fp, cfa), &fp)) return false;
+  if (!rule->is_signal && cfa <= w->sp) return false;  // stacks grow downwards; a signal's handler may have one of its own
+  *w = (struct walk){ra, cfa, fp, rule->is_signal, w->known};
+  return true;
+}
+
+static bool step_by_frame_pointer(struct walk *w) {
+  uintptr_t fp = w->fp, next, ra;
+  if (fp < w->sp || fp - w->sp > HZ4_STACK_STEP_MAX) return false;
+  if (!load(w, fp + (uintptr_t)FP_AT, &next) || !load(w, fp + (uintptr_t)RA_AT, &ra)) return false;
+  *w = (struct walk){ra & ADDRESS_MASK, fp + SP_AT, next, false, w->known};
+  return true;
+}
+
+static bool step(struct walk *w) {
+  struct hz4_unwind_rule rule;
+  // The address behind a call may be the next function's.
+  if (hz4_unwind_find(w->was_interrupted ? w->pc : w->pc - 1, &rule)) return step_by_rule(w, &rule);
+  return step_by_frame_pointer(w);
+}
+
 uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max) {
-  uintptr_t at = (uintptr_t)frame, known = at | (hz4_sys_page_bytes() - 1);  // the frame that it begins with is there
+  uintptr_t at = (uintptr_t)frame;
+  struct walk w = {.sp = at, .fp = at, .known = at & -hz4_sys_page_bytes()};  // the frame that it begins with is there
   uint32_t n = 0;
-  while (n < max && hz4_is_aligned((void *)at, sizeof(at))) {
-    const uintptr_t *pair = (const uintptr_t *)at;  // the caller's frame, and where it goes on
-    if (!is_there(at, &known) || !is_there(at + sizeof(at), &known)) break;
-    uintptr_t next = pair[0], address = pair[1] & ADDRESS_MASK;
-    if (address < hz4_sys_page_bytes()) break;  // no code: the outermost frame, or none
-    out[n++] = address;
-    if (next <= at || next - at > HZ4_STACK_STEP_MAX) break;
-    at = next;
-  }
+  // Where there is no code: the outermost frame, or none.
+  for (bool any = step_by_frame_pointer(&w); n < max && any && w.pc >= hz4_sys_page_bytes(); any = step(&w)) out[n++] = w.pc;
   return n;
 }

@@ -13,9 +13,10 @@ extern "C" {
 #define HZ4_FRAME() __builtin_frame_address(0)
 
 // Writes at most `max` return addresses, innermost first, beginning with that of the function whose frame it is. Returns
-// their number. Never faults, takes no lock and allocates nothing: what is read is the thread's own stack, as far as the
-// frame pointers lead upwards in small steps through memory that is there. Functions without a frame pointer are
-// left out, or end it.
+// their number. Never faults, takes no lock and allocates nothing, so that it may be called wherever no lock of hz4's is
+// held, and in a signal's handler. Frames of code that has unwind tables are found by these (unwind.h), those of other code
+// by frame pointers, as far as they lead upwards in small steps through memory that is there; functions without both are
+// left out, or end it. A system call for each page beyond the first; errno is kept.
 uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max);
 
 // Whether the 8 bytes at this address, a multiple of 8, can be read. A system call; errno is kept.
