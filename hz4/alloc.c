@@ -73,6 +73,11 @@ static void *alloc_class(uint32_t size_class, bool *zeroed) {
   return object;
 }
 
+void *hz4_alloc_unsampled(size_t size) {
+  bool zeroed = false;
+  return alloc_class(class_for(size, 16), &zeroed);
+}
+
 // Trims in a row that were in vain, failures that the next one waits for, and bytes that lay free after the last.
 static _Atomic(uint32_t) vain_trims, to_skip;
 static _Atomic(size_t) lay_free;
@@ -229,6 +234,11 @@ static void free_object(uint32_t size_class, void *ptr) {
   }
   hz4_count_shared(&hz4_no_cache.cache.counters, hz4_range_of(hz4_class_bytes(size_class)), HZ4_COUNT_direct_free, 1);
   hz4_transfer_give(size_class, &ptr, 1, NULL);
+}
+
+// What does not fit into the bin goes to Mid: a flush would use more stack than there may be by now.
+void hz4_alloc_free_unsampled(void *object) {
+  if (!hz4_alloc_free_fast(object)) hz4_transfer_give((uint32_t)hz4_pagemap_class(object), &object, 1, NULL);
 }
 
 // The span of a large block, or of a sampled object, whose record *sample is then; that of a large block may be NULL.

@@ -45,6 +45,10 @@ int hz4_alloc_posix_memalign(void **out, size_t align, size_t size);
 void *hz4_alloc_valloc(size_t size);
 void *hz4_alloc_pvalloc(size_t size);
 size_t hz4_alloc_usable_size(const void *ptr);
+// An object as malloc would take it from its class, but never a sample; NULL: there is none without more ado. And its end.
+// For those who are told of samples. pre: 1 <= size <= HZ4_CLASS_MAX_BYTES.
+void *hz4_alloc_unsampled(size_t size);
+void hz4_alloc_free_unsampled(void *object);
 bool hz4_alloc_trim(size_t pad);
 // So many bytes of free pages stay, whatever is in use: HZ4_DIRTY_KIB from now on. And so many of freed large blocks, at
 // least. SIZE_MAX: all.

@@ -7,6 +7,7 @@
 #include "hz4/limit.h"
 #include "hz4/limit_option.h"
 #include "hz4/options.h"
+#include "hz4/profile.h"
 #include "hz4/stats.h"
 #include "hz4/thread.h"
 #include "hz4/writer.h"
@@ -114,12 +115,30 @@ int hz4_option_get(const char *name, char *buffer, size_t size) {
   return (int)w.total;
 }
 
+static int result_of(int error) {
+  if (error != 0) errno = error;
+  return error == 0 ? 0 : -1;
+}
+
 int hz4_option_set(const char *name, const char *value) {
   hz4_thread_init();
   int error = hz4_options_set(name, value);
   if (error == 0) hz4_thread_options_changed();
-  else errno = error;
-  return error == 0 ? 0 : -1;
+  return result_of(error);
+}
+
+int hz4_profile_start(size_t mean_bytes) {
+  hz4_thread_init();
+  return result_of(hz4_profile_begin(mean_bytes));
+}
+
+int hz4_profile_stop(void) {
+  return result_of(hz4_profile_end());
+}
+
+int hz4_profile_dump(const char *path, int format) {
+  bool known = format == HZ4_PROFILE_PPROF || format == HZ4_PROFILE_HEAP_V2;
+  return result_of(known ? hz4_profile_save(path, (enum hz4_profile_format)format) : EINVAL);
 }
 
 void hz4_options_print(int fd) {
@@ -148,9 +167,11 @@ __attribute__((constructor(101))) static void init_at_load(void) {
   hz4_thread_init_at_load();
   if (hz4_option.verbose != 0) say_hello();
   hz4_stats_begin();
+  hz4_profile_at_load();
 }
 
 // Late: after the program's own exit handlers, so that what they free is counted.
-__attribute__((destructor(101))) static void print_stats_at_exit(void) {
+__attribute__((destructor(101))) static void report_at_exit(void) {
   hz4_stats_at_exit();
+  hz4_profile_at_exit();
 }

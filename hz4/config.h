@@ -286,6 +286,27 @@
 // Return addresses that are kept of a sample: as many as heap profiles of others have.
 #define HZ4_SAMPLE_FRAMES 64
 
+// ---- heap profile ----
+
+// Chains of sites: a program has some thousands.
+#define HZ4_PROFILE_CHAINS 4096
+// Records that are looked at for one to use again before another is made.
+#define HZ4_PROFILE_RECORD_TRIES 8
+// An estimated number of objects has a fraction of so many bits: of a block as large as the mean a sample stands for 1.6.
+#define HZ4_PROFILE_PART_SHIFT 16
+// Objects up to 1/2^this of the mean have a stand-in: they cost as much as a thirty-second of what is live.
+#define HZ4_PROFILE_STAND_IN_SHIFT 5
+// A peak is written when it is 1/2^this above the last that was, and so many samples.
+#define HZ4_PROFILE_PEAK_SHIFT 3
+#define HZ4_PROFILE_PEAK_SAMPLES 16
+// Code that a profile knows the file of, at most: mappings that may be executed.
+#define HZ4_PROFILE_MAPPINGS 4096
+// What is written by one system call.
+#define HZ4_PROFILE_BUFFER_BYTES 8192
+// Sites that the summary of leaks names, and frames of each.
+#define HZ4_PROFILE_LEAK_SITES 10
+#define HZ4_PROFILE_LEAK_FRAMES 12
+
 // ---- tables ----
 
 // Spreads addresses over a table: 2^64 over the golden ratio (D. Knuth, TAOCP 3, 6.4).

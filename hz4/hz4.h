@@ -116,6 +116,20 @@ HZ4_API int hz4_option_set(const char *name, const char *value);
 // sees it only if the program was linked with -rdynamic (ld: --export-dynamic-symbol=hz4_options).
 extern HZ4_API const char *hz4_options;
 
+// The heap profile, from samples: of n bytes that are allocated together, mean_bytes apart in the mean, the block is noted
+// with the stack that allocated it, until it is freed. While it is on, other blocks cost what they did. docs/profiling.md.
+//
+// hz4_profile_start begins, or goes on with another mean; 0 stands for HZ4_PROFILE_BYTES (512 KiB). hz4_profile_stop ends
+// it: what is noted stays noted until it is freed. hz4_profile_dump writes all that is known to a new file: path, or, if that
+// is NULL, by HZ4_PROFILE. The file replaces what is there, as a whole, with mode 0600; no link is followed.
+// Return 0; or -1 with EINVAL (a mean beyond PTRDIFF_MAX; no profile was ever started; path NULL without HZ4_PROFILE), EBUSY
+// (another thread is writing one), EPERM (a set-user-ID program), ENOMEM, or with what open, write or rename would say.
+// hz4_profile_dump may be called from a signal handler.
+enum { HZ4_PROFILE_PPROF, HZ4_PROFILE_HEAP_V2 };  // pprof's profile.proto; the text of gperftools
+HZ4_API int hz4_profile_start(size_t mean_bytes);
+HZ4_API int hz4_profile_stop(void);
+HZ4_API int hz4_profile_dump(const char *path, int format);
+
 // Writes the table of options (name, range, default, meaning) as text to the file descriptor.
 HZ4_API void hz4_options_print(int fd);
 

@@ -529,6 +529,14 @@ void *hz4_mid_owner(const void *object) {
   return span != NULL ? hz4_load_relaxed(&span->owner) : NULL;
 }
 
+__attribute__((no_sanitize("thread"))) uint64_t hz4_mid_glance_held(const void *object) {
+  const struct hz4_span *span = hz4_pagemap_span(object);
+  if (span == NULL || span->kind != HZ4_SPAN_OBJECTS || span->free_count >= span->object_count) return 0;
+  uint64_t out = span->object_count - span->free_count;
+  uint64_t kept = span->bytes - hz4_span_hollow_bytes(span), used = out * hz4_class_bytes(span->size_class);
+  return kept > used ? (kept - used) / out : 0;
+}
+
 uint32_t hz4_mid_ebbs(uint32_t size_class) {
   return hz4_load_relaxed(&classes[size_class].ebbs);
 }

@@ -50,6 +50,10 @@ bool hz4_mid_is_home(uint32_t size_class, const void *object);
 // The owner noted on the object's span, or NULL. A hint.
 void *hz4_mid_owner(const void *object);
 
+// Bytes that hold memory in the object's span and that nobody has, divided by the objects which are out of it: what this
+// one keeps from the system. A glance without the lock, for statistics. pre: the object is out.
+uint64_t hz4_mid_glance_held(const void *object);
+
 // The class's count of ebbs now.
 uint32_t hz4_mid_ebbs(uint32_t size_class);
 

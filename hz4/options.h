@@ -31,12 +31,20 @@ extern "C" {
   X(huge_pages, "HZ4_HUGE_PAGES", 0, 0, 1, "ask the system for huge pages, for speed at the price of memory: 1 yes")     \
   X(harden, "HZ4_HARDEN", 0, 0, 2, "1: check every free at once, at the price of a lock for each malloc and free; 2: guard pages too") \
   X(front, "HZ4_FRONT", 0, 0, 1, "caches belong to CPUs (0, or cpu), where the system allows it, or to threads (1, or thread)") \
-  X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the cache that allocates them: 1 yes, 0 no")
+  X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the cache that allocates them: 1 yes, 0 no") \
+  X(profile_bytes, "HZ4_PROFILE_BYTES", 524288, 1, UINT64_C(1) << 40, "bytes between samples of the heap profile, in the mean") \
+  X(profile_every_bytes, "HZ4_PROFILE_EVERY_BYTES", 0, 0, UINT64_C(1) << 60, "write a heap profile each time so many bytes were allocated; 0 never") \
+  X(profile_peak, "HZ4_PROFILE_PEAK", 0, 0, 1, "write a heap profile at each new peak of live memory: 1 yes") \
+  X(profile_signal, "HZ4_PROFILE_SIGNAL", 0, 0, 64, "write a heap profile when this signal comes; 0 none") \
+  X(profile_text, "HZ4_PROFILE_TEXT", 0, 0, 1, "write heap profiles as gperftools' text (1), or as pprof's profile.proto (0)") \
+  X(profile_leaks, "HZ4_PROFILE_LEAKS", 0, 0, 1, "say on stderr at exit what is still allocated, by call site: 1 yes") \
+  X(profile_leaks_exit, "HZ4_PROFILE_LEAKS_EXIT", 0, 0, 255, "and if anything is, exit with this code; 0 leave it alone")
 
 // X(field, environment variable, meaning). Text of fewer than HZ4_OPTION_TEXT_BYTES bytes; empty: not set.
 #define HZ4_OPTION_TEXT_TABLE(X) \
   X(limit, "HZ4_LIMIT", "SOFT[:HARD], as 2G:3G or 80%, or cgroup[:90%]: what hz4 keeps to, and beyond what malloc fails") \
-  X(stats_file, "HZ4_STATS_FILE", "write statistics there at exit: .json and .prom (Prometheus) by the name, %p is the process")
+  X(stats_file, "HZ4_STATS_FILE", "write statistics there at exit: .json and .prom (Prometheus) by the name, %p is the process") \
+  X(profile, "HZ4_PROFILE", "write heap profiles to files whose names begin so")
 
 // X(field, word, number)
 #define HZ4_OPTION_WORDS(X)           \
