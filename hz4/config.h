@@ -285,6 +285,12 @@
 #define HZ4_UNWIND_RULES 2048
 // Return addresses that are kept of a sample: as many as heap profiles of others have.
 #define HZ4_SAMPLE_FRAMES 64
+// A thread has at most about 2,000 samples a second, which are 0.2% of its time. (malloc_args has one each 0.5 us at 512 KiB,
+// and took 1.6 times as long.) The clock is good to 4 ms. A finer mean than the last is asked for in order to see all.
+#define HZ4_SAMPLE_PACE 32
+#define HZ4_SAMPLE_PACE_NS 16000000
+#define HZ4_SAMPLE_PACED_MIN ((size_t)64 << 10)
+#define HZ4_SAMPLE_DOUBLINGS_MAX 20
 
 // ---- heap profile ----
 

@@ -75,8 +75,25 @@ static double chance(size_t size, size_t mean) {
   return one_minus_exp((double)size / (double)mean);
 }
 
+// The clock, a system call, is looked at for each 32nd sample, and for each while they are slowed down: so that a thread which
+// has become quiet is back at its mean with the next one.
+static void keep_pace(void) {
+  struct hz4_sampler *mine = &hz4_sampler;
+  bool is_full = ++mine->samples >= HZ4_SAMPLE_PACE;
+  if (!is_full && mine->doublings == 0) return;
+  uint64_t now = hz4_sys_now_ns(), took = now - mine->then_ns;
+  if (!is_full && took <= 4 * HZ4_SAMPLE_PACE_NS) return;
+  mine->samples = 0;
+  mine->then_ns = now;
+  if (took < HZ4_SAMPLE_PACE_NS && now != 0 && mine->doublings < HZ4_SAMPLE_DOUBLINGS_MAX) ++mine->doublings;
+  for (; took > 4 * HZ4_SAMPLE_PACE_NS && mine->doublings != 0; took /= 2) --mine->doublings;
+}
+
 static void draw(void) {
-  double bytes = minus_log(uniform()) * (double)hz4_load_relaxed(&least_mean);
+  size_t mean = hz4_load_relaxed(&least_mean);
+  if (mean >= HZ4_SAMPLE_PACED_MIN && mean >> (62 - HZ4_SAMPLE_DOUBLINGS_MAX) == 0) mean <<= hz4_sampler.doublings;
+  hz4_sampler.mean = mean;
+  double bytes = minus_log(uniform()) * (double)mean;
   hz4_sampler.left = bytes < 0x1p62 ? (int64_t)bytes : (int64_t)1 << 62;
 }
 
@@ -88,6 +105,8 @@ bool hz4_sample_due(size_t size) {
     draw();
     if ((hz4_sampler.left -= (int64_t)size) >= 0) return false;
   }
+  hz4_sampler.due_mean = hz4_sampler.mean;
+  keep_pace();
   draw();
   return true;
 }
@@ -127,14 +146,14 @@ void hz4_sample_stop(enum hz4_sample_use use) {
 
 // ---- records ----
 
-// For which uses an allocation is a sample, as their weights, given that it is one for the least mean. False: for none.
+// For which uses an allocation is a sample, as their weights, given that it is the one that is due. False: for none.
 static bool choose(size_t size, uint64_t *weight) {
-  size_t least = hz4_load_relaxed(&least_mean);
-  double base = chance(size, least);
+  size_t due = hz4_sampler.due_mean;
+  double base = chance(size, due);
   bool any = false;
   for (int use = 0; use < HZ4_SAMPLE_USES; ++use) {
     size_t mean = hz4_load_relaxed(&uses[use].mean);
-    double own = mean == 0 ? 0 : mean == least ? base : chance(size, mean);
+    double own = mean == 0 ? 0 : mean <= due ? base : chance(size, mean);
     bool chosen = own != 0 && (own >= base || uniform() * base <= own);
     weight[use] = chosen ? (uint64_t)((double)size / own + 0.5) : 0;
     any |= chosen;

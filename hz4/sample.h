@@ -11,6 +11,10 @@
 // is done, and the fast path is the same. Small sampled objects are Mid's, in spans of their own, whose pages have class 0
 // in the page map: so free comes to the slow path as well, and finds the record in the span.
 //
+// A thread that has samples faster than HZ4_SAMPLE_PACE in HZ4_SAMPLE_PACE_NS draws with twice the mean, and so on, until they
+// come at that pace, and goes back when they come slowly; each sample then stands for more. A gap's mean depends on the past
+// alone, so that the sums stay unbiased. Means below HZ4_SAMPLE_PACED_MIN are kept, whatever they cost.
+//
 // An object that realloc leaves in place keeps its record, size and all. A large block that realloc resizes counts as freed
 // and allocated, as if it had been copied.
 #ifndef HZ4_SAMPLE_H_
@@ -59,6 +63,10 @@ struct hz4_span;
 struct hz4_sampler {
   uint32_t epoch;   // of what `left` was drawn in; never 0
   int64_t left;     // bytes until the next sample
+  size_t mean;      // that `left` was drawn with; and that of the sample which is due
+  size_t due_mean;
+  uint32_t doublings, samples;  // of the mean; since the clock was looked at, which said:
+  uint64_t then_ns;
   uint64_t random;  // the state of a generator; 0: not seeded yet
 };
 extern __thread struct hz4_sampler hz4_sampler __attribute__((tls_model("initial-exec")));
