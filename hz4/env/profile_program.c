@@ -1,6 +1,7 @@
 // A program whose memory is known, by the function that allocates it. profile_test.py reads its heap profiles.
 //
 //   known          keeps and frees what the table says; prints it: function, bytes of a block, blocks, of which are kept
+//   thinned        keeps few of what it allocates in one place, and all in another
 //   forks N        N children, each with a heap of its own, beside another thread; the last one ends by exit
 //   signal         sends itself SIGUSR2 while it allocates nothing
 //   calls PREFIX   start, stop and dump by the program itself
@@ -90,6 +91,16 @@ static void known(void) {
   for (int i = 0; i < 1000; ++i) free(by_realloc(4000));
 }
 
+// One of 16 is kept of the former, so that its spans are mostly free. Sizes whose spans differ.
+static void thinned(void) {
+  enum { kBlocks = 200000 };
+  for (int i = 0; i < kBlocks; ++i) keep[i] = by_malloc(400);
+  for (int i = 0; i < kBlocks / 16; ++i) keep[kBlocks + i] = by_calloc(800);
+  for (int i = 0; i < kBlocks; ++i) {
+    if (i % 16 != 0) free(keep[i]);
+  }
+}
+
 static _Atomic(bool) over;
 
 static void *allocate_beside(void *unused) {
@@ -144,6 +155,7 @@ int main(int argc, char **argv) {
   setvbuf(stdout, NULL, _IONBF, 0);
   if (hz4_sample_seed != NULL) hz4_sample_seed(1);
   if (argc > 1 && strcmp(argv[1], "known") == 0) known();
+  else if (argc > 1 && strcmp(argv[1], "thinned") == 0) thinned();
   else if (argc > 1 && strcmp(argv[1], "signal") == 0) raise(SIGUSR2);
   else if (argc > 2 && strcmp(argv[1], "forks") == 0) forks(atoi(argv[2]));
   else if (argc > 2 && strcmp(argv[1], "calls") == 0) calls(argv[2]);

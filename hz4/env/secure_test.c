@@ -1,5 +1,5 @@
 // A program with rights that who starts it has not (set-user-ID: AT_SECURE) takes no HZ4_ variable from him, and writes no
-// file, though it names one itself: who starts it may have put a link there, or chosen the folder.
+// file, be it that it names one itself or calls for a heap profile: who starts it may have put a link there, or chosen the folder.
 // The test runs a copy of itself that belongs to somebody else.
 #include <sys/auxv.h>
 #include <sys/sendfile.h>
@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "hz4/env/check.h"
+#include "hz4/hz4.h"
 
 #define STATISTICS "secure_statistics.json"
 const char *hz4_options = "HZ4_STATS_FILE=" STATISTICS;
@@ -37,8 +38,12 @@ static int run(char *path, const char *folder, long *said) {
 
 int main(int argc, char **argv) {
   if (argc > 1) {
+    bool secure = getauxval(AT_SECURE) != 0;
     free(malloc(100));
-    return getauxval(AT_SECURE) != 0 ? kSecure : kNotSecure;
+    CHECK(hz4_profile_start(0) == 0);
+    int result = hz4_profile_dump("/dev/null/none", HZ4_PROFILE_PPROF);
+    CHECK(result == -1 && errno == (secure ? EPERM : ENOTDIR));
+    return secure ? kSecure : kNotSecure;
   }
   (void)argv;
   const char *folder = getenv("TEST_TMPDIR");
