@@ -307,6 +307,9 @@
 #define HZ4_PROFILE_PEAK_SAMPLES 16
 // Code that a profile knows the file of, at most: mappings that may be executed.
 #define HZ4_PROFILE_MAPPINGS 4096
+// Functions that readers leave out with all that they call: where the compiler made no jump of malloc's call of its slow
+// path, malloc is the first frame.
+#define HZ4_PROFILE_DROPPED "hz4_.*|malloc|calloc|realloc|memalign|aligned_alloc|posix_memalign|p?valloc|operator new.*"
 // What is written by one system call.
 #define HZ4_PROFILE_BUFFER_BYTES 8192
 // Sites that the summary of leaks names, and frames of each.

@@ -143,6 +143,7 @@ enum {
   PROFILE_MAPPING = 3,
   PROFILE_LOCATION = 4,
   PROFILE_STRING = 6,
+  PROFILE_DROPPED = 7,
   PROFILE_TIME_NS = 9,
   PROFILE_PERIOD_TYPE = 11,
   PROFILE_PERIOD = 12,
@@ -163,8 +164,9 @@ enum { LOCATION_ID = 1, LOCATION_MAPPING = 2, LOCATION_ADDRESS = 3 };
   X("inuse_space", "bytes")      \
   X("held_space", "bytes")
 #define NAME_AND_UNIT(name, unit) name, unit,
-static const char *const first_strings[] = {"", VALUE_TABLE(NAME_AND_UNIT) "space", "bytes"};
-enum { STRINGS = sizeof(first_strings) / sizeof(first_strings[0]), VALUES = (STRINGS - 3) / 2, STRING_SPACE = STRINGS - 2 };
+static const char *const first_strings[] = {"", VALUE_TABLE(NAME_AND_UNIT) "space", "bytes", HZ4_PROFILE_DROPPED};
+enum { STRINGS = sizeof(first_strings) / sizeof(first_strings[0]), VALUES = (STRINGS - 4) / 2 };
+enum { STRING_SPACE = STRINGS - 3, STRING_DROPPED = STRINGS - 1 };
 #define STRING_OF_VALUE(value) (1 + 2 * (value))
 enum { VALUE_INUSE_SPACE = 3 };
 
@@ -316,6 +318,7 @@ static void put_all(struct proto *p) {
   for (unsigned i = 0; i < VALUES; ++i) put_type(f, PROFILE_SAMPLE_TYPE, STRING_OF_VALUE(i));
   put_type(f, PROFILE_PERIOD_TYPE, STRING_SPACE);
   put_field(f, PROFILE_PERIOD, hz4_profile_mean());
+  put_field(f, PROFILE_DROPPED, STRING_DROPPED);
   put_field(f, PROFILE_DEFAULT_TYPE, STRING_OF_VALUE(VALUE_INUSE_SPACE));
   struct timespec now = {0};
   hz4_syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);

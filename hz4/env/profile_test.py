@@ -81,13 +81,13 @@ class Profile(unittest.TestCase):
         return [(name, int(size), int(blocks), int(kept)) for name, size, blocks, kept in rows]
 
     def pprof(self, path, value):
-        """What each function allocated itself."""
+        """What each function allocated, itself or by what it called."""
         command = ["go", "tool", "pprof", "-top", "-nodecount=0", "-nodefraction=0", "-edgefraction=0", "-unit=B"]
         env = {"PATH": PATH, "HOME": self.directory.name}
         command += ["-symbolize=local", "-sample_index=" + value, path]
         done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
         self.assertEqual(done.returncode, 0, done.stderr)
-        lines = re.findall(r"^ *(\d+)B? +\S+% +\S+% +\d+B? +\S+% +(\S+)", done.stdout, re.MULTILINE)
+        lines = re.findall(r"^ *\d+B? +\S+% +\S+% +(\d+)B? +\S+% +(\S+)", done.stdout, re.MULTILINE)
         return {name: int(amount) for amount, name in lines}
 
     def assert_near(self, found, rows, value):
@@ -120,7 +120,7 @@ class Profile(unittest.TestCase):
             command = ["google-pprof", "--text", "--show_bytes", "--nodefraction=0", option, LINKED, path]
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
             self.assertEqual(done.returncode, 0, done.stderr)
-            lines = re.findall(r"^ *(\d+) +\S+% +\S+% +\d+ +\S+% (\S+)", done.stdout, re.MULTILINE)
+            lines = re.findall(r"^ *\d+ +\S+% +\S+% +(\d+) +\S+% (\S+)", done.stdout, re.MULTILINE)
             self.assert_near({name: int(amount) for amount, name in lines}, rows, value)
 
     def test_javascript_reads_it(self):
