@@ -369,10 +369,14 @@ static struct remembered cache[HZ4_UNWIND_RULES];
 // CFA's offset, 24 bits; fp's, 24 bits; ra's, 8 bits; flags. 0: does not fit.
 enum { FLAG_PRESENT = 1, FLAG_BY_FP = 2, FLAG_FP_KEPT = 4, FLAG_OUTERMOST = 8 };
 
+static bool fits(int32_t offset) {
+  return offset >= -(1 << 23) && offset < 1 << 23;
+}
+
 static uint64_t pack(const struct hz4_unwind_rule *rule) {
   int32_t cfa = rule->cfa.offset, fp = rule->fp.offset, ra = rule->ra.offset;
   if (rule->is_signal || rule->cfa_is_loaded || rule->fp.base != HZ4_UNWIND_CFA || rule->ra.base != HZ4_UNWIND_CFA) return 0;
-  if (cfa != cfa << 8 >> 8 || fp != fp << 8 >> 8 || ra != (int8_t)ra) return 0;
+  if (!fits(cfa) || !fits(fp) || ra != (int8_t)ra) return 0;
   uint64_t flags = FLAG_PRESENT | (rule->cfa.base == HZ4_UNWIND_FP ? FLAG_BY_FP : 0) |
                    (rule->fp_is_kept ? FLAG_FP_KEPT : 0) | (rule->is_outermost ? FLAG_OUTERMOST : 0);
   return (uint64_t)(uint32_t)cfa << 40 | (uint64_t)((uint32_t)fp & 0xffffff) << 16 | (uint64_t)(uint8_t)ra << 8 | flags;
