@@ -16,7 +16,8 @@ static const char help[] =
     "drawn by google-pprof or jeprof too, which need PROGRAM for its names. (Pictures need graphviz.)\n\n"
     "  -o, --output FILE  the picture (default: FILE.svg)\n"
     "  -t, --text         a table on the output, and no picture\n"
-    "  -s, --sample NAME  inuse_space, inuse_objects, alloc_space or alloc_objects (default: inuse_space)\n"
+    "  -s, --sample NAME  inuse_space, inuse_objects, alloc_space, alloc_objects, or held_space: free memory in spans that\n"
+    "                     what is in use keeps from the system (default: inuse_space)\n"
     "  -n, --dry-run      print the command, and run nothing\n"
     "  -h, --help\n\n"
     "Exit: the tool's; 1 when there is none or FILE is no profile, 2 for bad usage.\n";
@@ -41,7 +42,8 @@ static bool is_there(const char *tool) {
 
 int profile_main(int argc, char **argv) {
   const char *output = NULL, *sample = "inuse_space";
-  static const char *const samples[] = {"inuse_space", "inuse_objects", "alloc_space", "alloc_objects"};
+  static const char *const samples[] = {"inuse_space", "inuse_objects", "alloc_space", "alloc_objects", "held_space"};
+  enum { SAMPLES = sizeof(samples) / sizeof(samples[0]) };
   bool as_text = false, dry = false;
   for (int option; (option = cmd_option(argc, argv, ":o:ts:nh", longs, help)) != -1;) {
     if (option == 'o') output = optarg;
@@ -50,8 +52,8 @@ int profile_main(int argc, char **argv) {
     if (option == 'n') dry = true;
   }
   size_t known = 0, size = 0;
-  while (known < 4 && strcmp(samples[known], sample) != 0) ++known;
-  if (known == 4) cmd_usage("--sample: there is no %s", sample);
+  while (known < SAMPLES && strcmp(samples[known], sample) != 0) ++known;
+  if (known == SAMPLES) cmd_usage("--sample: there is no %s", sample);
   if (argc - optind < 1 || argc - optind > 2) cmd_usage("which file?");
   const char *file = argv[optind], *program = argv[optind + 1];
   char *text = cmd_read(file, &size);

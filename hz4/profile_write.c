@@ -314,8 +314,9 @@ static void add_sample(struct proto *p, const struct hz4_profile_site *site) {
 
 static void put_all(struct proto *p) {
   struct file *f = p->file;
-  for (int i = 0; i < STRINGS; ++i) add_string(p, first_strings[i]);
+  // First what tells a profile from other files, for it is the first field.
   for (unsigned i = 0; i < VALUES; ++i) put_type(f, PROFILE_SAMPLE_TYPE, STRING_OF_VALUE(i));
+  for (int i = 0; i < STRINGS; ++i) add_string(p, first_strings[i]);
   put_type(f, PROFILE_PERIOD_TYPE, STRING_SPACE);
   put_field(f, PROFILE_PERIOD, hz4_profile_mean());
   put_field(f, PROFILE_DROPPED, STRING_DROPPED);

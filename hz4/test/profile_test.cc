@@ -182,6 +182,7 @@ TEST_F(Profile, IsAFileOfPprofs) {
   struct stat status;
   ASSERT_EQ(stat(path.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777, 0600u);
+  EXPECT_EQ(Read(path)[0], '\n') << "the field that hz4's command knows a profile by";
   Message profile = Parse(Read(path));
   const std::vector<std::string> strings = All(profile, 6);
   ASSERT_FALSE(strings.empty());
