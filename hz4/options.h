@@ -35,7 +35,7 @@ extern "C" {
   X(profile_bytes, "HZ4_PROFILE_BYTES", 524288, 1, UINT64_C(1) << 40, "bytes between samples of the heap profile, in the mean") \
   X(profile_every_bytes, "HZ4_PROFILE_EVERY_BYTES", 0, 0, UINT64_C(1) << 60, "write a heap profile each time so many bytes were allocated; 0 never") \
   X(profile_peak, "HZ4_PROFILE_PEAK", 0, 0, 1, "write a heap profile at each new peak of live memory: 1 yes") \
-  X(profile_signal, "HZ4_PROFILE_SIGNAL", 0, 0, 64, "write a heap profile when this signal comes; 0 none") \
+  X(profile_signal, "HZ4_PROFILE_SIGNAL", 0, 0, 64, "write a heap profile when this signal comes: a number, or HUP, USR1 or USR2") \
   X(profile_text, "HZ4_PROFILE_TEXT", 0, 0, 1, "write heap profiles as gperftools' text (1), or as pprof's profile.proto (0)") \
   X(profile_leaks, "HZ4_PROFILE_LEAKS", 0, 0, 1, "say on stderr at exit what is still allocated, by call site: 1 yes") \
   X(profile_leaks_exit, "HZ4_PROFILE_LEAKS_EXIT", 0, 0, 255, "and if anything is, exit with this code; 0 leave it alone")
@@ -56,7 +56,10 @@ extern "C" {
   X(stats, "json", 2)                  \
   X(stats_signal, "HUP", SIGHUP)       \
   X(stats_signal, "USR1", SIGUSR1)     \
-  X(stats_signal, "USR2", SIGUSR2)
+  X(stats_signal, "USR2", SIGUSR2)     \
+  X(profile_signal, "HUP", SIGHUP)     \
+  X(profile_signal, "USR1", SIGUSR1)   \
+  X(profile_signal, "USR2", SIGUSR2)
 
 enum { HZ4_FRONT_CPU, HZ4_FRONT_THREAD };
 

@@ -204,7 +204,7 @@ static void on_signal(int signal) {
 
 // Not where the program was started with that signal ignored.
 static void listen(int signal) {
-  struct sigaction action = {.sa_flags = SA_RESTART}, now;
+  struct sigaction action = {.sa_flags = SA_RESTART | SA_ONSTACK}, now;
   action.sa_handler = on_signal;
   if (sigaction(signal, NULL, &now) != 0 || now.sa_handler != SIG_DFL || sigaction(signal, &action, NULL) != 0) {
     hz4_warn("no profile by HZ4_PROFILE_SIGNAL: the signal is not to be had", NULL);
