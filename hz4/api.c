@@ -7,6 +7,7 @@
 #include "hz4/limit.h"
 #include "hz4/limit_option.h"
 #include "hz4/options.h"
+#include "hz4/probes.h"
 #include "hz4/profile.h"
 #include "hz4/stats.h"
 #include "hz4/thread.h"
@@ -168,6 +169,7 @@ __attribute__((constructor(101))) static void init_at_load(void) {
   if (hz4_option.verbose != 0) say_hello();
   hz4_stats_begin();
   hz4_profile_at_load();
+  if (hz4_probes_are_due()) hz4_probes_follow();  // the kernel counts who traces the file before it runs
 }
 
 // Late: after the program's own exit handlers, so that what they free is counted.
