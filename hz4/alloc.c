@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "hz4/slots.h"
 #include "hz4/large.h"
 #include "hz4/limit.h"
 #include "hz4/lock.h"
@@ -251,13 +252,17 @@ static struct hz4_span *slow_span(const void *ptr, struct hz4_sample **sample, c
   return span;
 }
 
-static void free_slow_block(void *ptr) {
-  const char *complaint = "free of a pointer that is not allocated";
-  struct hz4_sample *sample;
-  struct hz4_span *span = slow_span(ptr, &sample, complaint);
-  bool is_large = span->kind == HZ4_SPAN_MAPPED;  // read while the block is ours
-  if (sample != NULL && !hz4_sample_free(span, ptr)) hz4_panic_pointer(complaint, ptr);
-  if (is_large) hz4_large_free(span);
+// What is wrong is noted: who frees goes on, if it is not to be the end (hz4_misuse_report).
+static void free_slow_block(void *ptr, const void *frame) {
+  struct hz4_span *span = hz4_pagemap_span(ptr);
+  struct hz4_sample *sample = span != NULL ? hz4_sample_of(span, ptr) : NULL;
+  bool is_large = span != NULL && span->kind == HZ4_SPAN_MAPPED && span->base == ptr;
+  const char *wrong = NULL;
+  if (sample != NULL) wrong = hz4_sample_free(span, ptr, frame);
+  else if (span != NULL && span->kind == HZ4_SPAN_SLOTS) wrong = hz4_slots_wrong_free(ptr);
+  else if (!is_large) wrong = "free of a pointer that is not allocated";
+  if (wrong != NULL) hz4_misuse_note(wrong, ptr);
+  else if (is_large) hz4_large_free(span);
 }
 
 const struct hz4_foreign_heap *hz4_alloc_foreign;
@@ -303,7 +308,7 @@ void hz4_alloc_free_slow(void *ptr) {
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
   if (size_class != 0) free_object(size_class, ptr);
   else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
-  else free_slow_block(ptr);
+  else free_slow_block(ptr, HZ4_FRAME());
   hz4_misuse_report();
   do_chores();
   errno = saved;
@@ -328,10 +333,12 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
 }
 
 void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
-  if (ptr != NULL && !may_be(ptr, align, size)) {
-    hz4_panic_pointer("sized free with a wrong size or alignment", ptr);
+  if (ptr == NULL || may_be(ptr, align, size)) {
+    hz4_alloc_free_slow(ptr);
+    return;
   }
-  hz4_alloc_free_slow(ptr);
+  hz4_misuse_note("sized free with a wrong size or alignment", ptr);
+  hz4_misuse_report();
 }
 
 // ---- realloc and sizes ----

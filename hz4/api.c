@@ -3,12 +3,14 @@
 #include <errno.h>
 
 #include "hz4/alloc.h"
+#include "hz4/slots.h"
 #include "hz4/hz4.h"
 #include "hz4/limit.h"
 #include "hz4/limit_option.h"
 #include "hz4/options.h"
 #include "hz4/probes.h"
 #include "hz4/profile.h"
+#include "hz4/sample.h"
 #include "hz4/stats.h"
 #include "hz4/thread.h"
 #include "hz4/writer.h"
@@ -142,6 +144,10 @@ int hz4_profile_dump(const char *path, int format) {
   return result_of(known ? hz4_profile_save(path, (enum hz4_profile_format)format) : EINVAL);
 }
 
+int hz4_guard_describe(const void *address, int fd) {
+  return hz4_slots_write(fd, address) ? 1 : 0;
+}
+
 void hz4_options_print(int fd) {
   char buffer[512];
   struct hz4_writer w = {buffer, sizeof(buffer), 0, 0, fd};
@@ -170,6 +176,10 @@ __attribute__((constructor(101))) static void init_at_load(void) {
   hz4_stats_begin();
   hz4_profile_at_load();
   if (hz4_probes_are_due()) hz4_probes_follow();  // the kernel counts who traces the file before it runs
+  if (hz4_option.guard_bytes == 0) return;
+  if (!hz4_slots_begin()) hz4_warn("no memory for guarded slots", NULL);
+  hz4_sample_start(HZ4_SAMPLE_GUARD, hz4_option.guard_bytes, NULL);
+  if (hz4_option.guard_handler != 0) hz4_slots_handle_faults();
 }
 
 // Late: after the program's own exit handlers, so that what they free is counted.

@@ -32,10 +32,20 @@
 extern "C" {
 #endif
 
-// Prints "hz4: <what>" (and, in the second form, the pointer) on stderr without allocating, and aborts.
+// Prints "hz4: <what>" (and, in the second form, the pointer and what is known of it) on stderr without allocating, and aborts.
 // pre: the thread has no lock and no claim, and nothing in hand, for SIGABRT's handler may use hz4, and not return.
 __attribute__((noreturn, cold)) void hz4_panic(const char *what);
 __attribute__((noreturn, cold)) void hz4_panic_pointer(const char *what, const void *ptr);
+
+// The second form, without an end. frame: of the function that the program called, or of any above it.
+__attribute__((cold)) void hz4_report_pointer(const char *what, const void *ptr, const void *frame);
+
+// What is known of a pointer: report.c says, once hz4 is ready.
+struct hz4_reporter {
+  size_t (*class_bytes)(const void *ptr);  // of the size class that it lies in; 0: in none
+  void (*more)(int fd, const void *ptr, const void *frame);  // lines of their own
+};
+extern const struct hz4_reporter *hz4_reporter;
 
 // The same for who may have all that: the program's handler of SIGABRT does not run.
 __attribute__((noreturn, cold)) void hz4_assertion_failed(const char *what);

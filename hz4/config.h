@@ -320,5 +320,15 @@
 
 // Spreads addresses over a table: 2^64 over the golden ratio (D. Knuth, TAOCP 3, 6.4).
 #define HZ4_HASH_FACTOR UINT64_C(0x9e3779b97f4a7c15)
+// Places in the program of which HZ4_REPORT=warn reports wrong use: more is a program that nobody looks at.
+#define HZ4_REPORT_PLACES 64
+// Return addresses in a report.
+#define HZ4_REPORT_FRAMES 16
+// Guarded slots: 18 MiB of addresses, and a page of memory or two for each that is in use. As many objects at most are
+// guarded at once, and as many frees at least lie between the free of an object and the next use of its slot, less the live ones.
+#define HZ4_SLOTS 512
+#define HZ4_SLOT_BYTES_MAX ((size_t)32 << 10)
+// Return addresses of where an object was allocated, and where freed.
+#define HZ4_SLOT_FRAMES 32
 
 #endif  // HZ4_CONFIG_H_

@@ -30,6 +30,9 @@ extern "C" {
   X(regret_ms, "HZ4_REGRET_MS", 100, 0, 10000, "memory wanted again so soon after it went back is kept the next time")    \
   X(huge_pages, "HZ4_HUGE_PAGES", 0, 0, 1, "ask the system for huge pages, for speed at the price of memory: 1 yes")     \
   X(harden, "HZ4_HARDEN", 0, 0, 2, "1: check every free at once, at the price of a lock for each malloc and free; 2: guard pages too") \
+  X(guard_bytes, "HZ4_GUARD_BYTES", 0, 0, UINT64_C(1) << 50, "mean bytes between objects that lie between guard pages: 0 none, 100M or 8M") \
+  X(guard_handler, "HZ4_GUARD_HANDLER", 0, 0, 1, "report faults at guarded objects on stderr, by a handler of SIGSEGV: 1 yes") \
+  X(report, "HZ4_REPORT", 0, 0, 1, "wrong use is the end (0, or abort), or, where that is safe, reported once for each place (1, or warn)") \
   X(front, "HZ4_FRONT", 0, 0, 1, "caches belong to CPUs (0, or cpu), where the system allows it, or to threads (1, or thread)") \
   X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the cache that allocates them: 1 yes, 0 no") \
   X(profile_bytes, "HZ4_PROFILE_BYTES", 524288, 1, UINT64_C(1) << 40, "bytes between samples of the heap profile, in the mean") \
@@ -52,6 +55,8 @@ extern "C" {
   X(front, "thread", HZ4_FRONT_THREAD) \
   X(harden, "off", 0)                  \
   X(harden, "on", 1)                   \
+  X(report, "abort", 0)                \
+  X(report, "warn", 1)                 \
   X(stats, "text", 1)                  \
   X(stats, "json", 2)                  \
   X(stats_signal, "HUP", SIGHUP)       \

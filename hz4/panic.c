@@ -66,18 +66,33 @@ void hz4_panic(const char *what) {
   abort();
 }
 
-void hz4_panic_pointer(const char *what, const void *ptr) {
-  char hex[2 + 2 * sizeof(ptr) + 1] = "0x";
-  for (size_t i = 0; i < 2 * sizeof(ptr); ++i) {
-    unsigned digit = (uintptr_t)ptr >> (4 * (2 * sizeof(ptr) - 1 - i)) & 15;
-    hex[2 + i] = "0123456789abcdef"[digit];
-  }
+const struct hz4_reporter *hz4_reporter;
+
+static size_t append_number(char *line, size_t used, uintptr_t number, unsigned base, size_t least) {
+  char digits[2 * sizeof(number) + 5];
+  char *first = digits + sizeof(digits) - 1;
+  *first = '\0';
+  for (size_t n = 0; n < least || number != 0; ++n, number /= base) *--first = "0123456789abcdef"[number % base];
+  return append(line, used, first);
+}
+
+void hz4_report_pointer(const char *what, const void *ptr, const void *frame) {
   char line[LINE_BYTES];
   size_t used = append(line, 0, "hz4: ");
   used = append(line, used, what);
-  used = append(line, used, ": ");
-  used = append(line, used, hex);
+  used = append(line, used, ": 0x");
+  used = append_number(line, used, (uintptr_t)ptr, 16, 2 * sizeof(ptr));
+  size_t bytes = hz4_reporter != NULL ? hz4_reporter->class_bytes(ptr) : 0;
+  if (bytes != 0) {
+    used = append(line, used, ", size class ");
+    used = append_number(line, used, bytes, 10, 1);
+  }
   write_line(line, used);
+  if (hz4_reporter != NULL) hz4_reporter->more(hz4_stderr(false), ptr, frame);
+}
+
+void hz4_panic_pointer(const char *what, const void *ptr) {
+  hz4_report_pointer(what, ptr, __builtin_frame_address(0));
   abort();
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "hz4/bin.h"
+#include "hz4/slots.h"
 #include "hz4/large.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
@@ -186,6 +187,7 @@ static struct hz4_sample *new_record(size_t size, size_t usable, const void *fra
 // Where the record of the block at ptr is; NULL: there is no block of which there may be one.
 static _Atomic(struct hz4_sample *) *place_of(struct hz4_span *span, const void *ptr) {
   if (span->kind == HZ4_SPAN_MAPPED) return span->base == ptr ? &span->sample : NULL;
+  if (span->kind == HZ4_SPAN_SLOTS) return hz4_slots_sample(ptr);
   return span->kind == HZ4_SPAN_OBJECTS && span->size_class >= HZ4_SAMPLE_CLASS ? hz4_span_sample(span, ptr) : NULL;
 }
 
@@ -220,28 +222,54 @@ static void *alloc_object(uint32_t size_class, bool *zeroed) {
   return object;
 }
 
+// NULL: it is to be none, or can be none.
+static void *alloc_guarded(struct hz4_sample *sample, size_t align, bool *zeroed) {
+  if (sample->weight[HZ4_SAMPLE_GUARD] == 0) return NULL;
+  void *block = hz4_slots_alloc(sample->size, align, next_random() % 2 != 0, sample->stack, sample->stack_depth);
+  if (block == NULL) {
+    sample->weight[HZ4_SAMPLE_GUARD] = 0;
+    return NULL;
+  }
+  sample->usable = sample->size;
+  *zeroed = true;
+  return block;
+}
+
+static bool is_wanted(const struct hz4_sample *sample) {
+  uint64_t sum = 0;
+  for (int use = 0; use < HZ4_SAMPLE_USES; ++use) sum += sample->weight[use];
+  return sum != 0;
+}
+
 void *hz4_sample_alloc(size_t size, size_t align, size_t usable, bool *zeroed, const void *frame) {
   struct hz4_sample *sample = new_record(size, usable, frame);
   if (sample == NULL) return NULL;
-  void *block = usable != 0 ? alloc_object(hz4_class_of_sample(usable > align ? usable : align), zeroed)
-                            : hz4_large_alloc(size, align, zeroed);
+  void *block = alloc_guarded(sample, align, zeroed);
+  if (block == NULL && is_wanted(sample)) {
+    block = usable != 0 ? alloc_object(hz4_class_of_sample(usable > align ? usable : align), zeroed)
+                        : hz4_large_alloc(size, align, zeroed);
+  }
   if (block != NULL) begin(sample, block);
   else hz4_meta_free(sample, sizeof(*sample));
   return block;
 }
 
-bool hz4_sample_free(struct hz4_span *span, void *ptr) {
-  if (!end(span, ptr)) return false;
-  if (span->kind != HZ4_SPAN_OBJECTS) return true;
+const char *hz4_sample_free(struct hz4_span *span, void *ptr, const void *frame) {
+  if (!end(span, ptr)) return "double free";
+  if (span->kind == HZ4_SPAN_SLOTS) return hz4_slots_free(ptr, frame);
+  if (span->kind != HZ4_SPAN_OBJECTS) return NULL;
   uint32_t size_class = span->size_class;
   hz4_poison(ptr, hz4_class_bytes(size_class));
   hz4_transfer_give(size_class, &ptr, 1, NULL);
-  return true;
+  return NULL;
 }
 
 void hz4_sample_resized(struct hz4_span *span, size_t size, const void *frame) {
   if (hz4_load_relaxed(&span->sample) != NULL) end(span, span->base);
   if (hz4_sample_passes(size) || !hz4_sample_due(size)) return;
   struct hz4_sample *sample = new_record(size, 0, frame);
-  if (sample != NULL) begin(sample, span->base);
+  if (sample == NULL) return;
+  sample->weight[HZ4_SAMPLE_GUARD] = 0;  // where it lies it lies
+  if (is_wanted(sample)) begin(sample, span->base);
+  else hz4_meta_free(sample, sizeof(*sample));
 }

@@ -27,6 +27,7 @@
 extern "C" {
 #endif
 
+// HZ4_SAMPLE_GUARD has no hooks: such a sample gets a guarded slot (slots.h), if there is one.
 enum hz4_sample_use { HZ4_SAMPLE_PROFILE, HZ4_SAMPLE_GUARD, HZ4_SAMPLE_PROBE, HZ4_SAMPLE_USES };
 
 // One sampled block, from its allocation to its free. Memory of hz4_meta, never moved. Constant after on_alloc, but for
@@ -34,7 +35,7 @@ enum hz4_sample_use { HZ4_SAMPLE_PROFILE, HZ4_SAMPLE_GUARD, HZ4_SAMPLE_PROBE, HZ
 struct hz4_sample {
   void *block;
   size_t size;                       // asked for, in bytes
-  size_t usable;                     // as of a block that is no sample
+  size_t usable;                     // as of a block that is no sample; of a guarded one, what was asked for
   uint64_t weight[HZ4_SAMPLE_USES];  // how many bytes it stands for; 0: it is no sample for this use
   uint64_t thread;                   // tells threads that live at once apart
   void *user[HZ4_SAMPLE_USES];       // NULL at first
@@ -96,8 +97,9 @@ void *hz4_sample_alloc(size_t size, size_t align, size_t usable, bool *zeroed, c
 // The record of the block at ptr; NULL: it is no sample, or no block. span is that of the page map.
 struct hz4_sample *hz4_sample_of(struct hz4_span *span, const void *ptr);
 
-// Ends the record, and frees the object; of a large block the record alone. False: somebody else has.
-bool hz4_sample_free(struct hz4_span *span, void *ptr);
+// Ends the record, and frees the object; of a large block the record alone. Returns what is wrong; NULL: nothing. frame is
+// as above.
+const char *hz4_sample_free(struct hz4_span *span, void *ptr, const void *frame);
 
 // A large block was resized, to what is asked for now.
 void hz4_sample_resized(struct hz4_span *span, size_t size, const void *frame);

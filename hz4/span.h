@@ -1,8 +1,9 @@
 // Rank 3. The descriptor of a run of pages. Descriptors are metadata: out of line, and type-stable.
 //
-// A span is one of two kinds:
+// A span is one of three kinds:
 //   OBJECTS  pages of a segment, cut into objects of one size class; owned by Mid, fields under that class's lock
 //   MAPPED   one large block; owned by whoever holds the block
+//   SLOTS    the pool of guarded slots (slots.h), of which there is one
 //
 // OBJECTS of a class of sampled objects have a pointer to each one's record behind free_bits (hz4_span_sample).
 // OBJECTS: bit i of free_bits is set while object i is in the span; free_count is the number of set bits. An object
@@ -13,7 +14,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-enum hz4_span_kind { HZ4_SPAN_FREE = 0, HZ4_SPAN_OBJECTS, HZ4_SPAN_MAPPED };
+enum hz4_span_kind { HZ4_SPAN_FREE = 0, HZ4_SPAN_OBJECTS, HZ4_SPAN_MAPPED, HZ4_SPAN_SLOTS };
 
 struct hz4_segment;
 struct hz4_sample;

@@ -78,3 +78,14 @@ uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max) {
   for (bool any = step_by_frame_pointer(&w); n < max && any && w.pc >= hz4_sys_page_bytes(); any = step(&w)) out[n++] = w.pc;
   return n;
 }
+
+void hz4_stack_put(struct hz4_writer *w, const char *what, const uintptr_t *stack, uint32_t depth) {
+  if (depth == 0) return;
+  hz4_put_text(w, "hz4:   ");
+  hz4_put_text(w, what);
+  for (uint32_t i = 0; i < depth; ++i) {
+    hz4_put_text(w, " ");
+    hz4_put_hex(w, stack[i]);
+  }
+  hz4_put_text(w, "\n");
+}

@@ -3,6 +3,7 @@
 #define HZ4_STACK_H_
 
 #include "hz4/base.h"
+#include "hz4/writer.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -18,6 +19,9 @@ extern "C" {
 // by frame pointers, as far as they lead upwards in small steps through memory that is there; functions without both are
 // left out, or end it. A system call for each page beyond the first; errno is kept.
 uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max);
+
+// One line of such: "hz4:   <what> 0x... 0x...". None for a depth of 0.
+void hz4_stack_put(struct hz4_writer *w, const char *what, const uintptr_t *stack, uint32_t depth);
 
 // Whether the 8 bytes at this address, a multiple of 8, can be read. A system call; errno is kept.
 bool hz4_stack_readable(uintptr_t address);

@@ -26,8 +26,11 @@ size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count);
 void hz4_sys_wish_huge(void *base, size_t bytes);
 // MADV_GUARD_INSTALL: true when the pages are gone, and who touches them is ended. Linux 6.13; not of locked memory.
 bool hz4_sys_guard(void *base, size_t bytes);
-// PROT_NONE.
+// MADV_GUARD_REMOVE: true when they can be touched again, and are zero.
+bool hz4_sys_unguard(void *base, size_t bytes);
+// PROT_NONE; and the end of it.
 bool hz4_sys_forbid(void *base, size_t bytes);
+bool hz4_sys_allow(void *base, size_t bytes);
 // Resizes the mapping where it lies (to == NULL), or moves it over the mapping at `to`. 0; or the error, as in errno.
 int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
 // The system's page size in bytes, from the auxiliary vector: no system call.

@@ -22,6 +22,7 @@
 #endif
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
+#define MADV_GUARD_REMOVE 103
 #endif
 
 _Static_assert(sizeof(struct hz4_sys_run) == sizeof(struct iovec) &&
@@ -116,8 +117,16 @@ bool hz4_sys_guard(void *base, size_t bytes) {
   return call_madvise(base, bytes, MADV_GUARD_INSTALL);
 }
 
+bool hz4_sys_unguard(void *base, size_t bytes) {
+  return call_madvise(base, bytes, MADV_GUARD_REMOVE);
+}
+
 bool hz4_sys_forbid(void *base, size_t bytes) {
   return hz4_syscall(SYS_mprotect, base, bytes, PROT_NONE) == 0;
+}
+
+bool hz4_sys_allow(void *base, size_t bytes) {
+  return hz4_syscall(SYS_mprotect, base, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
 int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {

@@ -13,6 +13,7 @@
 #include "hz4/misuse.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
+#include "hz4/report.h"
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
 #include "hz4/sys.h"
@@ -144,11 +145,13 @@ static void read_options(void) {
   }
   hz4_os_configure(hz4_option.huge_pages != 0);
   if (hz4_option.harden >= 2) hz4_guard_begin();
+  hz4_misuse_configure(hz4_option.report != 0);
   hz4_segment_configure(hz4_option.dirty_kib << 10, (unsigned)hz4_option.dirty_shift);
 }
 
 static void init(void) {
   hz4_stderr_remember();
+  hz4_report_begin();
   hz4_os_page_bytes();  // libc is asked for it now, with no lock held
   read_options();
   share_budget(1);

@@ -37,3 +37,9 @@ void hz4_put_grouped(struct hz4_writer *w, uint64_t number) {
 void hz4_put_column(struct hz4_writer *w, uint64_t number, unsigned columns) {
   put_digits(w, number, true, columns);
 }
+
+void hz4_put_hex(struct hz4_writer *w, uintptr_t number) {
+  char digits[2 + 2 * sizeof(number) + 1] = "0x";
+  for (size_t i = sizeof(digits) - 2; i >= 2; --i, number >>= 4) digits[i] = "0123456789abcdef"[number & 15];
+  hz4_put_text(w, digits);
+}

@@ -18,6 +18,8 @@ struct hz4_writer {
 // `context` is the writer: for functions that write to any.
 void hz4_put_text(void *context, const char *text);
 void hz4_put_number(struct hz4_writer *w, uint64_t number);
+// With 0x, and all zeros before it.
+void hz4_put_hex(struct hz4_writer *w, uintptr_t number);
 // In groups of three digits.
 void hz4_put_grouped(struct hz4_writer *w, uint64_t number);
 // The same, at the right of so many columns.

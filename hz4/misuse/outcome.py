@@ -40,7 +40,7 @@ def _cause(status, pointer, stderr):
         return "fault"
     if status == -signal.SIGABRT:
         for word, message in MESSAGES.items():
-            if stderr == "hz4: %s: %s\n" % (message, pointer):
+            if re.fullmatch(r"hz4: %s: %s(, size class \d+)?\n(hz4:   .*\n)*" % (message, pointer), stderr):
                 return word
     return "died"
 

@@ -47,11 +47,11 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.address_limit, 0);
   hz4_sys_fake.before_move = NULL;
   hz4_sys_fake.in_call = NULL;
-  hz4_store_relaxed(&hz4_sys_fake.no_guards, false);
   hz4_store_relaxed(&hz4_sys_fake.no_forbidding, false);
   hz4_store_relaxed(&hz4_sys_fake.guards, 0);
   hz4_store_relaxed(&hz4_sys_fake.forbidden, 0);
   hz4_store_relaxed(&hz4_sys_fake.no_vectors, false);
+  hz4_store_relaxed(&hz4_sys_fake.no_guards, false);
   hz4_store_relaxed(&hz4_sys_fake.most_purged, 0);
 }
 
@@ -243,6 +243,16 @@ bool hz4_sys_forbid(void *base, size_t bytes) {
   if (hz4_load_relaxed(&hz4_sys_fake.no_forbidding)) return false;
   hz4_fetch_add_relaxed(&hz4_sys_fake.forbidden, 1);
   return forbid(base, bytes, 0);
+}
+
+bool hz4_sys_unguard(void *base, size_t bytes) {
+  check_pages("sys_fake: a guard not in whole pages", base, bytes);
+  return madvise(base, bytes, 103) == 0;
+}
+
+bool hz4_sys_allow(void *base, size_t bytes) {
+  check_pages("sys_fake: not whole pages", base, bytes);
+  return mprotect(base, bytes, PROT_READ | PROT_WRITE) == 0;
 }
 
 static int resize_locked(void *base, size_t old_bytes, size_t new_bytes) {
