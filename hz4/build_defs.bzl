@@ -41,14 +41,11 @@ SKIP_UNLESS_SHIPPED = select({
     "//conditions:default": [],
 })
 
-# For files that have probes: gold refuses a note of a place in a function that it has dropped.
-WITH_PROBES = ["-fno-function-sections"]
-
-def hz4_library(name, copts = [], **kwargs):
+def hz4_library(name, **kwargs):
     """A cc_library of hz4's own C."""
     cc_library(
         name = name,
-        copts = COPTS + copts,
+        copts = COPTS,
         local_defines = DEFINES,
         linkstatic = True,
         **kwargs

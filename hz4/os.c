@@ -42,7 +42,7 @@ static bool unmap(void *base, size_t bytes) {
   return true;
 }
 
-static void *map(void *hint, size_t bytes) {
+HZ4_PROBED static void *map(void *hint, size_t bytes) {
   count_call(&map_calls);
   void *base = hz4_sys_mmap(hint, bytes);
   if (!note_result(base != NULL)) return NULL;
@@ -104,7 +104,7 @@ bool hz4_os_unmap(void *base, size_t bytes) {
   return done;
 }
 
-static bool purge(void *base, size_t bytes) {
+HZ4_PROBED static bool purge(void *base, size_t bytes) {
   count_call(&purge_calls);
   if (!note_result(hz4_sys_purge(base, bytes))) return false;
   HZ4_PROBE2("hz4", "purge", "0", base, bytes);
@@ -121,7 +121,7 @@ bool hz4_os_purge(void *base, size_t bytes) {
 
 // How many of the runs, from the first on, are gone by one call. (Of one alone none: that is for the plain call, which is
 // faster and known to every kernel and filter.)
-static size_t purge_by_vector(const struct hz4_sys_run *runs, size_t count) {
+HZ4_PROBED static size_t purge_by_vector(const struct hz4_sys_run *runs, size_t count) {
   hz4_lock_assert_none_held();
   size_t bytes = count > 1 ? hz4_sys_purge_runs(runs, count) : 0, gone = 0;
   if (bytes != 0) count_call(&purge_calls);

@@ -40,6 +40,16 @@
   ".popsection\n"                                                                \
   ".endif\n"
 
+// Of a function that has one: a linker that drops functions would drop it, and refuse its note (gold).
+#ifdef __has_attribute
+#if __has_attribute(retain)
+#define HZ4_PROBED __attribute__((noinline, used, retain))
+#endif
+#endif
+#ifndef HZ4_PROBED
+#define HZ4_PROBED __attribute__((noinline, used))
+#endif
+
 #define HZ4_PROBE1(provider, name, semaphore, a) \
   __asm__ volatile(HZ4_PROBE_NOTE(provider, name, semaphore, "8@%0") : : "r"((uint64_t)(uintptr_t)(a)))
 #define HZ4_PROBE2(provider, name, semaphore, a, b)                         \
@@ -52,6 +62,7 @@
                    : "r"((uint64_t)(uintptr_t)(a)), "r"((uint64_t)(b)), "r"((uint64_t)(c)))
 
 #else
+#define HZ4_PROBED
 #define HZ4_PROBE1(provider, name, semaphore, a) ((void)(a))
 #define HZ4_PROBE2(provider, name, semaphore, a, b) ((void)(a), (void)(b))
 #define HZ4_PROBE3(provider, name, semaphore, a, b, c) ((void)(a), (void)(b), (void)(c))

@@ -10,12 +10,12 @@ SEMAPHORE hz4_probe_free_semaphore = 0;
 
 _Atomic(bool) hz4_probes_on;
 
-static void on_alloc(struct hz4_sample *sample) {
+HZ4_PROBED static void on_alloc(struct hz4_sample *sample) {
   HZ4_PROBE3("otel_memory", "alloc", "hz4_probe_alloc_semaphore", sample->block, sample->size,
              sample->weight[HZ4_SAMPLE_PROBE]);
 }
 
-static void on_free(struct hz4_sample *sample) {
+HZ4_PROBED static void on_free(struct hz4_sample *sample) {
   HZ4_PROBE1("otel_memory", "free", "hz4_probe_free_semaphore", sample->block);
 }
 

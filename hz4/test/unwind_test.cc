@@ -115,11 +115,11 @@ __attribute__((noinline)) Stacks WithVariableFrame(size_t bytes) {
 }
 
 __attribute__((noinline)) Stacks WithAlignedFrame(size_t bytes) {
-  alignas(128) volatile char aligned[256];
+  alignas(128) volatile char aligned[256] = {};
   volatile char *room = static_cast<volatile char *>(alloca(bytes));
   aligned[0] = room[bytes - 1] = 1;
   Stacks s = WithVariableFrame(bytes);
-  aligned[1] = room[0] = 2;
+  room[0] = aligned[0];
   return s;
 }
 

@@ -141,6 +141,10 @@ void hz4_panic_pointer(const char *what, const void *ptr) {
   weave_fail("panic: %s: %p", what, ptr);
 }
 
+void hz4_report_pointer(const char *what, const void *ptr, const void *frame) {
+  weave_fail("report: %s: %p, %p", what, ptr, frame);
+}
+
 void hz4_assertion_failed(const char *what) {
   weave_fail("assertion: %s", what);
 }

@@ -89,6 +89,7 @@ void hz4_segment_set_floor(size_t bytes) {
   weave_check(bytes == 0);
 }
 void hz4_guard_begin(void) {}
+void hz4_report_begin(void) {}
 bool hz4_sys_secure(void) {
   return false;
 }
