@@ -41,8 +41,12 @@ static bool forbid(char *base, size_t bytes) {
   return hz4_sys_forbid(base, bytes);
 }
 
+// Afterwards they are zero. (Of what was purged that is not sure.)
 static bool allow(char *base, size_t bytes) {
-  return by_marks ? hz4_sys_unguard(base, bytes) : hz4_sys_allow(base, bytes);
+  if (by_marks) return hz4_sys_unguard(base, bytes);
+  if (!hz4_sys_allow(base, bytes)) return false;
+  memset(base, 0, bytes);
+  return true;
 }
 
 bool hz4_slots_begin(void) {
@@ -55,7 +59,7 @@ bool hz4_slots_begin(void) {
   if (pool.base == NULL) return false;
   pool.bytes = bytes;
   struct slot *memory = hz4_meta_alloc(HZ4_SLOTS * sizeof(struct slot));
-  by_marks = hz4_sys_guard(pool.base, bytes);
+  by_marks = hz4_sys_guard(pool.base, bytes) && !hz4_stack_readable((uintptr_t)pool.base);  // some say yes to any advice
   if (memory == NULL || !hz4_pagemap_reserve(pool.base, bytes >> HZ4_PAGE_SHIFT) || !(by_marks || forbid(pool.base, bytes))) {
     if (memory != NULL) hz4_meta_free(memory, HZ4_SLOTS * sizeof(struct slot));
     hz4_os_unmap(pool.base, bytes);
