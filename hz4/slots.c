@@ -59,8 +59,10 @@ bool hz4_slots_begin(void) {
   if (pool.base == NULL) return false;
   pool.bytes = bytes;
   struct slot *memory = hz4_meta_alloc(HZ4_SLOTS * sizeof(struct slot));
-  by_marks = hz4_sys_guard(pool.base, bytes) && !hz4_stack_readable((uintptr_t)pool.base);  // some say yes to any advice
-  if (memory == NULL || !hz4_pagemap_reserve(pool.base, bytes >> HZ4_PAGE_SHIFT) || !(by_marks || forbid(pool.base, bytes))) {
+  // Some systems say yes to any advice.
+  by_marks = hz4_sys_guard(pool.base, bytes) && !hz4_stack_readable((uintptr_t)pool.base);
+  bool is_ready = memory != NULL && hz4_pagemap_reserve(pool.base, bytes >> HZ4_PAGE_SHIFT);
+  if (!is_ready || !(by_marks || forbid(pool.base, bytes))) {
     if (memory != NULL) hz4_meta_free(memory, HZ4_SLOTS * sizeof(struct slot));
     hz4_os_unmap(pool.base, bytes);
     return false;
@@ -120,7 +122,7 @@ void *hz4_slots_alloc(size_t size, size_t align, bool at_end, const uintptr_t *s
   slot->size = size;
   slot->freed.depth = 0;
   slot->allocated.depth = depth < HZ4_SLOT_FRAMES ? depth : HZ4_SLOT_FRAMES;
-  memcpy(slot->allocated.stack, stack, slot->allocated.depth * sizeof(uintptr_t));
+  for (uint32_t i = 0; i < slot->allocated.depth; ++i) slot->allocated.stack[i] = stack[i];
   char *first = pages_of(slot, &bytes);
   if (allow(first, bytes)) return slot->block;
   slot->size = 0;
@@ -136,7 +138,8 @@ _Atomic(struct hz4_sample *) *hz4_slots_sample(const void *ptr) {
 const char *hz4_slots_wrong_free(const void *ptr) {
   const struct slot *slot = &slots[index_of(ptr)];
   const char *at = ptr;
-  if (slot->size == 0 || at < slot->block || at >= slot->block + slot->size) return "free of a pointer that is not allocated";
+  bool is_in_object = slot->size != 0 && at >= slot->block && at < slot->block + slot->size;
+  if (!is_in_object) return "free of a pointer that is not allocated";
   if (at != slot->block) return "free of a pointer into the middle of an object";
   return "double free";
 }
@@ -169,7 +172,7 @@ static void put_event(struct hz4_writer *w, const char *what, const struct event
 
 static void put_place(struct hz4_writer *w, const struct slot *slot, const char *at) {
   const char *end = slot->block + slot->size;
-  size_t far = at < slot->block ? (size_t)(slot->block - at) : at < end ? (size_t)(at - slot->block) : (size_t)(at - end);
+  size_t far = (size_t)(at < slot->block ? slot->block - at : at < end ? at - slot->block : at - end);
   hz4_put_text(w, "hz4:   ");
   hz4_put_number(w, far);
   hz4_put_text(w, at < slot->block ? " bytes before" : at < end ? " bytes into" : " bytes behind");
@@ -199,12 +202,14 @@ bool hz4_slots_write(int fd, const void *address) {
 
 static struct sigaction program_action;
 
-// The program counter and the frame pointer of what was interrupted, and whether it wrote; what is not known is 0, or "use".
+// The program counter and the frame pointer of what was interrupted, and whether it wrote; what is not known is 0, or
+// "use".
 static const char *read_context(const ucontext_t *context, uintptr_t *pc, uintptr_t *frame) {
 #if defined(__x86_64__)
   *pc = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
   *frame = (uintptr_t)context->uc_mcontext.gregs[REG_RBP];
-  return (context->uc_mcontext.gregs[REG_ERR] & 2) != 0 ? "write" : "read";  // Intel SDM, volume 3, "Page-Fault Exception"
+  // Intel SDM, volume 3, "Page-Fault Exception".
+  return (context->uc_mcontext.gregs[REG_ERR] & 2) != 0 ? "write" : "read";
 #elif defined(__aarch64__)
   *pc = context->uc_mcontext.pc;
   *frame = context->uc_mcontext.regs[29];
@@ -230,7 +235,8 @@ static void report(const char *at, const ucontext_t *context) {
   hz4_put_text(&w, "hz4: ");
   hz4_put_text(&w, verb);
   bool is_freed = slot->freed.depth != 0, is_before = at < slot->block;
-  hz4_put_text(&w, is_freed ? " after free: " : is_before ? " before the beginning of a block: " : " past the end of a block: ");
+  if (is_freed) hz4_put_text(&w, " after free: ");
+  else hz4_put_text(&w, is_before ? " before the beginning of a block: " : " past the end of a block: ");
   hz4_put_hex(&w, (uintptr_t)at);
   hz4_put_text(&w, "\n");
   put_event(&w, "used at", &here);
@@ -244,8 +250,8 @@ static void on_fault(int signal, siginfo_t *info, void *context) {
   if (holds(info->si_addr) && slots[index_of(info->si_addr)].size != 0) report(info->si_addr, context);
   errno = saved;
   if ((program_action.sa_flags & SA_SIGINFO) != 0) program_action.sa_sigaction(signal, info, context);
-  else if (program_action.sa_handler == SIG_DFL || program_action.sa_handler == SIG_IGN) sigaction(signal, &program_action, NULL);
-  else program_action.sa_handler(signal);
+  else if (program_action.sa_handler != SIG_DFL && program_action.sa_handler != SIG_IGN) program_action.sa_handler(signal);
+  else sigaction(signal, &program_action, NULL);
 }
 
 void hz4_slots_handle_faults(void) {
