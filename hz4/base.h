@@ -40,6 +40,11 @@ __attribute__((noreturn, cold)) void hz4_panic_pointer(const char *what, const v
 // The second form, without an end. frame: of the function that the program called, or of any above it.
 __attribute__((cold)) void hz4_report_pointer(const char *what, const void *ptr, const void *frame);
 
+// Wrong use that was left undone: a report, and the end; or, with HZ4_REPORT=warn, a report for each place in the program
+// that does it. pre: as hz4_panic; frame is that of a function which has one.
+__attribute__((cold)) void hz4_report_misuse(const char *what, const void *ptr, const void *frame);
+void hz4_report_configure(bool warn);  // before there are threads
+
 // What is known of a pointer: report.c says, once hz4 is ready.
 struct hz4_reporter {
   size_t (*class_bytes)(const void *ptr);  // of the size class that it lies in; 0: in none

@@ -18,11 +18,6 @@ __attribute__((cold)) void hz4_misuse_note(const char *what, const void *ptr);
 // What this thread has noted, once. False: nothing.
 bool hz4_misuse_take(const char **what, const void **ptr);
 
-// What becomes of it: the end; or, where `warn` is set, a report for each place in the program, and what was wrong is left
-// undone, as it was when it was noted. frame: as hz4_report_pointer. pre: as hz4_panic.
-void hz4_misuse_configure(bool warn);
-__attribute__((cold)) void hz4_misuse_tell(const char *what, const void *ptr, const void *frame);
-
 // Nobody is left to report what other threads had noted.
 void hz4_misuse_fork_child(void);
 
@@ -30,7 +25,7 @@ void hz4_misuse_fork_child(void);
 HZ4_INLINE void hz4_misuse_report(void) {
   const char *what;
   const void *ptr;
-  if (HZ4_UNLIKELY(hz4_misuse_take(&what, &ptr))) hz4_misuse_tell(what, ptr, __builtin_frame_address(0));
+  if (HZ4_UNLIKELY(hz4_misuse_take(&what, &ptr))) hz4_report_misuse(what, ptr, __builtin_frame_address(0));
 }
 
 #ifdef __cplusplus

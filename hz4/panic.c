@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "hz4/atomic.h"
 #include "hz4/base.h"
 #include "hz4/syscall.h"
 
@@ -94,6 +95,31 @@ void hz4_report_pointer(const char *what, const void *ptr, const void *frame) {
 void hz4_panic_pointer(const char *what, const void *ptr) {
   hz4_report_pointer(what, ptr, __builtin_frame_address(0));
   abort();
+}
+
+// Set once.
+static bool only_warn;
+// Where the program was when something was reported. Who finds no room is not heard.
+static _Atomic(uintptr_t) places[HZ4_REPORT_PLACES];
+
+void hz4_report_configure(bool warn) {
+  only_warn = warn;
+}
+
+static bool is_new_place(uintptr_t place) {
+  for (size_t i = 0; i < HZ4_REPORT_PLACES; ++i) {
+    uintptr_t there = hz4_load_relaxed(&places[i]);
+    if (there == 0 && hz4_cas_strong_acquire(&places[i], &there, place)) return true;
+    if (there == place) return false;
+  }
+  return false;
+}
+
+void hz4_report_misuse(const char *what, const void *ptr, const void *frame) {
+  const uintptr_t *pair = frame;  // the caller's frame, and where that goes on
+  if (only_warn && !is_new_place(pair[1])) return;
+  hz4_report_pointer(what, ptr, frame);
+  if (!only_warn) abort();
 }
 
 void hz4_assertion_failed(const char *what) {

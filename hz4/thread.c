@@ -145,7 +145,7 @@ static void read_options(void) {
   }
   hz4_os_configure(hz4_option.huge_pages != 0);
   if (hz4_option.harden >= 2) hz4_guard_begin();
-  hz4_misuse_configure(hz4_option.report != 0);
+  hz4_report_configure(hz4_option.report != 0);
   hz4_segment_configure(hz4_option.dirty_kib << 10, (unsigned)hz4_option.dirty_shift);
 }
 

@@ -151,6 +151,15 @@ void hz4_assertion_failed(const char *what) {
 
 void hz4_stderr_remember(void) {}
 
+void hz4_report_misuse(const char *what, const void *ptr, const void *frame) {
+  (void)frame;
+  hz4_panic_pointer(what, ptr);
+}
+
+void hz4_report_configure(bool warn) {
+  (void)warn;
+}
+
 void hz4_warn(const char *what, const char *detail) {
   (void)what;
   (void)detail;
