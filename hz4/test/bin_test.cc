@@ -141,10 +141,16 @@ TEST_F(Bin, ALongerArrayHasTheSameObjects) {
     hz4_bin_publish(&held);
     for (; n < length - kNoObjects; ++n) ASSERT_TRUE(hz4_sequence_push(kClass, &things[n]));
     EXPECT_FALSE(hz4_sequence_push(kClass, &things[n]));
+    EXPECT_EQ(hz4_bin_objects_lately(cache_.get(), kClass), n);
+    ASSERT_TRUE(Claim(kClass, &held));
+    EXPECT_EQ(hz4_bin_objects_lately(cache_.get(), kClass), 0u) << "somebody works on it";
+    hz4_bin_publish(&held);
   }
   while (n-- > 0) ASSERT_EQ(hz4_sequence_pop(kClass), &things[n]);
   EXPECT_EQ(hz4_sequence_pop(kClass), nullptr);
+  EXPECT_EQ(hz4_bin_objects_lately(cache_.get(), kClass), 0u);
   Delete(kClass);
+  EXPECT_EQ(hz4_bin_objects_lately(cache_.get(), kClass), 0u);
 }
 
 TEST_F(Bin, TheOldestAreTaken) {

@@ -30,6 +30,30 @@ void JoinAll(std::vector<std::thread> &threads) {
   for (std::thread &thread : threads) thread.join();
 }
 
+// As a handler does that has interrupted whoever has some of the locks.
+TEST(Lock, WhoIsInAHurryWaitsForNobody) {
+  Lock low(HZ4_RANK_MID), high(HZ4_RANK_TEST);
+  const uint32_t refusals = hz4_lock_refusals();
+  hz4_lock_acquire(&high);
+  hz4_lock_hurry_begin();
+  EXPECT_FALSE(hz4_lock_enter(&high)) << "its own";
+  ASSERT_TRUE(hz4_lock_enter(&low)) << "free: whatever its rank";
+  EXPECT_FALSE(hz4_lock_enter(&low));
+  hz4_lock_release(&low);
+  EXPECT_FALSE(hz4_lock_hurry_end()) << "it has been in vain";
+  hz4_lock_assert_held(&high);
+  hz4_lock_release(&high);
+  hz4_lock_hurry_begin();
+  ASSERT_TRUE(hz4_lock_enter(&high));
+  hz4_lock_release(&high);
+  EXPECT_TRUE(hz4_lock_hurry_end());
+  EXPECT_EQ(hz4_lock_refusals(), refusals) << "these are fork's";
+  ASSERT_TRUE(hz4_lock_enter(&low));
+  ASSERT_TRUE(hz4_lock_enter(&high));
+  hz4_lock_release(&high);
+  hz4_lock_release(&low);
+}
+
 TEST(Lock, OneThreadAtATime) {
   Lock lock(HZ4_RANK_TEST);
   const uint32_t free_state = lock.state;
