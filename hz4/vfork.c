@@ -10,12 +10,35 @@
 
 _Static_assert(offsetof(struct hz4_front, area) == 0 && offsetof(struct hz4_front, lent) == 30, "as the code has it");
 
+// Where the compiler protects branches (-fcf-protection, -mbranch-protection), what is called by a pointer begins with a mark.
+// And with a shadow stack the child must leave vfork by a jump: it shares that stack, whose entry for this call the parent
+// needs again.
+#if defined(__CET__) && (__CET__ & 1)
+#define ENTRY "endbr64\n\t"
+#elif defined(__ARM_FEATURE_BTI_DEFAULT)
+#define ENTRY "hint #34\n\t"  // bti c
+#else
+#define ENTRY
+#endif
+#if defined(__CET__) && (__CET__ & 2)
+#define RETURN_OF_CHILD          \
+  "xorl %edx, %edx\n\t"          \
+  "rdsspq %rdx\n\t" /* stays 0 where there is no such stack */ \
+  "testq %rdx, %rdx\n\t"         \
+  "jz 3f\n\t"                    \
+  "popq %rdi\n\t"                \
+  "notrack jmp *%rdi\n"          \
+  "3:\n\t"
+#else
+#define RETURN_OF_CHILD
+#endif
+
 #if defined(__x86_64__)
 __asm__(
     ".pushsection .text\n\t"
     ".globl vfork\n\t"
     ".type vfork, @function\n"
-    "vfork:\n\t"
+    "vfork:\n\t" ENTRY
     "movq hz4_front@gottpoff(%rip), %rdx\n\t"
     "movq %fs:(%rdx), %r8\n\t"       // area, and
     "movzbl %fs:30(%rdx), %r9d\n\t"  // lent, as they were: in the parent's registers
@@ -30,8 +53,9 @@ __asm__(
     "jz 1f\n\t"
     "movq %r8, %fs:(%rdx)\n\t"
     "movb %r9b, %fs:30(%rdx)\n\t"
-    "js 2f\n"
-    "1:\n\t"
+    "js 2f\n\t"
+    "ret\n"
+    "1:\n\t" RETURN_OF_CHILD
     "ret\n"
     "2:\n\t"
     "pushq %rax\n\t"
@@ -48,7 +72,7 @@ __asm__(
     ".pushsection .text\n\t"
     ".globl vfork\n\t"
     ".type vfork, %function\n"
-    "vfork:\n\t"
+    "vfork:\n\t" ENTRY
     "mrs x9, tpidr_el0\n\t"
     "adrp x10, :gottprel:hz4_front\n\t"
     "ldr x10, [x10, :gottprel_lo12:hz4_front]\n\t"

@@ -46,7 +46,8 @@ def _cause(status, pointer, stderr):
 
 
 def outcome(program, case, environment):
-    """One word: "-": it survived. "harmless": what was wrong had no effect. "skipped": there is no such call. "hung". Or of what
+    """One word: "-": it survived. "harmless": what was wrong had no effect. "said": it
+    survived, and there was a message. "skipped": there is no such call. "hung". Or of what
     it died: a word of MESSAGES, "fault" for the system's signal alone, or "died"; and "late:" before it where the wrong
     thing was done by then."""
     try:
@@ -58,7 +59,7 @@ def outcome(program, case, environment):
     stderr = re.sub("qemu: .*\n", "", done.stderr)  # qemu-user's last word
     if done.returncode == 0 and said[-1:] in (["survived"], ["harmless"], ["skipped"]):
         if stderr != "":
-            return "said: " + stderr
+            return "said"
         return "-" if said[-1] == "survived" else said[-1]
     pointer = [word for word in said if word.startswith("0x")][-1:]
     return ("late:" if "went on" in said else "") + _cause(done.returncode, "".join(pointer), stderr)
