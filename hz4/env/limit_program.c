@@ -1,10 +1,10 @@
 // Says what limits it has; and then, as it is told:
-//   fill BYTES  allocates blocks of so many bytes, and writes to all of each, until there are no more or there is 1 GiB.
+//   fill BYTES  allocates blocks of so many bytes, and writes to all of each, until there are no more or there are 300 MiB.
 //   refresh     waits for the end of its input, reads the limits anew, and says them again.
 #include "hz4/env/check.h"
 #include "hz4/hz4.h"
 
-enum { kMost = 1 << 30 };
+enum { kMost = 300 << 20 };
 
 struct block {
   struct block *next;
