@@ -40,7 +40,7 @@ _hz4() {
       ;;
     -s | --sample)
       if [[ $command == profile ]]; then
-        COMPREPLY=($(compgen -W 'inuse_space inuse_objects alloc_space alloc_objects' -- "$word"))
+        COMPREPLY=($(compgen -W 'inuse_space inuse_objects alloc_space alloc_objects held_space' -- "$word"))
         return
       fi
       ;;

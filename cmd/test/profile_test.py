@@ -1,12 +1,13 @@
 """hz4 profile: which tool it has draw a profile; that tool is made up."""
 
+import glob
 import gzip
 import os
 import shutil
 import tempfile
 import unittest
 
-from command import clean, hz4
+from command import clean, hz4, subject
 
 TEXT = b"heap profile: 1: 100 [1: 100] @ heap_v2/524288\n"
 
@@ -63,6 +64,14 @@ class ProfileTest(unittest.TestCase):
         self.assertEqual(self.profile("-o", path + ".x", path, "program"), (5, "", ""))
         with open(path + ".x", encoding="utf-8") as file:
             self.assertEqual(file.read(), "google-pprof --inuse_space --svg program %s\n" % path)
+
+    def test_hz4_itself(self):
+        """What the library writes is what the command takes for a profile."""
+        self.tool("pprof")
+        prefix = os.path.join(self.folder, "of")
+        self.assertEqual(hz4("run", "-o", "profile=" + prefix, "-o", "profile_bytes=1", subject())[0], 7)
+        (written,) = glob.glob(prefix + "*")
+        self.assertEqual(self.profile("-t", written), (5, "pprof -sample_index=inuse_space -text %s\n" % written, ""))
 
     def test_no_profile(self):
         for text in (b"", b"x", b"heap", b"{}"):
