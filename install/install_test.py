@@ -145,7 +145,7 @@ class InstallTest(unittest.TestCase):
         listed = re.findall(r"^(HZ4_\w+) ", run([self.installed("bin", "hz4-options")]).stdout, re.MULTILINE)
         with open(self.installed("share", "man", "man7", "hz4.7")) as page:
             documented = re.findall(r"^\.It Ev (HZ4_\w+)$", page.read(), re.MULTILINE)
-        self.assertEqual(documented, listed)
+        self.assertEqual(sorted(documented), sorted(listed))  # the manual has them by what they are for
 
     def test_functions_are_those_of_the_manual(self):
         with open(self.installed("share", "man", "man3", "hz4.3")) as page:
