@@ -26,6 +26,8 @@ CALLBACKS = [
     ("hz4_alloc_|hz4/alloc.c:", ["hz4/stats_file.c:look", "hz4/shim.c:holds"] + LIBC),
     ("hz4_stats_|hz4/stats_file.c:write_to", ["hz4_stats_put_report", "hz4_stats_put_json"]),
     ("hz4_sample_|hz4/sample.c:", ["hz4/profile.c:on_alloc", "hz4/profile.c:on_free"]),
+    ("hz4_report_pointer", ["hz4/report.c:class_bytes", "hz4/report.c:more"]),
+    ("hz4/slots.c:on_fault", []),  # the program's own handlers
     ("hz4_maps_read", ["hz4/profile_write.c:copy_line", "hz4/profile_write.c:add_mapping"]),
 ]
 CXX_LIBRARY = re.compile("hz4_operators_|hz4/operators")
