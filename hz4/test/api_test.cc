@@ -249,9 +249,9 @@ TEST(StatsTest, TextForms) {
   hz4_options_print(-1);
 }
 
-// Misuse ends in one line on stderr that names the pointer, and in abort().
+// Misuse ends in a report on stderr, whose line names the pointer, and in abort().
 void ExpectDeath(void (*misuse)(void *), void *ptr) {
-  char line[100];
+  char line[200];
   snprintf(line, sizeof line, "^hz4: [^\n]*0x0*%" PRIxPTR "[^0-9a-f\n]?[^\n]*" HZ4_TEST_LAST_LINE_END, reinterpret_cast<uintptr_t>(ptr));
   EXPECT_EXIT(misuse(ptr), ::testing::KilledBySignal(SIGABRT), line);
 }
