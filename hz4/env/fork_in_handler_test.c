@@ -7,7 +7,7 @@
 #include "hz4/env/check.h"
 #include "hz4/hz4.h"
 
-enum { kForks = 500, kSlots = 256, kTimerUs = 100, kPatienceS = 50 };
+enum { kForks = 500, kSlots = 256, kTimerUs = 100, kPatienceS = 200 };
 
 static volatile sig_atomic_t forks;
 

@@ -121,7 +121,7 @@ TEST(Inbox, ClosedTakesNothing) {
 void Traffic(bool close) {
   constexpr size_t kProducers = 3, kBatches = 24, kPushes = 60000;
   struct Cell {
-    std::atomic<bool> waiting{false};
+    std::atomic<int> waiting{false};  // of a byte riscv64 has no exchange
     uint64_t pushes = 0;  // of the holder
   };
   hz4_inbox inbox = {};
