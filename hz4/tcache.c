@@ -331,8 +331,10 @@ void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
 
 // ---- overflowing ----
 
-// What caches keep of a heap that has ebbed keeps whole spans, and those of CPUs that fell idle nobody else would empty.
+// What caches keep of a heap that has ebbed keeps whole spans, and those of CPUs that fell idle nobody else would empty. (Where
+// there is one, halving its bins is enough.)
 static void empty_caches_of_cpus(void) {
+  if (hz4_cache_count() < 2) return;
   for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
     hz4_tcache_empty_afar(cache);
     hz4_transfer_empty(cache, false);
