@@ -60,7 +60,8 @@ void Give(FuzzedDataProvider *input, hz4_fuzz::Objects *objects, uint32_t c, siz
   }
   if (given.empty()) return;
   const uint64_t spans = Now().spans;
-  const hz4_mid_result gave = hz4_mid_give(c, given.data(), static_cast<uint32_t>(given.size()), Visitor(input));
+  const hz4_mid_result gave = hz4_mid_give(c, given.data(), static_cast<uint32_t>(given.size()), Visitor(input),
+                                           input->ConsumeBool());
   FUZZ_CHECK(gave.objects == given.size() && Now().spans == spans - gave.spans_closed);
 }
 

@@ -234,7 +234,7 @@ static void free_object(uint32_t size_class, void *ptr) {
     return;
   }
   hz4_count_shared(&hz4_no_cache.cache.counters, hz4_range_of(hz4_class_bytes(size_class)), HZ4_COUNT_direct_free, 1);
-  hz4_transfer_give(size_class, &ptr, 1, NULL);
+  hz4_transfer_give(size_class, &ptr, 1, NULL, true);
 }
 
 // What does not fit into the bin goes to Mid: a flush would use more stack than there may be by now.

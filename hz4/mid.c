@@ -489,7 +489,8 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
   return result;
 }
 
-struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver) {
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver,
+                                   bool purge) {
   struct hz4_mid_result result = {0};
   struct mid_class *mid = &classes[size_class];
   if (!hz4_lock_enter(&mid->lock)) return result;
@@ -507,7 +508,7 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
     result.spans_closed += note_ebb_locked(mid, size_class);
     report_locked(mid, size_class);
   }
-  if (HZ4_UNLIKELY(mid->purge_goes_on)) result.spans_closed += purge_some_locked(mid);
+  if (HZ4_UNLIKELY(purge && mid->purge_goes_on)) result.spans_closed += purge_some_locked(mid);
   result.objects = count;
   result.ebbs = hz4_load_relaxed(&mid->ebbs);
   hz4_lock_release(&mid->lock);

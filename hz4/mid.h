@@ -40,8 +40,10 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
 
 // Gives objects back. `giver` is who, as in hz4_mid_take; NULL: nobody who comes again. A pointer that is no live object
 // of this class is noted as misuse, and left out.
+// purge: where the class goes on ebbing, HZ4_PURGE_BYTES inside its spans go back to the system too.
 // objects == 0: fork is on and nothing has changed. Never otherwise fails.
-struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver);
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver,
+                                   bool purge);
 
 // Whether the object lies in its span, or is in none any more: nobody may use it then. False while fork is on.
 // pre: object was the address of one. (An object in a depot counts as used.)

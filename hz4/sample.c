@@ -260,7 +260,7 @@ const char *hz4_sample_free(struct hz4_span *span, void *ptr, const void *frame)
   if (span->kind != HZ4_SPAN_OBJECTS) return NULL;
   uint32_t size_class = span->size_class;
   hz4_poison(ptr, hz4_class_bytes(size_class));
-  hz4_transfer_give(size_class, &ptr, 1, NULL);
+  hz4_transfer_give(size_class, &ptr, 1, NULL, true);
   return NULL;
 }
 

@@ -184,7 +184,7 @@ static void put(uint32_t bin, uint32_t size_class, void *const *objects, uint32_
     held.bin->alone = alone;
     hz4_bin_publish(&held);
   }
-  hz4_transfer_give(size_class, objects, rest, NULL);
+  hz4_transfer_give(size_class, objects, rest, NULL, true);
 }
 
 // Fills the bin from a chain of batches; what it has no room for goes to Mid. Returns one object.
@@ -287,11 +287,11 @@ void *hz4_tcache_refill(uint32_t size_class, bool *zeroed) {
 
 // ---- emptying ----
 
-static void empty(struct hz4_held *held) {
+static void empty(struct hz4_held *held, bool purge) {
   uint32_t size_class = held->size_class, length, n;
   void **slots = hz4_bin_take_array(held, &length, &n);
   if (slots == NULL) return;
-  hz4_transfer_give(size_class, slots + 1, n, NULL);
+  hz4_transfer_give(size_class, slots + 1, n, NULL, purge);
   hz4_bin_free_array(slots, length);
 }
 
@@ -317,7 +317,7 @@ size_t hz4_tcache_bytes_here(void) {
 void hz4_tcache_empty_here(void) {
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS && hz4_is_attached(); ++c) {
     struct hz4_held held;
-    if (hz4_bin_claim(c, &held)) empty(&held);
+    if (hz4_bin_claim(c, &held)) empty(&held, true);
   }
 }
 
@@ -325,7 +325,7 @@ void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
   struct hz4_held held[HZ4_AFAR_BINS];
   for (uint32_t next = hz4_cache_is_own(cache) ? HZ4_CLASS_SLOTS : 1; next < HZ4_CLASS_SLOTS;) {
     uint32_t n = hz4_bin_claim_afar(cache, &next, held);
-    for (uint32_t i = 0; i < n; ++i) empty(&held[i]);
+    for (uint32_t i = 0; i < n; ++i) empty(&held[i], false);
   }
 }
 
@@ -347,7 +347,7 @@ HZ4_NOINLINE static bool flush(uint32_t size_class, void *object) {
   uint32_t n = 0;
   struct hz4_held held;
   if (!claim_in_need(size_class, false, &held)) {
-    hz4_transfer_give(size_class, &object, 1, NULL);
+    hz4_transfer_give(size_class, &object, 1, NULL, true);
     return false;
   }
   if (hz4_bin_objects(&held) >= held.bin->capacity) n = hz4_bin_take_oldest(&held, staying(held.bin), objects);
@@ -356,7 +356,7 @@ HZ4_NOINLINE static bool flush(uint32_t size_class, void *object) {
   uint8_t ebbs = held.bin->ebbs;
   hz4_bin_publish(&held);
   bool ebbed = n != 0 && hz4_transfer_send(size_class, objects, n, &ebbs);
-  if (!fits) ebbed |= hz4_transfer_give(size_class, &object, 1, &ebbs);
+  if (!fits) ebbed |= hz4_transfer_give(size_class, &object, 1, &ebbs, n == 0);
   return ebbed;
 }
 
@@ -376,7 +376,7 @@ void hz4_tcache_close(struct hz4_tcache *cache) {
     struct hz4_held held;
     if (hz4_load_relaxed(&cache->top[c]) == HZ4_TOP_NONE) continue;
     while (!hz4_bin_claim(c, &held)) hz4_yield();  // fork is on
-    empty(&held);
+    empty(&held, true);
   }
   hz4_transfer_empty(cache, true);
   hz4_front = saved;

@@ -9,7 +9,10 @@
 #include <stdint.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <functional>
+#include <random>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -125,6 +128,27 @@ TEST_F(Alloc, WhatCachesKeepIsGivenUpForOneMoreTry) {
   void *large = hz4_malloc(8 << 20);
   EXPECT_NE(large, nullptr);
   hz4_free(large);
+}
+
+std::atomic<size_t> purged;
+
+void CountPurged(enum hz4_sys_call call, void *, size_t bytes) {
+  if (call == HZ4_SYS_PURGE) purged += bytes;
+}
+
+// Whatever an ebb empties: inside spans, and of pages; the rest goes with later calls.
+TEST_F(Alloc, AFreePurgesABoundedPart) {
+  std::vector<void *> blocks = MallocBytes(1000, size_t{128} << 20);
+  std::shuffle(blocks.begin(), blocks.end(), std::mt19937_64(1));
+  hz4_sys_fake.in_call = CountPurged;
+  size_t all = 0;
+  for (void *block : blocks) {
+    purged = 0;
+    hz4_free(block);
+    all += purged;
+    ASSERT_LE(purged, 2 * (HZ4_PURGE_BYTES + HZ4_PAGE_BYTES));
+  }
+  EXPECT_GT(all, size_t{64} << 20);
 }
 
 // There is one more try, not more: where a trim brought nothing, the next one would not either.

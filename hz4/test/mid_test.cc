@@ -269,7 +269,7 @@ TEST_F(Mid, ForkGateGivesUp) {
   const std::vector<void *> objects = Take(c, 5);
   hz4_mid_fork_prepare();
   EXPECT_TRUE(Take(c, 1).empty());
-  EXPECT_EQ(hz4_mid_give(c, objects.data(), 5, nullptr).objects, 0u);
+  EXPECT_EQ(hz4_mid_give(c, objects.data(), 5, nullptr, true).objects, 0u);
   EXPECT_FALSE(hz4_mid_trim());
   EXPECT_EQ(Now().spans, 0u) << "the books are fork's";
   hz4_mid_check();
@@ -394,7 +394,7 @@ TEST_F(MidDeathTest, WrongPointersAreNamed) {
   const std::vector<void *> objects = Take(c, 10);
   char *one = static_cast<char *>(objects[0]);
   const auto give_home = [c](void *object) {
-    hz4_mid_give(c, &object, 1, nullptr);
+    hz4_mid_give(c, &object, 1, nullptr, true);
     hz4_mid_trim();
     hz4_mid_check();  // what is wrong is left out
     hz4_misuse_report();
@@ -418,7 +418,7 @@ TEST_F(MidDeathTest, TheTailOfASpanIsNoObject) {
   EXPECT_DEATH(
       {
         void *object = tail;
-        hz4_mid_give(c, &object, 1, nullptr);
+        hz4_mid_give(c, &object, 1, nullptr, true);
         hz4_mid_trim();
         hz4_misuse_report();
       },
@@ -431,7 +431,7 @@ TEST_F(MidDeathTest, AnObjectOfAClosedSpanIsNotAllocated) {
   std::vector<void *> objects = Take(c, 1);
   Give(c, objects);
   hz4_mid_trim();
-  EXPECT_DEATH((hz4_mid_give(c, objects.data(), 1, nullptr), hz4_mid_trim(), hz4_misuse_report()),
+  EXPECT_DEATH((hz4_mid_give(c, objects.data(), 1, nullptr, true), hz4_mid_trim(), hz4_misuse_report()),
                Line("free of a pointer that is not allocated", objects[0]));
 }
 

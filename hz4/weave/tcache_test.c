@@ -42,7 +42,9 @@ static struct hz4_tcache *cache(int i) {
   return (struct hz4_tcache *)memory[1 + i];
 }
 
-struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *given, uint32_t count, const void *giver) {
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *given, uint32_t count, const void *giver,
+                                   bool purge) {
+  (void)purge;
   weave_check(size_class == CLASS && giver != &hz4_no_cache.cache);
   if (!hz4_lock_enter(&mid_lock)) return (struct hz4_mid_result){0};
   for (uint32_t i = 0; i < count; ++i) {
@@ -241,7 +243,7 @@ static void give(int i) {
   uint8_t ebbs = 0;
   void *object = &objects[i];
   ++objects[i];
-  hz4_transfer_give(CLASS, &object, 1, &ebbs);
+  hz4_transfer_give(CLASS, &object, 1, &ebbs, true);
 }
 static void give_0(void) {
   give(0);
