@@ -5,12 +5,13 @@ load("@rules_shell//shell:sh_binary.bzl", "sh_binary")
 
 COPTS = ["-Werror"]
 
-def hz4_fuzzer(name, deps):
+def hz4_fuzzer(name, deps, levels = []):
     """NAME: libFuzzer. NAME_replay_test: an ordinary test over testdata/NAME, for any compiler and configuration.
 
     Args:
       name: the fuzzer; its source is NAME.cc, its corpus //testdata:NAME.
       deps: what it needs besides fuzz/*.h.
+      levels: of HZ4_HARDEN that the corpus is replayed with too: NAME_replay_hardenLEVEL_test.
     """
     cc_library(
         name = name + "_input",
@@ -22,16 +23,18 @@ def hz4_fuzzer(name, deps):
         alwayslink = True,
     )
 
-    cc_test(
-        name = name + "_replay_test",
-        size = "medium",
-        srcs = ["replay_main.cc"],
-        args = ["testdata/" + name],
-        copts = COPTS,
-        data = ["//testdata:" + name],
-        tags = ["no_msan"],  # C++: libstdc++ is not instrumented
-        deps = [":" + name + "_input"],
-    )
+    for suffix, env in [("", {})] + [("_harden" + level, {"HZ4_HARDEN": level}) for level in levels]:
+        cc_test(
+            name = name + "_replay" + suffix + "_test",
+            size = "medium",
+            srcs = ["replay_main.cc"],
+            args = ["testdata/" + name],
+            copts = COPTS,
+            data = ["//testdata:" + name],
+            env = env,
+            tags = ["no_msan"],  # C++: libstdc++ is not instrumented
+            deps = [":" + name + "_input"],
+        )
 
     # Links with --config=fuzz only.
     cc_binary(

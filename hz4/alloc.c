@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "hz4/slots.h"
+#include "hz4/harden.h"
 #include "hz4/large.h"
 #include "hz4/limit.h"
 #include "hz4/lock.h"
@@ -15,6 +15,7 @@
 #include "hz4/probes.h"
 #include "hz4/sample.h"
 #include "hz4/segment.h"
+#include "hz4/slots.h"
 #include "hz4/span.h"
 #include "hz4/stack.h"
 #include "hz4/thread.h"
@@ -59,24 +60,27 @@ static void *take_object(uint32_t size_class, bool *zeroed) {
 
 // The class of the bin for a block of this size and alignment; 0 when it is a large one. pre: align is a power of two, from 16.
 static uint32_t class_for(size_t size, size_t align) {
+  size = hz4_harden_room(size);
   if (size > HZ4_CLASS_MAX_BYTES || align > HZ4_PAGE_BYTES) return 0;
   // Spans are aligned to pages, so a class whose size is a multiple of align has aligned objects. A power of two that
   // is large enough is such a class.
   uint32_t c = hz4_class_of_size(size > align ? size : align);
   while ((hz4_class_bytes(c) & (align - 1)) != 0) ++c;
-  return c <= HZ4_TINY_CLASSES ? hz4_class_of_malloc(hz4_class_bytes(c)) : c;
+  return hz4_class_of_bin(hz4_class_bytes(c));
 }
 
 // NULL: no memory for a span, or fork is on.
-static void *alloc_class(uint32_t size_class, bool *zeroed) {
+static void *alloc_class(uint32_t size_class, size_t size, bool *zeroed) {
   void *object = take_object(size_class, zeroed);
-  if (object != NULL) hz4_unpoison(object, hz4_class_bytes(size_class));
+  if (object == NULL) return NULL;
+  hz4_unpoison(object, hz4_class_bytes(size_class));
+  if (hz4_option.harden != 0) hz4_harden_out(object, size);
   return object;
 }
 
 void *hz4_alloc_unsampled(size_t size) {
   bool zeroed = false;
-  return alloc_class(class_for(size, 16), &zeroed);
+  return alloc_class(class_for(size, 16), size, &zeroed);
 }
 
 // Trims in a row that were in vain, failures that the next one waits for, and bytes that lay free after the last.
@@ -119,13 +123,14 @@ static bool make_room(size_t size) {
 
 // Where the class fails: after a trim once more, and then by a large block, of pages that no span can have. But at once by
 // that where fork is on: a trim would wait at each lock.
-HZ4_NOINLINE static void *alloc_in_need(uint32_t size_class, size_t size, size_t align, bool refused, bool *zeroed) {
+HZ4_NOINLINE static void *alloc_in_need(uint32_t size_class, size_t asked, size_t align, bool refused, bool *zeroed) {
   bool wanted = *zeroed;
+  size_t size = size_class != 0 ? hz4_class_bytes(size_class) : asked;
   void *block = NULL;
   if (refused) block = hz4_large_alloc(size, align, zeroed);
   if (block == NULL && make_room(size)) {
     *zeroed = wanted;
-    block = size_class != 0 ? alloc_class(size_class, zeroed) : hz4_large_alloc(size, align, zeroed);
+    block = size_class != 0 ? alloc_class(size_class, asked, zeroed) : hz4_large_alloc(size, align, zeroed);
     note_trim(block == NULL);
   }
   if (block == NULL && size_class != 0) {
@@ -158,12 +163,12 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   hz4_thread_init();
   if (HZ4_UNLIKELY(hz4_limit_is_due())) hz4_alloc_keep_to_limit();
   uint32_t c = class_for(size, align), refusals = hz4_lock_refusals();
-  void *block = c != 0 ? alloc_class(c, zeroed) : hz4_large_alloc(size, align, zeroed);
+  void *block = c != 0 ? alloc_class(c, size, zeroed) : hz4_large_alloc(size, align, zeroed);
   hz4_misuse_report();
   if (HZ4_UNLIKELY(block == NULL)) {
     bool refused = c != 0 && refusals != hz4_lock_refusals();
     *zeroed = wanted;
-    block = alloc_in_need(c, c != 0 ? hz4_class_bytes(c) : size, align, refused, zeroed);
+    block = alloc_in_need(c, size, align, refused, zeroed);
     if (block == NULL) return no_memory();
   }
   do_chores();
@@ -171,18 +176,25 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   return block;
 }
 
-// A block, of `bytes`, for an allocation of `size` that is due to be a sample. NULL: it is none, and *zeroed as it was.
-static void *take_sample(size_t size, size_t bytes, size_t align, bool *zeroed, const void *frame) {
+// As hz4_alloc_from_bin.
+HZ4_INLINE void *from_bin(uint32_t size_class, size_t size) {
+  void *object = hz4_alloc_from_bin(size_class);
+  if (HZ4_LIKELY(object != NULL) && hz4_option.harden != 0) hz4_harden_out(object, size);
+  return object;
+}
+
+// A block, of `bytes`, for an allocation of `size` that is due to be a sample by this mean. NULL: it is none, and *zeroed as it was.
+static void *take_sample(size_t size, size_t mean, size_t bytes, size_t align, bool *zeroed, const void *frame) {
   bool wanted = *zeroed;
   uint32_t c = class_for(bytes, align);
-  void *block = hz4_sample_alloc(size, align, c != 0 ? hz4_class_bytes(c) : 0, zeroed, frame);
+  void *block = hz4_sample_alloc(size, mean, align, c != 0 ? hz4_class_bytes(c) : 0, zeroed, frame);
   if (block == NULL) *zeroed = wanted;
   return block;
 }
 
 // While there is sampling: an object out of a bin, or a block from elsewhere. pre: as alloc_block.
 static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
-  void *object = !*zeroed ? hz4_alloc_from_bin(class_for(size, align)) : NULL;
+  void *object = !*zeroed ? from_bin(class_for(size, align), size) : NULL;
   return object != NULL ? object : alloc_block(size, align, zeroed);
 }
 
@@ -190,8 +202,8 @@ static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
 // the program called.
 static void *alloc_slow(size_t size, size_t align, bool *zeroed, const void *frame) {
   if (HZ4_LIKELY(!hz4_sample_is_on())) return alloc_block(size, align, zeroed);
-  bool is_due = !hz4_sample_passes(size) && hz4_sample_due(size);
-  void *block = is_due ? take_sample(size, size, align, zeroed, frame) : NULL;
+  size_t mean = hz4_sample_passes(size) ? 0 : hz4_sample_due(size);
+  void *block = mean != 0 ? take_sample(size, mean, size, align, zeroed, frame) : NULL;
   return block != NULL ? block : alloc_uncounted(size, align, zeroed);
 }
 
@@ -203,10 +215,13 @@ HZ4_NOINLINE static void *malloc_slow(size_t size, bool counted) {
   return counted ? alloc_block(size, 16, &zeroed) : alloc_slow(size, 16, &zeroed, HZ4_FRAME());
 }
 
-// Short, for while there is sampling each malloc comes here.
+// Short, for while there is sampling, or hardened, each malloc comes here. Else the fast path has looked into the bin.
 void *hz4_alloc_malloc_slow(size_t size) {
-  if (HZ4_UNLIKELY(size > HZ4_CLASS_MAX_BYTES || !hz4_sample_passes(size))) return malloc_slow(size, false);
-  void *object = hz4_alloc_from_bin(hz4_class_of_malloc(size));
+  size_t room = hz4_harden_room(size);
+  bool samples = hz4_sample_is_on(), looked = !samples && hz4_option.harden == 0;
+  if (HZ4_UNLIKELY(looked || room > HZ4_CLASS_MAX_BYTES)) return malloc_slow(size, false);
+  if (samples && !hz4_sample_passes(size)) return malloc_slow(size, false);
+  void *object = from_bin(hz4_class_of_bin(room), size != 0 ? size : 1);
   return HZ4_LIKELY(object != NULL) ? object : malloc_slow(size, true);
 }
 
@@ -237,9 +252,11 @@ static void free_object(uint32_t size_class, void *ptr) {
   hz4_transfer_give(size_class, &ptr, 1, NULL, true);
 }
 
-// What does not fit into the bin goes to Mid: a flush would use more stack than there may be by now.
+// To Mid: a flush would use more stack than there may be by now.
 void hz4_alloc_free_unsampled(void *object) {
-  if (!hz4_alloc_free_fast(object)) hz4_transfer_give((uint32_t)hz4_pagemap_class(object), &object, 1, NULL);
+  const struct hz4_span *span = hz4_pagemap_find(object);
+  if (span->state != NULL && !hz4_harden_in(span, object)) hz4_panic_pointer(hz4_harden_wrong(span, object), object);
+  hz4_transfer_give(span->size_class, &object, 1, NULL, true);
 }
 
 // The span of a large block, or of a sampled object, whose record *sample is then; that of a large block may be NULL.
@@ -292,32 +309,66 @@ HZ4_INLINE bool is_surely_object(uint32_t size_class, const void *ptr) {
 }
 
 // Aborts, naming the pointer, when ptr is in a span of this class but is not the address of an object; hardened, also
-// when nobody has that object. (free leaves both to Mid, where the object comes sooner or later: the check would double
-// the fast path.)
-static void check_object(uint32_t size_class, const void *ptr, const char *complaint) {
-  if (HZ4_UNLIKELY((uintptr_t)ptr >> HZ4_ADDRESS_BITS != 0)) hz4_panic_pointer(complaint, ptr);
-  size_t offset = (size_t)((const char *)ptr - hz4_pagemap_span(ptr)->base);
+// when nobody has that object. Returns its usable size. (By default free does not know who has it: the object comes to Mid
+// sooner or later.)
+static size_t check_object(uint32_t size_class, const void *ptr, const char *complaint) {
+  const struct hz4_span *span = hz4_pagemap_span(ptr);
+  if (HZ4_UNLIKELY(span == NULL)) hz4_panic_pointer(complaint, ptr);
+  size_t offset = (size_t)((const char *)ptr - span->base);
   if (HZ4_UNLIKELY(!begins_at(size_class, offset))) hz4_panic_pointer(complaint, ptr);
-  if (hz4_option.harden != 0 && hz4_mid_is_home(size_class, ptr)) hz4_panic_pointer(complaint, ptr);
+  if (span->state != NULL) hz4_harden_check(span, ptr, complaint);
   hz4_poison_check(ptr);
+  return span->slack != NULL ? hz4_harden_asked(span, ptr) : hz4_class_bytes(size_class);
 }
 
-void hz4_alloc_free_slow(void *ptr) {
-  if (ptr == NULL) return;
+// What is wrong with a free of ptr, which is in a page of this class, as far as can be told by arithmetic; NULL: nothing.
+static const char *wrong_begin(uint32_t size_class, const void *ptr) {
+  const struct hz4_span *span = hz4_pagemap_span(ptr);
+  if (HZ4_UNLIKELY(span == NULL)) return "free of a pointer that is not allocated";
+  if (HZ4_LIKELY(begins_at(size_class, (size_t)((const char *)ptr - span->base)))) return NULL;
+  return "free of a pointer into the middle of an object";
+}
+
+HZ4_NOINLINE static void free_slowly(void *ptr, uint32_t size_class, const void *frame) {
   int saved = errno;
-  uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
-  if (size_class != 0) free_object(size_class, ptr);
+  const char *wrong = size_class != 0 ? wrong_begin(size_class, ptr) : NULL;
+  if (HZ4_UNLIKELY(wrong != NULL)) hz4_misuse_note(wrong, ptr);
+  else if (size_class != 0) free_object(size_class, ptr);
   else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
-  else free_slow_block(ptr, HZ4_FRAME());
+  else free_slow_block(ptr, frame);
   hz4_misuse_report();
   do_chores();
   errno = saved;
 }
 
+HZ4_NOINLINE static void free_wrongly(const struct hz4_span *span, const void *ptr) {
+  hz4_misuse_note(hz4_harden_wrong(span, ptr), ptr);
+  hz4_misuse_report();
+}
+
+void hz4_alloc_free_slow(void *ptr) {
+  if (ptr == NULL) return;
+  const struct hz4_span *span = hz4_option.harden != 0 ? hz4_pagemap_find(ptr) : NULL;
+  if (span == NULL || span->state == NULL) {
+    free_slowly(ptr, (uint32_t)hz4_pagemap_class(ptr), HZ4_FRAME());
+    return;
+  }
+  size_t size_class = span->size_class;
+  hz4_poison_check(ptr);
+  if (HZ4_UNLIKELY(!hz4_harden_in(span, ptr))) {
+    free_wrongly(span, ptr);
+    return;
+  }
+  hz4_poison(ptr, hz4_class_bytes((uint32_t)size_class));
+  void *other = hz4_harden_push(size_class, ptr);
+  if (HZ4_UNLIKELY(other != NULL)) free_slowly(other, (uint32_t)size_class, HZ4_FRAME());
+  else hz4_count_fast((uint32_t)size_class, HZ4_COUNT_free_calls);
+}
+
 // Whether the block at ptr can have been asked for with this size and alignment, or been resized to this size.
 static bool may_be(const void *ptr, size_t align, size_t size) {
   if (!hz4_is_power_of_two(align)) return false;
-  uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
+  uint32_t size_class = hz4_pagemap_class_of(ptr);
   if (size_class == 0) {
     if (is_foreign(ptr)) return true;
     // A block of a class's size too, where there was no memory for a span.
@@ -326,7 +377,12 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
     if (!hz4_is_aligned(ptr, align)) return false;
     return span->kind == HZ4_SPAN_MAPPED ? hz4_large_may_hold(span, size) : size <= sample->usable;
   }
-  if (hz4_option.harden == 0) return true;  // or else only those calls that overflow a bin would find something
+  const struct hz4_span *span = hz4_option.harden != 0 ? hz4_pagemap_span(ptr) : NULL;
+  if (span != NULL && span->slack != NULL) {
+    hz4_harden_check(span, ptr, NULL);
+    if (hz4_harden_asked(span, ptr) != (size != 0 ? size : 1)) return false;
+  }
+  if (span == NULL) return true;  // or else only those calls that overflow a bin would find something
   // What realloc gave is for free_sized (C23).
   if (align > 16) return hz4_class_bytes(class_for(size, align)) == hz4_class_bytes(size_class);
   return hz4_class_bytes(class_for(size, 16)) == hz4_class_bytes(size_class) || stays(hz4_class_bytes(size_class), size);
@@ -346,14 +402,14 @@ void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
 HZ4_NOINLINE static size_t usable_size_slow(uint32_t size_class, const void *ptr) {
   if (ptr == NULL) return 0;
   const char *complaint = "malloc_usable_size of a pointer that is not allocated";
+  if (size_class == 0) size_class = hz4_pagemap_class_of(ptr);
   if (size_class == 0 && is_foreign(ptr)) return hz4_alloc_foreign->usable_size((void *)(uintptr_t)ptr);
   if (size_class == 0) {
     struct hz4_sample *sample;
     struct hz4_span *span = slow_span(ptr, &sample, complaint);
     return span->kind == HZ4_SPAN_MAPPED ? span->bytes : sample->usable;
   }
-  check_object(size_class, ptr, complaint);
-  return hz4_class_bytes(size_class);
+  return check_object(size_class, ptr, complaint);
 }
 
 size_t hz4_alloc_usable_size(const void *ptr) {
@@ -362,8 +418,10 @@ size_t hz4_alloc_usable_size(const void *ptr) {
   return usable_size_slow(size_class, ptr);
 }
 
-// What grows by little will most likely grow on: an object has at least a quarter more then.
+// What grows by little will most likely grow on: an object has at least a quarter more then. (But what is asked for is known
+// where there are canaries.)
 static size_t size_with_room(size_t old_usable, size_t size) {
+  if (hz4_option.harden > 1) return size;
   size_t more = old_usable + old_usable / 4;
   return size > old_usable && size < more && more <= HZ4_CLASS_MAX_BYTES ? more : size;
 }
@@ -372,8 +430,8 @@ HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t s
   size_t with_room = size_with_room(old_usable, size);
   bool zeroed = false;
   void *block = NULL;
-  bool is_due = HZ4_UNLIKELY(hz4_sample_is_on()) && !hz4_sample_passes(size) && hz4_sample_due(size);
-  if (is_due) block = take_sample(size, with_room, 16, &zeroed, HZ4_FRAME());
+  size_t mean = HZ4_UNLIKELY(hz4_sample_is_on()) && !hz4_sample_passes(size) ? hz4_sample_due(size) : 0;
+  if (mean != 0) block = take_sample(size, mean, with_room, 16, &zeroed, HZ4_FRAME());
   if (block == NULL) block = hz4_large_reuse(size);
   if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed);
   if (block == NULL) return NULL;
@@ -406,7 +464,7 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
     return NULL;
   }
   if (size > PTRDIFF_MAX) return no_memory();
-  uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
+  uint32_t size_class = hz4_pagemap_class_of(ptr);
   const char *complaint = "realloc of a pointer that is not allocated";
   if (size_class == 0) {
     if (is_foreign(ptr)) return realloc_by_copy(ptr, hz4_alloc_foreign->usable_size(ptr), size);
@@ -415,9 +473,11 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
     if (span->kind == HZ4_SPAN_MAPPED) return realloc_large(span, size);
     return stays(sample->usable, size) ? ptr : realloc_by_copy(ptr, sample->usable, size);
   }
-  if (HZ4_UNLIKELY(!is_surely_object(size_class, ptr))) check_object(size_class, ptr, complaint);
-  size_t usable = hz4_class_bytes(size_class);
-  if (stays(usable, size)) return ptr;
+  size_t bytes = hz4_class_bytes(size_class), usable = bytes;
+  if (HZ4_UNLIKELY(!is_surely_object(size_class, ptr))) usable = check_object(size_class, ptr, complaint);
+  const struct hz4_span *span = hz4_option.harden > 1 ? hz4_pagemap_span(ptr) : NULL;
+  bool dressed = span != NULL && span->slack != NULL;
+  if (stays(bytes, size) && (!dressed || hz4_harden_resize(span, ptr, size))) return ptr;
   return realloc_by_copy(ptr, usable, size);
 }
 
@@ -431,8 +491,8 @@ void *hz4_alloc_aligned_by(size_t align, size_t size, const void *frame) {
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
   if (size == 0) size = 1;
   void *object = NULL;
-  if (align <= 16) align = 16, object = hz4_alloc_malloc_fast(size);
-  else if (HZ4_LIKELY(!hz4_sample_is_on())) object = hz4_alloc_from_bin(class_for(size, align));
+  if (align <= 16) align = 16;
+  if (HZ4_LIKELY(!hz4_sample_is_on())) object = from_bin(class_for(size, align), size);
   if (HZ4_LIKELY(object != NULL)) return object;
   bool zeroed = false;
   return alloc_slow(size, align, &zeroed, frame);

@@ -83,8 +83,9 @@ HZ4_INLINE void *hz4_alloc_malloc(size_t size) {
 
 // False: the slow way.
 HZ4_INLINE bool hz4_alloc_free_fast(void *ptr) {
-  // Class 0 (NULL, foreign, large): bin 0 is always full.
   size_t size_class = hz4_pagemap_class(ptr);
+  // Nor does one of class 0 (NULL, foreign, large, hardened).
+  if (HZ4_UNLIKELY(!hz4_class_may_begin_at(size_class, ptr))) return false;
   if (HZ4_POISON && size_class != 0) {
     hz4_poison_check(ptr);
     hz4_poison(ptr, hz4_class_bytes((uint32_t)size_class));
@@ -100,7 +101,7 @@ HZ4_INLINE void hz4_alloc_free(void *ptr) {
 }
 
 // free_sized is this with the alignment of malloc, 16. Size and alignment are checked on the slow way only, which is
-// that of every large block, and with HZ4_HARDEN=1 of every block: so the check costs the fast path nothing.
+// that of every large block, and when hardened of every block: so the check costs the fast path nothing.
 HZ4_INLINE void hz4_alloc_free_sized(void *ptr, size_t align, size_t size) {
   if (HZ4_UNLIKELY(!hz4_alloc_free_fast(ptr))) hz4_alloc_free_sized_slow(ptr, align, size);
 }

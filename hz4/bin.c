@@ -13,6 +13,9 @@ _Static_assert(sizeof(struct hz4_tcache) + HZ4_CACHE_ZEROS <= HZ4_CACHE_BYTES, "
 _Static_assert(offsetof(struct hz4_tcache, top) == HZ4_CACHE_TOP_OFFSET, "as the sequences have it");
 _Static_assert(offsetof(struct hz4_tcache, limit) == HZ4_CACHE_LIMIT_OFFSET, "as the sequences have it");
 
+_Static_assert(offsetof(struct hz4_tcache, bins) == HZ4_CACHE_BINS_OFFSET, "as the sequences have it");
+_Static_assert(sizeof(struct hz4_bin) == HZ4_CACHE_BIN_BYTES && offsetof(struct hz4_bin, slots) == 0, "likewise");
+
 struct hz4_area hz4_no_area = {.id = HZ4_AREA_NO_ID};
 HZ4_IN_DATA struct hz4_own_cache hz4_no_cache;
 
@@ -275,7 +278,7 @@ const char *hz4_bin_broken(const struct hz4_held *held) {
   HZ4_HOLDS(bin->slots[0] == NULL, "bin: no NULL below");
   HZ4_HOLDS(bin->capacity < hz4_bin_length(bin) && hz4_bin_objects(held) <= bin->capacity, "bin: it overflows");
   for (uint32_t i = 1; i <= hz4_bin_objects(held); ++i) {
-    uint32_t size_class = (uint32_t)hz4_pagemap_class(bin->slots[i]);
+    uint32_t size_class = hz4_pagemap_class_of(bin->slots[i]);
     bool tiny = hz4_class_is_tiny_bin(held->size_class) && size_class >= HZ4_TINY_HOME;
     HZ4_HOLDS(size_class == held->size_class || (tiny && hz4_class_bytes(size_class) == hz4_class_bytes(held->size_class)),
               "bin: an object of another class");

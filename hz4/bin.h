@@ -37,6 +37,16 @@ struct hz4_bin {
   bool alone : 1;       // nobody else came to the class lately, as Mid had it at the last refill
 };
 
+// Which allocations are samples (sample.h). Of the threads of a CPU, who may interrupt each other: a count may be lost.
+struct hz4_sampler {
+  _Atomic(uint32_t) epoch;  // of what `left` was drawn in, and one more; 0: none
+  _Atomic(int64_t) left;    // bytes until the next sample
+  _Atomic(size_t) mean;     // that `left` was drawn with
+  _Atomic(uint32_t) doublings, samples;  // of the mean; since the clock was looked at, which said:
+  _Atomic(uint64_t) then_ns;
+  _Atomic(uint64_t) random;  // the state of a generator; 0: not seeded yet
+};
+
 // All zero, and HZ4_CACHE_ZEROS of zeros before it: a cache without arrays, ready for use.
 struct hz4_tcache {
   void *nothing;  // what HZ4_TOP_NONE leads to: NULL for ever
@@ -64,6 +74,8 @@ struct hz4_tcache {
   struct hz4_counters counters;
   // shared
   _Atomic(uint64_t) inbox_stash_max;  // most objects found waiting at once
+  struct hz4_sampler sampler;
+  _Atomic(uint64_t) random;  // likewise, with HZ4_HARDEN
   struct hz4_inbox inbox[HZ4_CLASS_SLOTS];
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 

@@ -133,6 +133,19 @@
 #define HZ4_TCACHE_BYTES_MIN ((size_t)256 << 10)
 #define HZ4_TCACHE_BYTES_MAX ((size_t)32 << 20)
 
+// ---- hardened ----
+
+// Of how many of a bin's newest objects one makes room for what is freed: so many frees pass in the mean, once there are
+// as many, until malloc may come to it. (They are two lines of the bin's array.)
+#define HZ4_SWAP_OBJECTS 16
+// What the first refill asks for, so that there is something to choose from.
+#define HZ4_HARDEN_REFILL 8
+
+// With HZ4_HARDEN=2: bytes behind the requested size, a word, that are looked at when the block is freed, where it has as
+// many; and objects up to this size are cleared when they are freed.
+#define HZ4_CANARY_BYTES 8
+#define HZ4_CLEAR_MAX HZ4_SMALL_MAX_BYTES
+
 // ---- inbox ----
 
 // Objects in one batch node: 512 bytes with its header.

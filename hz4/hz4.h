@@ -55,7 +55,7 @@ HZ4_API void hz4_free(void *ptr);
 // C23 7.24.3.4 and 7.24.3.5. The size and alignment are those the block was asked for with, or last resized to;
 // free_sized is for malloc, calloc and realloc, free_aligned_sized for aligned_alloc. What the block cannot have been
 // asked for with is reported as a wrong pointer is: of a block above 256 KiB always, of others with HZ4_HARDEN=1.
-// (realloc leaves a block in place down to half its usable size: sizes above that are not told apart.)
+// (realloc leaves a block in place down to half its usable size: sizes above that are not told apart, but with HZ4_HARDEN=2.)
 HZ4_API void hz4_free_sized(void *ptr, size_t size);
 HZ4_API void hz4_free_aligned_sized(void *ptr, size_t alignment, size_t size);
 

@@ -133,7 +133,7 @@ static void give_back(struct hz4_extent *extent) {
 // never less than floor_bytes, from which it
 //   rises when a block needs new memory, and could have used what has been purged: by as much, from the HZ4_LARGE_SWINGS-th
 //   time on that memory was purged and then wanted again.
-//   falls when memory is purged where one block is freed after the other: by a quarter of it.
+//   falls when memory is purged where one block is freed after the other: by a third of it.
 //   falls, once 2^HZ4_LARGE_TURN_SHIFT times of what is live and dirty was taken, to what was needed meanwhile: the most
 //   that was dirty at once, without the least, which nobody wanted.
 // Addresses are kept, clean or fresh, up to HZ4_LARGE_RETAIN_BYTES beside 2^HZ4_LARGE_RETAIN_SHIFT times the most that was
@@ -215,7 +215,7 @@ static struct hz4_extent *cut_excess_locked(bool *unmap) {
     gone_bytes += cut->bytes;
     if (gone_bytes > most_live_bytes) gone_bytes = most_live_bytes;
     purged_since = true;
-    if (!asked) set_keep_locked(excess(kept_locked(), cut->bytes / 4));
+    if (!asked) set_keep_locked(excess(kept_locked(), cut->bytes / 3));
     *unmap = cut->island != 0;
     return cut;
   }

@@ -6,6 +6,7 @@
 
 #include <time.h>
 
+#include "hz4/self.h"
 #include "hz4/syscall.h"
 
 // Linux's, whose headers not every libc brings along.
@@ -14,31 +15,19 @@ enum { FUTEX_WAIT = 0, FUTEX_WAKE = 1, FUTEX_PRIVATE_FLAG = 128 };
 // FORKED is only ever set and cleared by fork; no waiter overwrites it.
 enum { FREE = 0, TAKEN = 1, CONTENDED = 2, FORKED = 3 };
 
-// This thread is the one that forks.
-static __thread bool forking __attribute__((tls_model("initial-exec")));
-
-static __thread uint32_t refusals __attribute__((tls_model("initial-exec")));
-
-// This thread is in a signal's handler that must not wait, and so often it would have had to.
-static __thread bool hurried __attribute__((tls_model("initial-exec")));
-static __thread uint32_t hurried_past __attribute__((tls_model("initial-exec")));
-
-// What this thread has left, the highest rank first. Changes with the lock held: a handler that forks finds it whole.
-static __thread struct hz4_away *left __attribute__((tls_model("initial-exec")));
-
 // Debug builds: bit r is set while this thread holds a lock of rank r.
 static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
 
 static void note_acquired(const struct hz4_lock *lock) {
   // Who does not wait may take locks in any order, and the handler of a signal may fork wherever its thread is.
-  if (!HZ4_DEBUG || hurried || lock->rank == HZ4_RANK_FORK) return;
-  uint32_t taken = held_ranks | (left != NULL ? 1u << left->lock->rank : 0);
+  if (!HZ4_DEBUG || hz4_self.hurried || lock->rank == HZ4_RANK_FORK) return;
+  uint32_t taken = held_ranks | (hz4_self.left != NULL ? 1u << hz4_self.left->lock->rank : 0);
   if (taken >> lock->rank != 0) hz4_assertion_failed("locks are taken in rising rank");
   held_ranks |= 1u << lock->rank;
 }
 
 static void note_released(const struct hz4_lock *lock) {
-  if (HZ4_DEBUG && !hurried) held_ranks &= ~(1u << lock->rank);
+  if (HZ4_DEBUG && !hz4_self.hurried) held_ranks &= ~(1u << lock->rank);
 }
 
 void hz4_lock_assert_held(const struct hz4_lock *lock) {
@@ -89,7 +78,7 @@ static bool acquire_slow(struct hz4_lock *lock, bool gated) {
       // CONTENDED, not TAKEN: others may sleep, and the one wake of the last release came to this thread.
       if (try_acquire(lock, CONTENDED)) return true;
     } else if (seen == FORKED && gated) {
-      if (forking || waited) return false;
+      if (hz4_self.forking || waited) return false;
       wait_for_fork(lock);
       waited = true;
     } else if (seen != TAKEN || hz4_cas_weak_relaxed(&lock->state, &seen, CONTENDED)) {
@@ -100,12 +89,12 @@ static bool acquire_slow(struct hz4_lock *lock, bool gated) {
 
 bool hz4_lock_enter(struct hz4_lock *lock) {
   if (HZ4_UNLIKELY(!try_acquire(lock, TAKEN))) {
-    if (hurried) {
-      ++hurried_past;
+    if (hz4_self.hurried) {
+      ++hz4_self.refusals;
       return false;
     }
     if (!acquire_slow(lock, true)) {
-      ++refusals;
+      ++hz4_self.refusals;
       return false;
     }
   }
@@ -114,18 +103,20 @@ bool hz4_lock_enter(struct hz4_lock *lock) {
 }
 
 uint32_t hz4_lock_refusals(void) {
-  return refusals;
+  return hz4_self.refusals;
 }
 
-void hz4_lock_hurry_begin(void) {
-  HZ4_ASSERT(!hurried);
-  hurried = true;
-  hurried_past = 0;
+uint32_t hz4_lock_hurry_begin(void) {
+  HZ4_ASSERT(!hz4_self.hurried);
+  hz4_self.hurried = true;
+  return hz4_self.refusals;
 }
 
-bool hz4_lock_hurry_end(void) {
-  hurried = false;
-  return hurried_past == 0;
+bool hz4_lock_hurry_end(uint32_t begun) {
+  bool none = hz4_self.refusals == begun;
+  hz4_self.refusals = begun;
+  hz4_self.hurried = false;
+  return none;
 }
 
 void hz4_lock_acquire(struct hz4_lock *lock) {
@@ -145,32 +136,32 @@ void hz4_lock_release(struct hz4_lock *lock) {
 void hz4_lock_leave(struct hz4_lock *lock, struct hz4_away *away) {
   hz4_lock_assert_held(lock);
   hz4_store_relaxed(&lock->away, hz4_load_relaxed(&lock->away) + 1);
-  *away = (struct hz4_away){lock, left};
-  *(struct hz4_away *volatile *)&left = away;
+  *away = (struct hz4_away){lock, hz4_self.left};
+  *(struct hz4_away *volatile *)&hz4_self.left = away;
   hz4_lock_release(lock);
 }
 
 void hz4_lock_return(struct hz4_away *away) {
   struct hz4_lock *lock = away->lock;
   if (!try_acquire(lock, TAKEN)) acquire_slow(lock, false);
-  *(struct hz4_away *volatile *)&left = away->outer;
+  *(struct hz4_away *volatile *)&hz4_self.left = away->outer;
   hz4_store_relaxed(&lock->away, hz4_load_relaxed(&lock->away) - 1);
   note_acquired(lock);
 }
 
 // How often this thread is away from the lock: once, or not at all.
 static uint32_t own_away(const struct hz4_lock *lock) {
-  const struct hz4_away *away = left;
+  const struct hz4_away *away = hz4_self.left;
   while (away != NULL && away->lock != lock) away = away->outer;
   return away != NULL;
 }
 
 void hz4_lock_fork_begin(void) {
-  forking = true;
+  hz4_self.forking = true;
 }
 
 void hz4_lock_fork_end(void) {
-  forking = false;
+  hz4_self.forking = false;
 }
 
 // Who is away makes one system call or a few, and waits for no lock that fork holds yet. Between the calls of others there

@@ -62,8 +62,8 @@ uint32_t hz4_lock_refusals(void);
 
 // For a signal's handler, which may have interrupted who has a lock: until the end hz4_lock_enter waits for nobody, and is
 // false where the lock is not free. End: whether it never was.
-void hz4_lock_hurry_begin(void);
-bool hz4_lock_hurry_end(void);
+uint32_t hz4_lock_hurry_begin(void);
+bool hz4_lock_hurry_end(uint32_t begun);  // what begin returned
 
 // A lock that this thread has left: on its stack, until it returns.
 struct hz4_away {

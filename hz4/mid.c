@@ -9,6 +9,7 @@
 #include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
+#include "hz4/random.h"
 #include "hz4/regret.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
@@ -32,6 +33,7 @@ struct mid_class {
   // Of each list so many spans, from the first on, are still to be purged inside: if so many of 8 parts are free.
   uint32_t to_purge[HZ4_MID_BUCKETS], purge_eighths;
   bool purge_goes_on;
+  struct hz4_span *waiting;  // the span that was complete last, when it is not to be closed at once
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
   uint64_t takes, purged_bytes;                   // so far
   uint64_t high_water;                            // most objects out of the spans since the last ebb
@@ -100,7 +102,8 @@ static void relink_locked(struct mid_class *mid, struct hz4_span *span, uint32_t
 // A fresh span that nobody knows yet.
 static struct hz4_span *new_span(uint32_t size_class) {
   const struct hz4_class_info *info = &hz4_class_table[size_class];
-  uint32_t meta_bytes = hz4_span_meta_bytes(size_class);
+  uint32_t level = size_class < HZ4_SAMPLE_CLASS ? (uint32_t)hz4_option.harden : 0;
+  uint32_t meta_bytes = hz4_span_meta_bytes(size_class, level);
   struct hz4_span *span = hz4_meta_alloc(meta_bytes);
   if (span == NULL) return NULL;
   struct hz4_run run = hz4_segment_alloc(info->span_pages, true);
@@ -112,9 +115,11 @@ static struct hz4_span *new_span(uint32_t size_class) {
   span->bytes = (size_t)info->span_pages << HZ4_PAGE_SHIFT;
   span->segment = run.segment;
   span->meta_bytes = meta_bytes;
-  hz4_span_cut(span, size_class, run.zeroed);
+  hz4_span_cut(span, size_class, run.zeroed, level);
   span->bucket_shift = (uint8_t)bucket_shift_of(info->span_objects);
-  hz4_pagemap_set(span->base, info->span_pages, span, size_class < HZ4_SAMPLE_CLASS ? size_class : 0);
+  // Free must not push by itself what it has not looked at (states), or has a record (samples).
+  bool hidden = level != 0 || size_class >= HZ4_SAMPLE_CLASS;
+  hz4_pagemap_set(span->base, info->span_pages, span, hidden ? 0 : size_class);
   return span;
 }
 
@@ -132,15 +137,15 @@ static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_cl
   return span;
 }
 
-// Every object is home. Hardened, the span stays with its class until a trim nevertheless: caches would keep it open for a
-// while, and without them what is freed would be another class's memory at once.
-static bool may_close(const struct hz4_span *span) {
-  return span->free_count == span->object_count && hz4_option.harden == 0;
+// Every object is home.
+static bool is_complete(const struct hz4_span *span) {
+  return span->free_count == span->object_count;
 }
 
 // pre: every object is home, and the span is on no list.
 static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   hz4_lock_assert_held(&mid->lock);
+  if (mid->waiting == span) mid->waiting = NULL;
   --mid->span_count;
   mid->object_count -= span->object_count;
   mid->free_count -= span->free_count;
@@ -153,14 +158,29 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   hz4_meta_free(span, span->meta_bytes);
 }
 
-// Closes what may_close left open. Returns the number of spans.
+// Closes the span, so that any class may use its memory: it is complete, and not being purged. Hardened, it waits, and
+// the one is closed that waited before, if nobody took of it: what is freed is not another class's at once. Returns the
+// number of spans closed.
+static uint32_t close_complete_locked(struct mid_class *mid, struct hz4_span *span) {
+  struct hz4_span *closing = span;
+  if (hz4_option.harden != 0) {
+    closing = mid->waiting != span ? mid->waiting : NULL;
+    mid->waiting = span;
+    if (closing == NULL || !is_complete(closing) || closing->bucket == PURGING) return 0;
+  }
+  unlink_locked(mid, closing);
+  close_span_locked(mid, closing);
+  return 1;
+}
+
+// Closes what waits. Returns the number of spans.
 static uint32_t close_empty_locked(struct mid_class *mid) {
   uint32_t closed = 0;
   for (uint32_t bucket = 0; bucket < HZ4_MID_BUCKETS; ++bucket) {
     struct hz4_span *span = mid->partial[bucket], *next;
     for (uint32_t n = mid->spans_in[bucket]; n != 0; --n, span = next) {
       next = span->next;
-      if (span->free_count < span->object_count) continue;
+      if (!is_complete(span)) continue;
       unlink_locked(mid, span);
       close_span_locked(mid, span);
       ++closed;
@@ -171,14 +191,16 @@ static uint32_t close_empty_locked(struct mid_class *mid) {
 
 // ---- objects ----
 
-// Takes up to `want` objects out of the span. 0: they have no memory, and the limit allows none.
-static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *span, void **out, uint32_t want) {
+// Takes up to `want` objects out of the span; shuffled: from anywhere in it. 0: they have no memory, and the limit allows none.
+static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *span, void **out, uint32_t want,
+                                      bool shuffled) {
   uint32_t before = span->free_count;
   uint64_t purged = span->purged;
   uint32_t taken;
   for (;;) {
     size_t filled = 0;
-    taken = hz4_span_take(span, out, want, &filled);
+    taken = shuffled ? hz4_span_take_from(span, hz4_random_below(span->object_count), out, want, &filled)
+                     : hz4_span_take(span, out, want, &filled);
     if (HZ4_LIKELY(filled == 0)) break;
     if (hz4_segment_fill(filled)) {
       hz4_regret_wanted(filled);
@@ -206,13 +228,8 @@ static uint32_t put_locked(struct mid_class *mid, uint32_t size_class, void *con
     uint32_t before = span->free_count;
     i += hz4_span_put(span, objects + i, count - i);
     mid->free_count += span->free_count - before;
-    if (!may_close(span) || span->bucket == PURGING) {
-      relink_locked(mid, span, before);
-      continue;
-    }
-    if (before != 0) unlink_locked(mid, span);
-    close_span_locked(mid, span);
-    ++closed;
+    relink_locked(mid, span, before);
+    if (is_complete(span) && span->bucket != PURGING) closed += close_complete_locked(mid, span);
   }
   return closed;
 }
@@ -295,12 +312,11 @@ static uint32_t purge_batch_locked(struct mid_class *mid, struct batch *batch) {
     next = span->next;
     --batch->spans;
     unlink_locked(mid, span);
-    if (may_close(span)) {
-      close_span_locked(mid, span);
-      ++closed;
+    link_last_locked(mid, span, bucket_of(span));
+    if (is_complete(span)) {
+      closed += close_complete_locked(mid, span);
       continue;
     }
-    link_last_locked(mid, span, bucket_of(span));
     if (batch->spans == 0 && batch->count == HZ4_PURGE_RUNS) purge_again_locked(mid, span);
   }
   return closed;
@@ -344,7 +360,6 @@ static bool is_emptying_locked(const struct mid_class *mid) {
 }
 
 static uint32_t depot_limit_locked(const struct mid_class *mid) {
-  if (hz4_option.harden != 0) return 0;  // every object goes home at once, where it is checked
   bool tight = is_emptying_locked(mid) || hz4_limit_is_near();
   uint64_t limit = out_locked(mid) >> (tight ? HZ4_DEPOT_SHARE_SHIFT + 1 : HZ4_DEPOT_SHARE_SHIFT);
   if (limit < mid->allowance) limit = mid->allowance;
@@ -477,7 +492,8 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
       result.zeroed = true;
       want = 1;
     }
-    uint32_t taken = take_from_span_locked(mid, span, out + result.objects, want - result.objects);
+    bool shuffled = hz4_option.harden != 0 && !zero;
+    uint32_t taken = take_from_span_locked(mid, span, out + result.objects, want - result.objects, shuffled);
     if (taken == 0) break;
     result.objects += taken;
   }
@@ -513,16 +529,6 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
   result.ebbs = hz4_load_relaxed(&mid->ebbs);
   hz4_lock_release(&mid->lock);
   return result;
-}
-
-bool hz4_mid_is_home(uint32_t size_class, const void *object) {
-  struct mid_class *mid = &classes[size_class];
-  if (!hz4_lock_enter(&mid->lock)) return false;
-  struct hz4_span *span = hz4_pagemap_span(object);
-  bool home = span == NULL || span->size_class != size_class;
-  if (!home) home = hz4_span_has(span, object);
-  hz4_lock_release(&mid->lock);
-  return home;
 }
 
 void *hz4_mid_owner(const void *object) {
@@ -593,7 +599,7 @@ static const char *broken_in_bucket_locked(struct mid_class *mid, uint32_t size_
   for (uint32_t n = 0; n < mid->spans_in[bucket]; ++n, span = span->next) {
     const char *broken = hz4_span_broken(span);
     if (broken != NULL) return broken;
-    bool partial = span->free_count > 0 && (!may_close(span) || bucket == PURGING);
+    bool partial = span->free_count > 0 && (!is_complete(span) || hz4_option.harden != 0 || bucket == PURGING);
     HZ4_HOLDS(partial, "mid: a full or an empty span is listed as partial");
     HZ4_HOLDS(span->kind == HZ4_SPAN_OBJECTS && span->size_class == size_class, "mid: a span of another class");
     HZ4_HOLDS(span->bucket == bucket && (bucket == PURGING || bucket_of(span) == bucket),

@@ -45,10 +45,6 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
 struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver,
                                    bool purge);
 
-// Whether the object lies in its span, or is in none any more: nobody may use it then. False while fork is on.
-// pre: object was the address of one. (An object in a depot counts as used.)
-bool hz4_mid_is_home(uint32_t size_class, const void *object);
-
 // The owner noted on the object's span, or NULL. A hint.
 void *hz4_mid_owner(const void *object);
 

@@ -29,7 +29,7 @@ extern "C" {
   X(dirty_shift, "HZ4_DIRTY_SHIFT", 4, 0, 63, "free pages kept besides: bytes in use / 2^this")                     \
   X(regret_ms, "HZ4_REGRET_MS", 100, 0, 10000, "memory wanted again so soon after it went back is kept the next time")    \
   X(huge_pages, "HZ4_HUGE_PAGES", 0, 0, 1, "ask the system for huge pages, for speed at the price of memory: 1 yes")     \
-  X(harden, "HZ4_HARDEN", 0, 0, 2, "1: check every free at once, at the price of a lock for each malloc and free; 2: guard pages too") \
+  X(harden, "HZ4_HARDEN", 0, 0, 2, "find wrong frees at once, delay reuse, order at random: 1; and wrong writes: 2") \
   X(guard_bytes, "HZ4_GUARD_BYTES", 0, 0, UINT64_C(1) << 50, "mean bytes between objects that lie between guard pages: 0 none, 100M or 8M") \
   X(guard_handler, "HZ4_GUARD_HANDLER", 0, 0, 1, "report faults at guarded objects on stderr, by a handler of SIGSEGV: 1 yes") \
   X(report, "HZ4_REPORT", 0, 0, 1, "wrong use is the end (0, or abort), or, where that is safe, reported once for each place (1, or warn)") \

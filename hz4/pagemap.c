@@ -3,12 +3,7 @@
 #include "hz4/guard.h"
 #include "hz4/span.h"
 
-struct region {
-  _Atomic(uint8_t) size_class[HZ4_PAGEMAP_REGION_PAGES];  // the leaf
-  _Atomic(struct hz4_span *) span[HZ4_PAGEMAP_REGION_PAGES];
-};
-
-_Static_assert(sizeof(struct region) % HZ4_PAGE_BYTES == 0, "gaps between mappings stay aligned");
+_Static_assert(sizeof(struct hz4_pagemap_region) % HZ4_PAGE_BYTES == 0, "gaps between mappings stay aligned");
 
 struct hz4_pagemap hz4_pagemap;
 
@@ -20,25 +15,19 @@ static size_t page_of(const void *ptr) {
   return (uintptr_t)ptr >> HZ4_PAGE_SHIFT;
 }
 
-// NULL: it has no memory of ours.
-static struct region *region_of(size_t index) {
-  uintptr_t offset = hz4_load_acquire(&hz4_pagemap.leaf[index]);  // pairs with reserve_region
-  return offset == 0 ? NULL : (struct region *)(none() + offset);
-}
-
 static bool reserve_region(size_t index) {
   if (index >= HZ4_PAGEMAP_REGIONS) return false;
   _Atomic(uintptr_t) *leaf = &hz4_pagemap.leaf[index];
   uintptr_t found = 0;
   // Not a load: a fresh page that is read before it is written costs 2.5 times as much. Relaxed, for whoever uses the
-  // region looks it up by region_of.
+  // region looks it up by hz4_pagemap_region.
   hz4_cas_weak_relaxed(leaf, &found, 0);
   if (found != 0) return true;
-  struct region *fresh = hz4_guard_map(sizeof(struct region));
+  struct hz4_pagemap_region *fresh = hz4_guard_map(sizeof(struct hz4_pagemap_region));
   if (fresh == NULL) return false;
-  // Release: publishes the region's zeros to region_of and hz4_pagemap_class.
+  // Release: publishes the region's zeros to hz4_pagemap_region and hz4_pagemap_class.
   if (!hz4_cas_strong_acq_rel(leaf, &found, (uintptr_t)fresh - none())) {
-    hz4_guard_unmap(fresh, sizeof(struct region));
+    hz4_guard_unmap(fresh, sizeof(struct hz4_pagemap_region));
   }
   return true;
 }
@@ -54,15 +43,19 @@ bool hz4_pagemap_reserve(const void *base, size_t pages) {
 void hz4_pagemap_set(const void *base, size_t pages, struct hz4_span *span, uint32_t size_class) {
   size_t end = page_of(base) + pages;
   for (size_t page = page_of(base); page < end; ++page) {
-    struct region *region = region_of(page / HZ4_PAGEMAP_REGION_PAGES);
+    struct hz4_pagemap_region *region = hz4_pagemap_region(page / HZ4_PAGEMAP_REGION_PAGES);
     hz4_store_relaxed(&region->span[page % HZ4_PAGEMAP_REGION_PAGES], span);
     hz4_store_relaxed(&region->size_class[page % HZ4_PAGEMAP_REGION_PAGES], (uint8_t)size_class);
   }
 }
 
 struct hz4_span *hz4_pagemap_span(const void *ptr) {
-  size_t page = page_of(ptr);
-  if (page / HZ4_PAGEMAP_REGION_PAGES >= HZ4_PAGEMAP_REGIONS) return NULL;
-  struct region *region = region_of(page / HZ4_PAGEMAP_REGION_PAGES);
-  return region == NULL ? NULL : hz4_load_relaxed(&region->span[page % HZ4_PAGEMAP_REGION_PAGES]);
+  return hz4_pagemap_find(ptr);
+}
+
+uint32_t hz4_pagemap_class_of(const void *ptr) {
+  size_t size_class = hz4_pagemap_class(ptr);
+  if (HZ4_LIKELY(size_class != 0)) return (uint32_t)size_class;
+  struct hz4_span *span = hz4_pagemap_span(ptr);
+  return span != NULL && span->size_class < HZ4_CLASS_SLOTS ? span->size_class : 0;
 }

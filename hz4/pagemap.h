@@ -25,6 +25,11 @@ struct hz4_span;
 #define HZ4_PAGEMAP_REGION_PAGES ((size_t)1 << 16)  // a page's number in its region is the low half of its number
 #define HZ4_PAGEMAP_REGIONS (((size_t)1 << (HZ4_ADDRESS_BITS - HZ4_PAGE_SHIFT)) / HZ4_PAGEMAP_REGION_PAGES)
 
+struct hz4_pagemap_region {
+  _Atomic(uint8_t) size_class[HZ4_PAGEMAP_REGION_PAGES];  // the leaf
+  _Atomic(struct hz4_span *) span[HZ4_PAGEMAP_REGION_PAGES];
+};
+
 // All zero at first: nothing has to be called before the functions below.
 struct hz4_pagemap {
   _Atomic(uintptr_t) leaf[HZ4_PAGEMAP_REGIONS];     // by how many bytes the region's leaf is beyond none
@@ -49,13 +54,30 @@ HZ4_INLINE size_t hz4_pagemap_class(const void *ptr) {
   return hz4_load_relaxed((_Atomic(uint8_t) *)((uintptr_t)hz4_pagemap.none + entry));
 }
 
-// The span whose registered pages hold ptr; NULL when there is none. Takes no lock.
+// The same of any object, those too that the fast path of free must not know (harden.h), but for samples. Slower.
+uint32_t hz4_pagemap_class_of(const void *ptr);
+
+// NULL: it has no memory of ours.
+HZ4_INLINE struct hz4_pagemap_region *hz4_pagemap_region(size_t index) {
+  uintptr_t offset = hz4_load_acquire(&hz4_pagemap.leaf[index]);  // pairs with hz4_pagemap_reserve
+  return offset == 0 ? NULL : (struct hz4_pagemap_region *)((uintptr_t)hz4_pagemap.none + offset);
+}
+
+// The span whose registered pages hold ptr; NULL when there is none. Takes no lock. The first is the second, inline.
+HZ4_INLINE struct hz4_span *hz4_pagemap_find(const void *ptr) {
+  size_t page = (uintptr_t)ptr >> HZ4_PAGE_SHIFT;
+  if (HZ4_UNLIKELY(page / HZ4_PAGEMAP_REGION_PAGES >= HZ4_PAGEMAP_REGIONS)) return NULL;
+  uintptr_t offset = hz4_load_acquire(&hz4_pagemap.leaf[page / HZ4_PAGEMAP_REGION_PAGES]);  // as above
+  if (HZ4_UNLIKELY(offset == 0)) return NULL;
+  struct hz4_pagemap_region *region = (struct hz4_pagemap_region *)((uintptr_t)hz4_pagemap.none + offset);
+  return hz4_load_relaxed(&region->span[page % HZ4_PAGEMAP_REGION_PAGES]);
+}
 struct hz4_span *hz4_pagemap_span(const void *ptr);
 
 // Makes sure that pages [base, base + pages) can be set without failing. False: no memory, or an address beyond the map.
 bool hz4_pagemap_reserve(const void *base, size_t pages);
 
-// pre: reserved. Registers the pages; span NULL and class 0 clear them.
+// pre: reserved. Registers the pages, with the class that hz4_pagemap_class is to say; span NULL and class 0 clear them.
 void hz4_pagemap_set(const void *base, size_t pages, struct hz4_span *span, uint32_t size_class);
 
 #ifdef __cplusplus

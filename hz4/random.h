@@ -3,23 +3,31 @@
 #ifndef HZ4_RANDOM_H_
 #define HZ4_RANDOM_H_
 
+#include "hz4/atomic.h"
 #include "hz4/base.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-// Each thread's own, 0 at first.
-extern __thread uint64_t hz4_random_state __attribute__((tls_model("initial-exec")));
 // Odd. Set once, before there are threads.
 extern uint64_t hz4_random_secret;
 
 void hz4_random_seed(uint64_t seed);
 
-// 32 bits, of which the high ones are the better: to be scaled by a multiplication.
+// 32 bits, of which the high ones are the better: to be scaled by a multiplication. Of two threads that draw from one state at
+// once both may have the same number.
+HZ4_INLINE uint32_t hz4_random_of(_Atomic(uint64_t) *state) {
+  uint64_t next = hz4_load_relaxed(state) * 6364136223846793005u + hz4_random_secret;  // Knuth's multiplier for 64 bits
+  hz4_store_relaxed(state, next);
+  return (uint32_t)(next >> 32);
+}
+
+// Of a state that all share: for what is seldom.
+extern _Atomic(uint64_t) hz4_random_shared;
+
 HZ4_INLINE uint32_t hz4_random(void) {
-  hz4_random_state = hz4_random_state * 6364136223846793005u + hz4_random_secret;  // Knuth's multiplier for 64 bits
-  return (uint32_t)(hz4_random_state >> 32);
+  return hz4_random_of(&hz4_random_shared);
 }
 
 HZ4_INLINE uint32_t hz4_random_below(uint32_t bound) {

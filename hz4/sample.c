@@ -16,8 +16,6 @@
 #include "hz4/transfer.h"
 
 _Atomic(uint32_t) hz4_sample_epoch;
-#define NOT_DRAWN 2  // no epoch
-__thread struct hz4_sampler hz4_sampler __attribute__((tls_model("initial-exec"))) = {.epoch = NOT_DRAWN};
 
 static struct {
   _Atomic(size_t) mean;  // 0: off
@@ -30,17 +28,19 @@ static _Atomic(uint32_t) changes;
 
 // splitmix64 (Steele, Lea, Flood 2014).
 static uint64_t next_random(void) {
-  uint64_t *state = &hz4_sampler.random;
-  if (HZ4_UNLIKELY(*state == 0)) hz4_sample_seed(hz4_sys_now_ns() ^ (uintptr_t)state);
-  uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
+  struct hz4_sampler *mine = hz4_sampler_here();
+  if (HZ4_UNLIKELY(hz4_load_relaxed(&mine->random) == 0)) hz4_sample_seed(hz4_sys_now_ns() ^ (uintptr_t)mine);
+  uint64_t z = hz4_load_relaxed(&mine->random) + UINT64_C(0x9e3779b97f4a7c15);
+  hz4_store_relaxed(&mine->random, z);
   z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
   z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
   return z ^ (z >> 31);
 }
 
 void hz4_sample_seed(uint64_t seed) {
-  hz4_sampler.random = seed | 1;
-  hz4_sampler.epoch = NOT_DRAWN;
+  struct hz4_sampler *mine = hz4_sampler_here();
+  hz4_store_relaxed(&mine->random, seed | 1);
+  hz4_store_relaxed(&mine->epoch, 0);
 }
 
 // In (0, 1], of 53 bits.
@@ -78,38 +78,45 @@ static double chance(size_t size, size_t mean) {
 
 // The clock, a system call, is looked at for each 32nd sample, and for each while they are slowed down: so that a thread which
 // has become quiet is back at its mean with the next one.
-static void keep_pace(void) {
-  struct hz4_sampler *mine = &hz4_sampler;
-  bool is_full = ++mine->samples >= HZ4_SAMPLE_PACE;
-  if (!is_full && mine->doublings == 0) return;
-  uint64_t now = hz4_sys_now_ns(), took = now - mine->then_ns;
+static void keep_pace(struct hz4_sampler *mine) {
+  uint32_t samples = hz4_load_relaxed(&mine->samples) + 1, doublings = hz4_load_relaxed(&mine->doublings);
+  hz4_store_relaxed(&mine->samples, samples);
+  bool is_full = samples >= HZ4_SAMPLE_PACE;
+  if (!is_full && doublings == 0) return;
+  uint64_t now = hz4_sys_now_ns(), took = now - hz4_load_relaxed(&mine->then_ns);
   if (!is_full && took <= 4 * HZ4_SAMPLE_PACE_NS) return;
-  mine->samples = 0;
-  mine->then_ns = now;
-  if (took < HZ4_SAMPLE_PACE_NS && now != 0 && mine->doublings < HZ4_SAMPLE_DOUBLINGS_MAX) ++mine->doublings;
-  for (; took > 4 * HZ4_SAMPLE_PACE_NS && mine->doublings != 0; took /= 2) --mine->doublings;
+  hz4_store_relaxed(&mine->samples, 0);
+  hz4_store_relaxed(&mine->then_ns, now);
+  if (took < HZ4_SAMPLE_PACE_NS && now != 0 && doublings < HZ4_SAMPLE_DOUBLINGS_MAX) ++doublings;
+  for (; took > 4 * HZ4_SAMPLE_PACE_NS && doublings != 0; took /= 2) --doublings;
+  hz4_store_relaxed(&mine->doublings, doublings);
 }
 
-static void draw(void) {
+static void draw(struct hz4_sampler *mine) {
   size_t mean = hz4_load_relaxed(&least_mean);
-  if (mean >= HZ4_SAMPLE_PACED_MIN && mean >> (62 - HZ4_SAMPLE_DOUBLINGS_MAX) == 0) mean <<= hz4_sampler.doublings;
-  hz4_sampler.mean = mean;
+  if (mean >= HZ4_SAMPLE_PACED_MIN && mean >> (62 - HZ4_SAMPLE_DOUBLINGS_MAX) == 0) {
+    mean <<= hz4_load_relaxed(&mine->doublings);
+  }
+  hz4_store_relaxed(&mine->mean, mean);
   double bytes = minus_log(uniform()) * (double)mean;
-  hz4_sampler.left = bytes < 0x1p62 ? (int64_t)bytes : (int64_t)1 << 62;
+  hz4_store_relaxed(&mine->left, bytes < 0x1p62 ? (int64_t)bytes : (int64_t)1 << 62);
 }
 
-bool hz4_sample_due(size_t size) {
+size_t hz4_sample_due(size_t size) {
   uint32_t epoch = hz4_load_acquire(&hz4_sample_epoch);  // pairs with refresh: its mean
-  if (epoch == 0) return false;
-  if (hz4_sampler.epoch != epoch) {
-    hz4_sampler.epoch = epoch;
-    draw();
-    if ((hz4_sampler.left -= (int64_t)size) >= 0) return false;
+  if (epoch == 0) return 0;
+  struct hz4_sampler *mine = hz4_sampler_here();
+  if (hz4_load_relaxed(&mine->epoch) != epoch) {
+    hz4_store_relaxed(&mine->epoch, epoch);
+    draw(mine);
+    int64_t left = hz4_load_relaxed(&mine->left) - (int64_t)size;
+    hz4_store_relaxed(&mine->left, left);
+    if (left >= 0) return 0;
   }
-  hz4_sampler.due_mean = hz4_sampler.mean;
-  keep_pace();
-  draw();
-  return true;
+  size_t mean = hz4_load_relaxed(&mine->mean);
+  keep_pace(mine);
+  draw(mine);
+  return mean;
 }
 
 // ---- start, stop ----
@@ -147,9 +154,8 @@ void hz4_sample_stop(enum hz4_sample_use use) {
 
 // ---- records ----
 
-// For which uses an allocation is a sample, as their weights, given that it is the one that is due. False: for none.
-static bool choose(size_t size, uint64_t *weight) {
-  size_t due = hz4_sampler.due_mean;
+// For which uses an allocation is a sample, as their weights, given that it is due by the mean `due`. False: for none.
+static bool choose(size_t size, size_t due, uint64_t *weight) {
   double base = chance(size, due);
   bool any = false;
   for (int use = 0; use < HZ4_SAMPLE_USES; ++use) {
@@ -171,15 +177,15 @@ static void tell(struct hz4_sample *sample, bool allocated) {
   }
 }
 
-static struct hz4_sample *new_record(size_t size, size_t usable, const void *frame) {
+static struct hz4_sample *new_record(size_t size, size_t mean, size_t usable, const void *frame) {
   uint64_t weight[HZ4_SAMPLE_USES];
-  if (!choose(size, weight)) return NULL;
+  if (!choose(size, mean, weight)) return NULL;
   struct hz4_sample *sample = hz4_meta_alloc(sizeof(*sample));
   if (sample == NULL) return NULL;
   sample->size = size;
   sample->usable = usable;
   memcpy(sample->weight, weight, sizeof(weight));
-  sample->thread = (uintptr_t)&hz4_sampler;
+  sample->thread = (uintptr_t)&hz4_front;
   sample->stack_depth = hz4_stack_take(frame, sample->stack, HZ4_SAMPLE_FRAMES);
   return sample;
 }
@@ -241,8 +247,8 @@ static bool is_wanted(const struct hz4_sample *sample) {
   return sum != 0;
 }
 
-void *hz4_sample_alloc(size_t size, size_t align, size_t usable, bool *zeroed, const void *frame) {
-  struct hz4_sample *sample = new_record(size, usable, frame);
+void *hz4_sample_alloc(size_t size, size_t mean, size_t align, size_t usable, bool *zeroed, const void *frame) {
+  struct hz4_sample *sample = new_record(size, mean, usable, frame);
   if (sample == NULL) return NULL;
   void *block = alloc_guarded(sample, align, zeroed);
   if (block == NULL && is_wanted(sample)) {
@@ -266,8 +272,8 @@ const char *hz4_sample_free(struct hz4_span *span, void *ptr, const void *frame)
 
 void hz4_sample_resized(struct hz4_span *span, size_t size, const void *frame) {
   if (hz4_load_relaxed(&span->sample) != NULL) end(span, span->base);
-  if (hz4_sample_passes(size) || !hz4_sample_due(size)) return;
-  struct hz4_sample *sample = new_record(size, 0, frame);
+  size_t mean = hz4_sample_passes(size) ? 0 : hz4_sample_due(size);
+  struct hz4_sample *sample = mean != 0 ? new_record(size, mean, 0, frame) : NULL;
   if (sample == NULL) return;
   sample->weight[HZ4_SAMPLE_GUARD] = 0;  // where it lies it lies
   if (is_wanted(sample)) begin(sample, span->base);

@@ -22,6 +22,7 @@
 
 #include "hz4/atomic.h"
 #include "hz4/base.h"
+#include "hz4/bin.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -61,38 +62,34 @@ void hz4_sample_stop(enum hz4_sample_use use);
 
 struct hz4_span;
 
-struct hz4_sampler {
-  uint32_t epoch;   // of what `left` was drawn in; never 0
-  int64_t left;     // bytes until the next sample
-  size_t mean;      // that `left` was drawn with; and that of the sample which is due
-  size_t due_mean;
-  uint32_t doublings, samples;  // of the mean; since the clock was looked at, which said:
-  uint64_t then_ns;
-  uint64_t random;  // the state of a generator; 0: not seeded yet
-};
-extern __thread struct hz4_sampler hz4_sampler __attribute__((tls_model("initial-exec")));
-
 extern _Atomic(uint32_t) hz4_sample_epoch;  // 0: there is no sampling; else odd, and changes with every mean
 
 HZ4_INLINE bool hz4_sample_is_on(void) {
   return hz4_load_relaxed(&hz4_sample_epoch) != 0;
 }
 
-// Counts an allocation while there is sampling. True: it is no sample. False: ask hz4_sample_due, once.
-HZ4_INLINE bool hz4_sample_passes(size_t size) {
-  struct hz4_sampler *mine = &hz4_sampler;
-  if (HZ4_UNLIKELY(mine->epoch != hz4_load_relaxed(&hz4_sample_epoch))) return false;
-  return HZ4_LIKELY((mine->left -= (int64_t)size) >= 0);
+// That of the cache that this thread is at; of those without one, one for all.
+HZ4_INLINE struct hz4_sampler *hz4_sampler_here(void) {
+  return &((struct hz4_tcache *)hz4_sequence_cache())->sampler;
 }
 
-// Whether it is likely a sample. False where there is no sampling. pre: hz4_sample_passes was false of it.
-bool hz4_sample_due(size_t size);
+// Counts an allocation while there is sampling. True: it is no sample. False: ask hz4_sample_due, once.
+HZ4_INLINE bool hz4_sample_passes(size_t size) {
+  struct hz4_sampler *mine = hz4_sampler_here();
+  if (HZ4_UNLIKELY(hz4_load_relaxed(&mine->epoch) != hz4_load_relaxed(&hz4_sample_epoch))) return false;
+  int64_t left = hz4_load_relaxed(&mine->left) - (int64_t)size;
+  hz4_store_relaxed(&mine->left, left);
+  return HZ4_LIKELY(left >= 0);
+}
 
-// A block for an allocation that hz4_sample_count was true of. `usable` is what an object would have if it were no sample,
+// The mean that it is a sample by, likely; 0: it is none, or there is no sampling. pre: hz4_sample_passes was false of it.
+size_t hz4_sample_due(size_t size);
+
+// A block for an allocation that is due by this mean. `usable` is what an object would have if it were no sample,
 // and is aligned if it is a multiple of align, which is at most HZ4_PAGE_BYTES then; 0: it is to be a large block. frame is
 // that of the function which the program called (stack.h); *zeroed as for hz4_large_alloc. NULL: it is no sample after
 // all, or there is no memory for one.
-void *hz4_sample_alloc(size_t size, size_t align, size_t usable, bool *zeroed, const void *frame);
+void *hz4_sample_alloc(size_t size, size_t mean, size_t align, size_t usable, bool *zeroed, const void *frame);
 
 // The record of the block at ptr; NULL: it is no sample, or no block. span is that of the page map.
 struct hz4_sample *hz4_sample_of(struct hz4_span *span, const void *ptr);

@@ -6,7 +6,8 @@
 // that is interrupted, moved or signalled before that store begins anew, maybe on another CPU.
 //
 //   pop    takes the newest object; NULL where the bin is empty
-//   push   puts an object on top; false where the bin is full
+//   push   puts an object on top; false where the bin is full, or that object is on top already
+//   swap   puts an object in the place of one of the newest, and takes that
 //   claim  takes the whole bin away: whoever commits HZ4_TOP_CLAIMED has the array for himself, wherever he goes on
 //   add    adds to a counter
 //
@@ -29,6 +30,9 @@
 // Where a cache's tops and limits begin, and how far caches are from each other: the assembly has them as numbers.
 #define HZ4_CACHE_TOP_OFFSET 8
 #define HZ4_CACHE_LIMIT_OFFSET 1000
+// Its bins, of which each begins with the address of the array, lie so far from each other.
+#define HZ4_CACHE_BINS_OFFSET 1992
+#define HZ4_CACHE_BIN_BYTES 16
 #define HZ4_CACHE_SHIFT 13
 #define HZ4_CACHE_BYTES ((size_t)1 << HZ4_CACHE_SHIFT)
 // Zeros before a cache: what HZ4_TOP_CLAIMED and _AFAR lead to.
@@ -63,6 +67,11 @@ struct hz4_claim {
   char *cache;
   uintptr_t top;  // what it was; HZ4_TOP_CLAIMED and _AFAR: somebody else has the bin
 };
+
+// How far below the newest of so many objects lies what swap takes: each of the newest HZ4_SWAP_OBJECTS is as likely.
+HZ4_INLINE uint64_t hz4_sequence_depth(uint64_t objects, uint32_t random) {
+  return (objects < HZ4_SWAP_OBJECTS ? objects : HZ4_SWAP_OBJECTS) * random >> 32;
+}
 
 // ThreadSanitizer does not see what the assembly does: it is told that an object goes from who frees it to who gets it.
 #ifndef __has_feature

@@ -57,6 +57,9 @@ HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
   HZ4_SEQUENCE_RELEASE(object);
   __asm__ volatile(HZ4_SEQUENCE_BEGIN HZ4_SEQUENCE_BIN
                    "ldr %[top], [%[bin], #8]\n\t"
+                   "ldr %[limit], [%[cache], %[top]]\n\t"
+                   "cmp %[limit], %[object]\n\t"
+                   "b.eq 2f\n\t"
                    "eor %[limit], %[top], %[top]\n\t"
                    "add %[limit], %[limit], %[bin]\n\t"
                    "ldr %[limit], [%[limit], #1000]\n\t"
@@ -72,6 +75,38 @@ HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
                      [object] "r"(object)
                    : "memory");
   return HZ4_LIKELY(fits);
+}
+
+HZ4_INLINE void *hz4_sequence_swap(size_t size_class, uint32_t random, void *object) {
+  void *other;
+  uintptr_t cache, bin, top, bytes;
+  HZ4_SEQUENCE_RELEASE(object);
+  __asm__ volatile(HZ4_SEQUENCE_BEGIN HZ4_SEQUENCE_BIN
+                   "ldr %[top], [%[bin], #8]\n\t"
+                   "ldr %[other], [%[cache], %[top]]\n\t"
+                   "cbz %[other], 2f\n\t"
+                   "eor %[bytes], %[top], %[top]\n\t"
+                   "add %[bytes], %[bytes], %[bin]\n\t"
+                   "add %[bytes], %[bytes], %[size_class], lsl #3\n\t"
+                   "ldr %[bytes], [%[bytes], #1992]\n\t"
+                   "add %[bin], %[cache], %[top]\n\t"
+                   "sub %[bytes], %[bin], %[bytes]\n\t"
+                   "cmp %[bytes], %[most]\n\t"
+                   "csel %[bytes], %[most], %[bytes], hi\n\t"
+                   "mul %[bytes], %[bytes], %[random]\n\t"
+                   "lsr %[bytes], %[bytes], #35\n\t"
+                   "sub %[top], %[top], %[bytes], lsl #3\n\t"
+                   "ldr %[other], [%[cache], %[top]]\n\t"
+                   "str %[object], [%[cache], %[top]]\n"
+                   HZ4_SEQUENCE_END
+                   : [other] "=&r"(other), [cache] "=&r"(cache), [bin] "=&r"(bin), [top] "=&r"(top),
+                     [bytes] "=&r"(bytes)
+                   : [area] "r"(hz4_front.area), [caches] "r"(hz4_front.caches), [size_class] "r"(size_class),
+                     [random] "r"((uint64_t)random), [most] "r"(HZ4_SWAP_OBJECTS * sizeof(void *)),
+                     [object] "r"(object)
+                   : "memory", "cc");
+  if (other != NULL) HZ4_SEQUENCE_ACQUIRE(other);
+  return other;
 }
 
 HZ4_INLINE struct hz4_claim hz4_sequence_claim(size_t size_class) {

@@ -23,9 +23,20 @@ HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
   char *cache = hz4_sequence_own();
   uintptr_t *top = hz4_sequence_top(cache, size_class);
   if (*top >= *(uintptr_t *)(cache + HZ4_CACHE_LIMIT_OFFSET + size_class * sizeof(uintptr_t))) return false;
+  if (*(void **)(cache + *top) == object) return false;
   *top += sizeof(void *);
   *(void **)(cache + *top) = object;
   return true;
+}
+
+HZ4_INLINE void *hz4_sequence_swap(size_t size_class, uint32_t random, void *object) {
+  char *cache = hz4_sequence_own();
+  void **newest = (void **)(cache + *hz4_sequence_top(cache, size_class));
+  if (*newest == NULL) return NULL;
+  void ***slots = (void ***)(cache + HZ4_CACHE_BINS_OFFSET + size_class * HZ4_CACHE_BIN_BYTES);
+  void **chosen = newest - hz4_sequence_depth((uint64_t)(newest - *slots), random), *other = *chosen;
+  *chosen = object;
+  return other;
 }
 
 HZ4_INLINE struct hz4_claim hz4_sequence_claim(size_t size_class) {

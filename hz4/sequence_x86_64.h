@@ -62,6 +62,8 @@ HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
                "movq 8(%%r8, %[size_class], 8), %%r9\n\t"
                "cmpq 1000(%%r8, %[size_class], 8), %%r9\n\t"
                "jae %l[full]\n\t"
+               "cmpq %[object], (%%r8, %%r9)\n\t"
+               "je %l[full]\n\t"
                "movq %[object], 8(%%r8, %%r9)\n\t"
                "addq $8, %%r9\n\t"
                "movq %%r9, 8(%%r8, %[size_class], 8)\n"
@@ -74,6 +76,36 @@ HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
   return true;
 full:
   return false;
+}
+
+HZ4_INLINE void *hz4_sequence_swap(size_t size_class, uint32_t random, void *object) {
+  void *other;
+  uintptr_t cache, top, bytes;
+  HZ4_SEQUENCE_RELEASE(object);
+  // bytes: of the newest objects, one of which it is to be.
+  __asm__ volatile(HZ4_SEQUENCE_BEGIN
+                   "movq " HZ4_SEQUENCE_TOP ", %[top]\n\t"
+                   "movq (%[cache], %[top]), %[other]\n\t"
+                   "testq %[other], %[other]\n\t"
+                   "jz 2f\n\t"
+                   "leaq (%[cache], %[top]), %[bytes]\n\t"
+                   "subq 1992(%[cache], %[bin]), %[bytes]\n\t"
+                   "cmpq %[most], %[bytes]\n\t"
+                   "cmovaq %[most], %[bytes]\n\t"
+                   "imulq %[random], %[bytes]\n\t"
+                   "shrq $32, %[bytes]\n\t"
+                   "andq $-8, %[bytes]\n\t"
+                   "subq %[bytes], %[top]\n\t"
+                   "movq (%[cache], %[top]), %[other]\n\t"
+                   "movq %[object], (%[cache], %[top])\n"
+                   HZ4_SEQUENCE_END
+                   : [other] "=&r"(other), [cache] "=&r"(cache), [top] "=&r"(top), [bytes] "=&r"(bytes)
+                   : [area] "r"(hz4_front.area), [caches] "m"(hz4_front.caches), [size_class] "r"(size_class),
+                     [bin] "r"(size_class * HZ4_CACHE_BIN_BYTES), [random] "r"((uint64_t)random),
+                     [most] "r"(HZ4_SWAP_OBJECTS * sizeof(void *)), [object] "r"(object)
+                   : "memory", "cc");
+  if (other != NULL) HZ4_SEQUENCE_ACQUIRE(other);
+  return other;
 }
 
 HZ4_INLINE struct hz4_claim hz4_sequence_claim(size_t size_class) {

@@ -29,6 +29,21 @@ const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
     SAMPLE(0) SAMPLE(1) SAMPLE(2) SAMPLE(3) SAMPLE(4) SAMPLE(5)
     SAMPLE(6) SAMPLE(7) SAMPLE(8) SAMPLE(9) SAMPLE(10) SAMPLE(11)};
 
+// Classes of spans of several pages are above the sixteenth, and multiples of their doubling's step.
+#define DIVISOR(c) (SPAN_PAGES(c) == 1 ? BYTES(c) : (size_t)1 << (((c) - 1) / 8 + 3))
+#define INVERSE(c) (uint32_t)((((uint64_t)1 << 32) + DIVISOR(c) - 1) / DIVISOR(c))
+#define INVERSE1(c) [c] = INVERSE(c),
+#define INVERSE8(c) INVERSE1(c) INVERSE1(c + 1) INVERSE1(c + 2) INVERSE1(c + 3) \
+    INVERSE1(c + 4) INVERSE1(c + 5) INVERSE1(c + 6) INVERSE1(c + 7)
+#define TINY_INVERSE(n) [97 + (n) * 3] = INVERSE(1), [98 + (n) * 3] = INVERSE(2), [99 + (n) * 3] = INVERSE(3),
+
+const uint32_t hz4_class_inverse[HZ4_CLASS_SLOTS] = {
+    0,  // nothing begins there: free takes the slow path
+    INVERSE8(1) INVERSE8(9) INVERSE8(17) INVERSE8(25) INVERSE8(33) INVERSE8(41)
+    INVERSE8(49) INVERSE8(57) INVERSE8(65) INVERSE8(73) INVERSE8(81) INVERSE8(89)
+    TINY_INVERSE(0) TINY_INVERSE(1) TINY_INVERSE(2) TINY_INVERSE(3) TINY_INVERSE(4) TINY_INVERSE(5)
+    TINY_INVERSE(6) TINY_INVERSE(7) TINY_INVERSE(8)};
+
 // The class of sizes 16 n + 1 to 16 n + 16, as hz4_class_of_size has it.
 #define LOG2(n) (31 ^ __builtin_clz((unsigned)(n) * 16 | 128))
 #define OF(n) 1 + (LOG2(n) - 7) * 8 + ((n) * 16 >> (LOG2(n) - 3))
@@ -46,11 +61,22 @@ union hz4_class_of_malloc hz4_class_malloc = {
               1, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)}};
 _Static_assert(HZ4_CLASS_MAX_BYTES / 16 == 4 * 4096 && sizeof(size_t) == HZ4_CLASS_TABLE_FIRST, "the table lists every size");
 
+_Atomic(bool) hz4_class_tiny_is_parted;
+
+// But not where the class is hidden.
+static void part(size_t entry, uint32_t size_class) {
+  uint8_t expected = (uint8_t)size_class;
+  hz4_cas_strong_acquire(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST + entry], &expected, (uint8_t)(HZ4_TINY_BIN + size_class - 1));
+}
+
 void hz4_class_part_tiny(void) {
-  for (uint32_t i = 0; i < HZ4_TINY_CLASSES; ++i) {
-    hz4_store_relaxed(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST + i + 1], (uint8_t)(HZ4_TINY_BIN + i));
-  }
-  hz4_store_relaxed(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST], (uint8_t)HZ4_TINY_BIN);
+  hz4_store_relaxed(&hz4_class_tiny_is_parted, true);
+  for (uint32_t c = 1; c <= HZ4_TINY_CLASSES; ++c) part(c, c);
+  part(0, 1);
+}
+
+void hz4_class_hide(void) {
+  for (size_t i = 0; i <= HZ4_CLASS_MAX_BYTES / 16; ++i) hz4_store_relaxed(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST + i], 0);
 }
 
 _Static_assert(HZ4_CLASS_COUNT == 96 && HZ4_TINY_CLASSES == 3 && HZ4_HOMES == 8, "the table lists every class");

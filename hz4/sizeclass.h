@@ -57,13 +57,22 @@ extern const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES];
 #define HZ4_CLASS_TABLE_FIRST 8
 extern union hz4_class_of_malloc {
   _Atomic(size_t) most;  // the fast path is for sizes up to this: HZ4_CLASS_MAX_BYTES; or 0, while there is sampling
-  // From the ninth byte on: the class of the bin that malloc takes from, for size 0, and sizes 16 n - 15 to 16 n. (As fast as
-  // the arithmetic.)
+  // From the ninth byte on: the class of the bin that malloc takes from, for size 0, and sizes 16 n - 15 to 16 n; 0 where
+  // it is hidden. (As fast as the arithmetic.)
   _Atomic(uint8_t) table[HZ4_CLASS_TABLE_FIRST + HZ4_CLASS_MAX_BYTES / 16 + 1];
 } __attribute__((aligned(HZ4_CACHE_LINE))) hz4_class_malloc;
 
+// For free, which has 16 bits of the address: an object may begin there just where their product with this is less than
+// this, modulo 2^32 (Lemire, Kaser and Kurz, "Faster remainder by direct computation", 2019). That is exact in spans of
+// one page; in longer ones what is found is a multiple of the step between the classes of its doubling.
+extern const uint32_t hz4_class_inverse[HZ4_CLASS_SLOTS];
+
 // From now on tiny objects are told apart by their home. Any thread, any number of times.
 void hz4_class_part_tiny(void);
+extern _Atomic(bool) hz4_class_tiny_is_parted;
+
+// From now on every malloc takes the slow path.
+void hz4_class_hide(void);
 
 #ifdef __cplusplus
 }
@@ -78,6 +87,12 @@ HZ4_INLINE uint32_t hz4_class_of_malloc(size_t size) {
 HZ4_INLINE uint32_t hz4_class_of_sample(size_t bytes) {
   if (bytes <= HZ4_SAMPLE_BYTES_MIN) return HZ4_SAMPLE_CLASS;
   return HZ4_SAMPLE_CLASS + (uint32_t)(__builtin_clzl(HZ4_SAMPLE_BYTES_MIN - 1) - __builtin_clzl(bytes - 1));
+}
+
+// The same, hidden or not.
+HZ4_INLINE uint32_t hz4_class_of_bin(size_t size) {
+  uint32_t c = hz4_class_of_size(size != 0 ? size : 1);
+  return c <= HZ4_TINY_CLASSES && hz4_load_relaxed(&hz4_class_tiny_is_parted) ? HZ4_TINY_BIN + c - 1 : c;
 }
 
 HZ4_INLINE bool hz4_class_is_tiny_bin(uint32_t size_class) {
@@ -97,6 +112,12 @@ HZ4_INLINE uint32_t hz4_class_by_size(uint32_t size_class) {
 
 HZ4_INLINE size_t hz4_class_bytes(uint32_t size_class) {
   return hz4_class_table[size_class].object_bytes;
+}
+
+// False: no object of the class begins there; or it is class 0.
+HZ4_INLINE bool hz4_class_may_begin_at(size_t size_class, const void *ptr) {
+  uint32_t inverse = hz4_class_inverse[size_class];
+  return (uint16_t)(uintptr_t)ptr * inverse < inverse;
 }
 
 // Index of the object that holds the byte at `offset` in a span. Exact for offset < 1 MiB: offset * object_bytes < 2^48.

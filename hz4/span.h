@@ -7,7 +7,8 @@
 //
 // OBJECTS of a class of sampled objects have a pointer to each one's record behind free_bits (hz4_span_sample).
 // OBJECTS: bit i of free_bits is set while object i is in the span; free_count is the number of set bits. An object
-// whose bit is clear is with the program or in a cache. Theorem: free_count == object_count exactly when nobody has one.
+// whose bit is clear is with the program or in a cache. Theorem: free_count == object_count exactly when nobody has
+// one.
 #ifndef HZ4_SPAN_H_
 #define HZ4_SPAN_H_
 
@@ -32,6 +33,13 @@ struct hz4_span {
   uint8_t guard_shift;   // MAPPED: the guard before the block has 2^this bytes (guarded.h); 0: there is none
   // OBJECTS: a hint, read without a lock: the cache that was refilled from this span last
   _Atomic(void *) owner;
+  // OBJECTS: of each object, and of what may be left behind the last, read and written by who takes or frees it (harden.h);
+  // NULL: not known
+  _Atomic(uint8_t) *state;
+  // OBJECTS: of each object that is out, by whoever has it: what the class has beyond the requested size, less one;
+  // NULL: not known
+  uint16_t *slack;
+  uint64_t reciprocal;  // OBJECTS: that of the class
   // OBJECTS: under the class's lock.
   struct hz4_span *next, *prev;
   uint32_t free_count;

@@ -8,9 +8,10 @@ static uint32_t words_of(uint32_t objects) {
   return (objects + 63) / 64;
 }
 
-uint32_t hz4_span_meta_bytes(uint32_t size_class) {
+uint32_t hz4_span_meta_bytes(uint32_t size_class, uint32_t level) {
   uint32_t objects = hz4_class_table[size_class].span_objects, samples = size_class >= HZ4_SAMPLE_CLASS ? objects : 0;
-  return (uint32_t)(sizeof(struct hz4_span) + words_of(objects) * sizeof(uint64_t) + samples * sizeof(void *));
+  uint32_t slacks = level >= 2 ? objects * (uint32_t)sizeof(uint16_t) : 0, states = level >= 1 ? objects + 1 : 0;
+  return (uint32_t)(sizeof(struct hz4_span) + words_of(objects) * sizeof(uint64_t) + samples * sizeof(void *)) + slacks + states;
 }
 
 _Atomic(struct hz4_sample *) *hz4_span_sample(struct hz4_span *span, const void *ptr) {
@@ -20,12 +21,16 @@ _Atomic(struct hz4_sample *) *hz4_span_sample(struct hz4_span *span, const void 
   return (_Atomic(struct hz4_sample *) *)(span->free_bits + words_of(span->object_count)) + index;
 }
 
-void hz4_span_cut(struct hz4_span *span, uint32_t size_class, bool zeroed) {
+void hz4_span_cut(struct hz4_span *span, uint32_t size_class, bool zeroed, uint32_t level) {
   uint32_t objects = hz4_class_table[size_class].span_objects, words = words_of(objects);
   span->kind = HZ4_SPAN_OBJECTS;
   span->size_class = (uint8_t)size_class;
   span->object_count = span->free_count = objects;
   span->fresh_from = zeroed ? 0 : objects;
+  span->reciprocal = hz4_class_table[size_class].reciprocal;
+  span->slack = level >= 2 ? (uint16_t *)(span->free_bits + words) : NULL;
+  char *states = (char *)(span->free_bits + words) + (level >= 2 ? objects * sizeof(uint16_t) : 0);
+  span->state = level >= 1 ? (_Atomic(uint8_t) *)states : NULL;
   for (uint32_t i = 0; i < words; ++i) span->free_bits[i] = ~(uint64_t)0;
   if (objects % 64 != 0) span->free_bits[words - 1] = ((uint64_t)1 << objects % 64) - 1;
 }
@@ -86,28 +91,45 @@ size_t hz4_span_hollow(struct hz4_span *span, struct hz4_sys_run *runs, size_t r
 
 // ---- objects ----
 
-uint32_t hz4_span_take(struct hz4_span *span, void **out, uint32_t want, size_t *filled) {
+// Those of a word whose bits the mask has.
+HZ4_INLINE uint32_t take_of_word(struct hz4_span *span, uint32_t word, uint64_t mask, void **out, uint32_t want,
+                                 size_t *filled) {
   size_t object_bytes = hz4_class_bytes(span->size_class);
+  uint64_t bits = span->free_bits[word] & mask, had = bits;
+  uint32_t taken = 0;
+  for (; bits != 0 && taken < want; bits &= bits - 1) {
+    out[taken++] = span->base + (word * 64 + (uint32_t)__builtin_ctzll(bits)) * object_bytes;
+  }
+  uint64_t gone = had & ~bits;
+  span->free_bits[word] &= ~gone;
+  if (gone == 0) return 0;
+  uint32_t first = (uint32_t)__builtin_ctzll(gone), last = 63 - (uint32_t)__builtin_clzll(gone);
+  if (HZ4_UNLIKELY(span->purged != 0)) *filled += note_touched(span, word * 64 + first, word * 64 + last);
+  if (word * 64 + last >= span->fresh_from) span->fresh_from = word * 64 + last + 1;
+  return taken;
+}
+
+uint32_t hz4_span_take(struct hz4_span *span, void **out, uint32_t want, size_t *filled) {
   uint32_t before = span->free_count, taken = 0, word = span->first_word;
   for (; taken < want && taken < before; ++word) {
-    uint64_t bits = span->free_bits[word], had = bits;
-    for (; bits != 0 && taken < want; bits &= bits - 1) {
-      out[taken++] = span->base + (word * 64 + (uint32_t)__builtin_ctzll(bits)) * object_bytes;
-    }
-    span->free_bits[word] = bits;
-    uint64_t gone = had & ~bits;
-    if (HZ4_UNLIKELY(span->purged != 0) && gone != 0) {
-      uint32_t first = (uint32_t)__builtin_ctzll(gone), last = 63 - (uint32_t)__builtin_clzll(gone);
-      *filled += note_touched(span, word * 64 + first, word * 64 + last);
-    }
-    if (bits != 0) break;
+    taken += take_of_word(span, word, ~(uint64_t)0, out + taken, want - taken, filled);
+    if (span->free_bits[word] != 0) break;
   }
   span->first_word = word;
   span->free_count -= taken;
-  if (span->fresh_from < span->object_count && taken != 0) {
-    uint32_t last = hz4_class_object_index(span->size_class, (size_t)((char *)out[taken - 1] - span->base));
-    if (last >= span->fresh_from) span->fresh_from = last + 1;
+  return taken;
+}
+
+uint32_t hz4_span_take_from(struct hz4_span *span, uint32_t index, void **out, uint32_t want, size_t *filled) {
+  uint32_t before = span->free_count, taken = 0, words = words_of(span->object_count), word = index / 64;
+  uint64_t mask = ~(uint64_t)0 << index % 64;  // of the first word the rest comes last
+  if (want > before) want = before;
+  while (taken < want) {
+    taken += take_of_word(span, word, mask, out + taken, want - taken, filled);
+    mask = ~(uint64_t)0;
+    word = word + 1 < words ? word + 1 : 0;
   }
+  span->free_count -= taken;
   return taken;
 }
 
@@ -137,11 +159,6 @@ uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t coun
   span->first_word = first_word;
   span->free_count += n - wrong;
   return n;
-}
-
-bool hz4_span_has(const struct hz4_span *span, const void *object) {
-  uint32_t index = hz4_class_object_index(span->size_class, (size_t)((const char *)object - span->base));
-  return (span->free_bits[index / 64] >> index % 64 & 1) != 0;
 }
 
 const char *hz4_span_broken(const struct hz4_span *span) {

@@ -140,9 +140,9 @@ static void write_due(bool in_handler) {
   bool whole = true;
   while (whole && hz4_load_relaxed(&due) && become_writer(pid)) {
     hz4_store_relaxed(&due, false);
-    if (in_handler) hz4_lock_hurry_begin();
+    uint32_t begun = in_handler ? hz4_lock_hurry_begin() : 0;
     hz4_stats_gather(&stats);
-    if (in_handler) whole = hz4_lock_hurry_end();
+    if (in_handler) whole = hz4_lock_hurry_end(begun);
     if (whole) write_out(pid);
     else hz4_store_relaxed(&due, true);
     hz4_store_release(&writing, 0);

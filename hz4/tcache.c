@@ -4,7 +4,9 @@
 
 #include "hz4/limit.h"
 #include "hz4/mid.h"
+#include "hz4/misuse.h"
 #include "hz4/options.h"
+#include "hz4/random.h"
 #include "hz4/sizeclass.h"
 #include "hz4/syscall.h"
 #include "hz4/transfer.h"
@@ -159,7 +161,7 @@ static bool claim_in_need(uint32_t size_class, bool missed, struct hz4_held *hel
       length = hz4_bin_length(held->bin);
       slots = hz4_bin_set_array(held, slots, length_for(wanted));
       if (slots == NULL) {
-        held->bin->refill = 1;
+        held->bin->refill = hz4_option.harden != 0 ? HZ4_HARDEN_REFILL : 1;
         held->bin->ebbs = (uint8_t)hz4_mid_ebbs(size_class);
       }
       grow(held, wanted);
@@ -209,6 +211,15 @@ static void *unpack(uint32_t bin, uint32_t size_class, struct hz4_batch *batch) 
   return object;
 }
 
+static void shuffle(void **objects, uint32_t n) {
+  for (; n > 1; --n) {
+    uint32_t i = hz4_random_below(n);
+    void *swap = objects[i];
+    objects[i] = objects[n - 1];
+    objects[n - 1] = swap;
+  }
+}
+
 static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, bool fresh, bool zero, bool *zeroed) {
   void *objects[HZ4_MOVE_OBJECTS];
   uint32_t fresh_objects = (uint32_t)(HZ4_REFILL_FRESH_BYTES / hz4_class_bytes(size_class));
@@ -221,6 +232,7 @@ static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, b
   hz4_count_here(size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, 1);
   hz4_count_here(size_class, HZ4_COUNT_refill_objects, got.objects);
   if (got.spans_opened != 0) hz4_count_here(size_class, HZ4_COUNT_span_opened, got.spans_opened);
+  if (hz4_option.harden != 0) shuffle(objects, got.objects);
   // The newest on top; of a span's, the lowest address.
   for (uint32_t i = 0, j = got.objects - 1; got.from_depot == 0 && i < j; ++i, --j) {
     void *swap = objects[i];
@@ -341,23 +353,31 @@ static void empty_caches_of_cpus(void) {
   }
 }
 
-// True when the class has ebbed.
-HZ4_NOINLINE static bool flush(uint32_t size_class, void *object) {
+// The object into the claimed bin, of which part leaves if it is full. True when the class has ebbed. (By itself, so that
+// its array and claim_in_need's are not on the stack at once.)
+HZ4_NOINLINE static bool flush_claimed(struct hz4_held *held, void *object) {
   void *objects[HZ4_MOVE_OBJECTS];
-  uint32_t n = 0;
+  uint32_t size_class = held->size_class, n = 0;
+  if (hz4_bin_objects(held) >= held->bin->capacity) n = hz4_bin_take_oldest(held, staying(held->bin), objects);
+  bool fits = hz4_bin_objects(held) < held->bin->capacity;
+  if (fits) *++held->top = object;
+  uint8_t ebbs = held->bin->ebbs;
+  hz4_bin_publish(held);
+  bool ebbed = n != 0 && hz4_transfer_send(size_class, objects, n, &ebbs);
+  if (!fits) ebbed |= hz4_transfer_give(size_class, &object, 1, &ebbs, n == 0);
+  return ebbed;
+}
+
+HZ4_NOINLINE static bool flush(uint32_t size_class, void *object) {
   struct hz4_held held;
   if (!claim_in_need(size_class, false, &held)) {
     hz4_transfer_give(size_class, &object, 1, NULL, true);
     return false;
   }
-  if (hz4_bin_objects(&held) >= held.bin->capacity) n = hz4_bin_take_oldest(&held, staying(held.bin), objects);
-  bool fits = hz4_bin_objects(&held) < held.bin->capacity;
-  if (fits) *++held.top = object;
-  uint8_t ebbs = held.bin->ebbs;
+  if (HZ4_LIKELY(held.top == NULL || *held.top != object)) return flush_claimed(&held, object);
   hz4_bin_publish(&held);
-  bool ebbed = n != 0 && hz4_transfer_send(size_class, objects, n, &ebbs);
-  if (!fits) ebbed |= hz4_transfer_give(size_class, &object, 1, &ebbs, n == 0);
-  return ebbed;
+  hz4_misuse_note("double free", object);
+  return false;
 }
 
 void hz4_tcache_overflow(uint32_t size_class, void *object) {

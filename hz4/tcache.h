@@ -20,7 +20,7 @@ void hz4_tcache_set_budget(size_t bytes_per_cache);
 // matter. NULL: none to be had (or fork is on). pre: attached.
 void *hz4_tcache_refill(uint32_t size_class, bool *zeroed);
 
-// Takes an object whose bin was found full. pre: attached.
+// Takes an object whose bin was found full; or, as misuse to be noted, that was found on top of it. pre: attached.
 void hz4_tcache_overflow(uint32_t size_class, void *object);
 
 // What the bins of the cache that this thread is at hold.

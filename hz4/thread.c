@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "hz4/guard.h"
+#include "hz4/harden.h"
 #include "hz4/large.h"
 #include "hz4/limit.h"
 #include "hz4/limit_option.h"
@@ -145,6 +146,7 @@ static void read_options(void) {
   }
   hz4_os_configure(hz4_option.huge_pages != 0);
   if (hz4_option.harden >= 2) hz4_guard_begin();
+  if (hz4_option.harden != 0) hz4_harden_begin();
   hz4_report_configure(hz4_option.report != 0);
   hz4_segment_configure(hz4_option.dirty_kib << 10, (unsigned)hz4_option.dirty_shift);
 }
@@ -258,8 +260,6 @@ bool hz4_thread_attach(void) {
   hz4_thread_init();
   if (hz4_is_attached()) return true;
   if (hz4_front.ended || hz4_front.lent || hz4_front.starting) return false;
-  // Hardened: without a cache, every operation goes to Mid, whose bitmaps know each object's state.
-  if (hz4_option.harden != 0) return false;
   char *caches = find_cpu_caches();
   return caches != NULL && (attach_to_cpus(caches) || attach_to_own());
 }

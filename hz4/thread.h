@@ -29,7 +29,7 @@ void hz4_thread_init_at_load(void);
 void hz4_thread_options_changed(void);
 
 // Whether this thread has a cache, which it gets now if it can. It cannot when it has ended or is a child of vfork, when
-// fork is on, or when there is no memory; nor when hardened.
+// fork is on, or when there is no memory.
 bool hz4_thread_attach(void);
 
 // Empties all caches of CPUs, or else this thread's, and all inboxes, into Mid.

@@ -85,8 +85,8 @@ uint64_t hz4_transfer_waiting(uint32_t size_class) {
 // Out of a tiny bin: objects may be of several homes, for the thread may have changed caches while it filled the bin.
 static void give_tiny(void *const *objects, uint32_t n, bool purge) {
   for (uint32_t first = 0, i = 0; i < n; first = i) {
-    uint32_t size_class = (uint32_t)hz4_pagemap_class(objects[first]), ebbs;
-    while (i < n && hz4_pagemap_class(objects[i]) == size_class) ++i;
+    uint32_t size_class = hz4_pagemap_class_of(objects[first]), ebbs;
+    while (i < n && hz4_pagemap_class_of(objects[i]) == size_class) ++i;
     if (give(size_class, objects + first, i - first, &ebbs, purge && i == n)) settle_class(size_class);
   }
 }

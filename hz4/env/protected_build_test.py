@@ -18,7 +18,7 @@ MAP = next(argument for argument in sys.argv[1:] if argument.endswith(".map"))
 
 # Debian's dpkg-buildflags with hardening=+all, Ubuntu's defaults, Fedora's.
 DISTRIBUTION = ["-O2", "-fstack-clash-protection", "-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2", "-fcf-protection=full"]
-FAST_PATHS = {"malloc": 22, "free": 24}  # instructions to the first return, of which one is the mark
+FAST_PATHS = {"malloc": 22, "free": 32}  # instructions to the first return, of which one is the mark
 SLOW_WAYS = ("hz4_tcache_", "hz4_stats_", "hz4_options_")  # which have arrays on the stack
 
 

@@ -416,6 +416,11 @@ static bool is_interrupted_with_a_cache_of_its_own(void) {
   return strcmp(getenv("HZ4_FRONT") != NULL ? getenv("HZ4_FRONT") : "0", "1") == 0;
 }
 
+// Those that only a hardened malloc and free come to.
+static bool is_hardened(const struct site *site) {
+  return strcmp(site->function, "hz4_alloc_malloc_slow") == 0 || strcmp(site->function, "hz4_alloc_free_slow") == 0;
+}
+
 int main(int argc, char **argv) {
   // Little room, so that bins are made smaller too.
   if (getenv("HZ4_TCACHE_KIB") == NULL) {
@@ -454,6 +459,7 @@ int main(int argc, char **argv) {
     // And whether a thread's first malloc finds something, the kernel decides, which gives it a cache.
     bool first = strcmp(sites[i].function, "alloc_block") == 0 && sites[i].inside;
     if (sites[i].hits != 0 || !(by_cpu || as_the_kernel) || anew || first) continue;
+    if (is_hardened(&sites[i]) != (getenv("HZ4_HARDEN") != NULL)) continue;
     missed++;
     printf("never met: %s+%ld\n", sites[i].function,
            (long)((uintptr_t)sites[i].address - sites[i].descriptor->start));

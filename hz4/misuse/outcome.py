@@ -15,6 +15,9 @@ MESSAGES = {
     "sized": "sized free with a wrong size or alignment",
     "realloc": "realloc of a pointer that is not allocated",
     "usable": "malloc_usable_size of a pointer that is not allocated",
+    "past": "write past the end of a block",
+    "after": "write after free",
+    "given": "double free, found by malloc",
 }
 SECONDS = 10  # and what is at work still is in an endless loop
 

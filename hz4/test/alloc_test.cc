@@ -101,10 +101,10 @@ TEST_F(Alloc, FreshMemoryComesByTheCache) {
 // A thread without a cache opens spans too.
 TEST_F(Alloc, SpansThatAreOpenedDirectlyAreCounted) {
   const uint64_t directly = hz4_stats_get("direct_malloc"), opened = hz4_stats_get("span_opened");
-  hz4_option.harden = 1;
-  std::thread([] { FreeAll(MallocBytes(8192, 1 << 20)); }).join();
-  hz4_malloc_trim(0);  // hardened, spans stay open until then
-  hz4_option.harden = 0;
+  std::thread([] {
+    hz4_front.lent = true;
+    FreeAll(MallocBytes(8192, 1 << 20));
+  }).join();
   EXPECT_EQ(hz4_stats_get("direct_malloc") - directly, (1u << 20) / 8192);
   EXPECT_GT(hz4_stats_get("span_opened"), opened);
 }

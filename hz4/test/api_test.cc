@@ -297,7 +297,7 @@ TEST_P(ApiDeathTest, PointersIntoALargeBlock) {
   for (size_t size : {300000, 3 << 20}) ExpectDeathInside(GetParam(), size);
 }
 // A cache takes such a pointer as it comes; it is found out when it goes home to its span, at the latest when the caches
-// are emptied. HZ4_HARDEN=1 has no caches (api_harden_test): then the call itself dies.
+// are emptied. With HZ4_HARDEN=1 (api_harden_test) the call itself dies.
 TEST_P(ApiDeathTest, PointersIntoABlockOfASizeClass) {
   static void (*misuse)(void *);
   misuse = GetParam();

@@ -113,12 +113,12 @@ TEST_F(Bin, TheCapacityIsWhereItIsFull) {
     Check(held);
     hz4_bin_publish(&held);
     PushMany(kClass, capacity);
-    EXPECT_FALSE(hz4_sequence_push(kClass, things));
+    EXPECT_FALSE(hz4_sequence_push(kClass, &things[7]));
     // More room where it lies.
     ASSERT_TRUE(Claim(kClass, &held));
     hz4_bin_set_capacity(&held, 7);
     hz4_bin_publish(&held);
-    EXPECT_EQ(hz4_sequence_push(kClass, things), capacity < 7);
+    EXPECT_EQ(hz4_sequence_push(kClass, &things[7]), capacity < 7);
     Delete(kClass);
     EXPECT_EQ(cache_.get()->capacity_bytes, 0u);
   }
@@ -360,7 +360,10 @@ TEST_F(BinAfar, BinsAreClaimedInGroups) {
       left -= n;
       EXPECT_EQ(next, left != 0 ? found.back() + 1 : HZ4_CLASS_SLOTS);
       // The others are still everybody's.
-      for (uint32_t c = next + next % kStep; c < HZ4_CLASS_SLOTS; c += kStep) PushMany(c, 1), hz4_sequence_pop(c);
+      for (uint32_t c = next + next % kStep; c < HZ4_CLASS_SLOTS; c += kStep) {
+        EXPECT_TRUE(hz4_sequence_push(c, &things[1]));
+        EXPECT_EQ(hz4_sequence_pop(c), &things[1]);
+      }
       for (uint32_t i = 0; i < n; ++i) hz4_bin_publish(&held_[i]);
     }
     ASSERT_EQ(found.size(), kBins);

@@ -19,7 +19,7 @@ IS_NATIVE = MACHINE == os.uname().machine
 SKIP = "--skip" in sys.argv[4:]
 
 # Of malloc and free together.
-INSTRUCTIONS_MAX = 44
+INSTRUCTIONS_MAX = 53
 COUNT = 100000
 
 

@@ -125,10 +125,10 @@ TEST_F(MidBounds, ObjectsThatComeHomeMakeAnEbb) {
 TEST_F(MidBounds, AFallOfSoManyObjectsIsAnEbb) {
   for (uint32_t fall : {HZ4_EBB_OBJECTS_MIN - 1, HZ4_EBB_OBJECTS_MIN}) {
     const uint32_t c = ClassOf(192), before = hz4_mid_ebbs(c);  // of which no other test left the depot larger
-    const std::vector<void *> objects = Take(c, 2 * fall);
-    hz4_option.harden = 1;  // past the depot
-    Give(c, {objects.begin(), objects.begin() + fall});
-    hz4_option.harden = 0;
+    int visitor;  // who is alone gives past the depot
+    for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
+    const std::vector<void *> objects = Take(c, 2 * fall, kAll, &visitor);
+    Give(c, {objects.begin(), objects.begin() + fall}, &visitor);
     EXPECT_EQ(hz4_mid_ebbs(c) - before, fall == HZ4_EBB_OBJECTS_MIN ? 1u : 0u);
     Give(c, {objects.begin() + fall, objects.end()});
   }
@@ -349,20 +349,20 @@ TEST_F(MidBounds, OthersComeWhileMemoryIsPurged) {
 TEST_F(MidBounds, ASpanThatIsCompleteWhenItWasPurgedIsClosed) {
   static uint32_t c;
   static std::vector<void *> last;
+  static int visitor;  // who is alone gives past the depot
   c = ClassOf(16384);
-  std::vector<void *> span = Take(c, hz4_class_table[c].span_objects);
+  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
+  std::vector<void *> span = Take(c, hz4_class_table[c].span_objects, kAll, &visitor);
   last = {span[0]};
-  Give(c, {span.begin() + 1, span.end()});
+  Give(c, {span.begin() + 1, span.end()}, &visitor);
   hz4_sys_fake.in_call = [](enum hz4_sys_call call, void *, size_t) {
     if (call != HZ4_SYS_PURGE || last.empty()) return;
     const std::vector<void *> object = last;
     last.clear();
     std::thread([&] {
-      hz4_option.harden = 1;  // it goes home at once
-      EXPECT_EQ(Give(c, object).spans_closed, 0u);
-      hz4_option.harden = 0;
+      EXPECT_EQ(Give(c, object, &visitor).spans_closed, 0u);
       EXPECT_EQ(Now().spans, 1u);
-      EXPECT_TRUE(hz4_mid_is_home(c, object[0]));
+      EXPECT_EQ(Now().depot_objects, 0u);
     }).join();
   };
   EXPECT_TRUE(hz4_mid_trim());

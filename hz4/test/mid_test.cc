@@ -14,6 +14,7 @@
 
 #include "hz4/misuse.h"
 #include "hz4/options.h"
+#include "hz4/random.h"
 #include "hz4/span.h"
 #include "hz4/test/mid.h"
 
@@ -147,29 +148,6 @@ TEST_F(Mid, WhoGivesAnothersIsNotAlone) {
   of_two.pop_back();
   Give(c, of_one);
   Give(c, of_two);
-}
-
-TEST_F(Mid, HardenedObjectsGoHomeAtOnce) {
-  const uint32_t c = ClassOf(256);
-  const std::vector<void *> objects = Take(c, 200);
-  hz4_option.harden = 1;
-  Give(c, objects);
-  hz4_option.harden = 0;
-  EXPECT_EQ(Now().depot_objects, 0u);
-  EXPECT_EQ(Now().free_objects, Now().span_objects);
-}
-
-TEST_F(Mid, KnowsWhichObjectsAreHome) {
-  const uint32_t c = ClassOf(256);
-  const std::vector<void *> objects = Take(c, 3);
-  hz4_option.harden = 1;  // past the depot
-  Give(c, {objects[1]});
-  EXPECT_FALSE(hz4_mid_is_home(c, objects[0]));
-  EXPECT_TRUE(hz4_mid_is_home(c, objects[1]));
-  EXPECT_FALSE(hz4_mid_is_home(c, objects[2]));
-  Give(c, {objects[0], objects[2]});
-  hz4_option.harden = 0;
-  for (void *object : objects) EXPECT_TRUE(hz4_mid_is_home(c, object)) << "in its span";
 }
 
 TEST_F(Mid, SpansWhoseObjectsAreHomeGoBack) {
@@ -354,30 +332,50 @@ TEST_F(Mid, ThreadsShareIt) {
 
 // ---- misuse: found when the object comes home to its span ----
 
-// Hardened, nothing goes past the depot or stays in it; and yet no other class is given the memory, until a trim.
-TEST_F(Mid, HardenedASpanStaysWithItsClass) {
+// Hardened, no other class is given the memory at once: a span that is complete waits for the next one of its class.
+TEST_F(Mid, HardenedACompleteSpanWaits) {
   hz4_option.harden = 1;
-  std::set<uintptr_t> pages;
   for (size_t bytes : {16, 100, 1024, 8192, 65536, 262144}) {
-    const uint32_t c = ClassOf(bytes);
-    const std::vector<void *> objects = Take(c, 3);
-    for (void *object : objects) {
-      const uintptr_t page = reinterpret_cast<uintptr_t>(object) >> HZ4_PAGE_SHIFT;
-      EXPECT_EQ(pages.count(page), 0u) << bytes;
-    }
-    for (uint32_t i = 0; i < hz4_class_table[c].span_pages; ++i) {
-      pages.insert((reinterpret_cast<uintptr_t>(hz4_pagemap_span(objects[0])->base) >> HZ4_PAGE_SHIFT) + i);
-    }
-    EXPECT_EQ(Give(c, objects).spans_closed, 0u);
-    EXPECT_TRUE(hz4_mid_is_home(c, objects[0]));
+    const uint32_t c = ClassOf(bytes), in_span = hz4_class_table[c].span_objects;
+    std::vector<void *> first = Take(c, in_span), second = Take(c, in_span);
+    ASSERT_EQ(Now().spans, 2u);
+    ASSERT_NE(hz4_pagemap_span(first[0]), hz4_pagemap_span(second[0]));
+    Give(c, first);
     hz4_mid_check();
-    const std::vector<void *> again = Take(c, 3);
-    EXPECT_EQ(again, objects);
-    Give(c, again);
+    EXPECT_EQ(Now().spans, 2u) << bytes;
+    EXPECT_EQ(hz4_pagemap_class(second[0]), 0u) << "free would push by itself";
+    EXPECT_EQ(hz4_pagemap_class_of(second[0]), c);
+    Give(c, second);
+    hz4_mid_trim();
+    EXPECT_EQ(Now().spans, 0u);
+    // Three of them: of those that are complete one waits at most.
+    std::vector<std::vector<void *>> spans;
+    for (int i = 0; i < 3; ++i) spans.push_back(Take(c, in_span));
+    for (auto &span : spans) Give(c, span);
+    hz4_mid_check();
+    const Stats now = Now();
+    EXPECT_LE(now.spans, 1 + (now.depot_objects + in_span - 1) / in_span) << bytes;
+    hz4_mid_trim();
+    EXPECT_EQ(Now().spans, 0u);
   }
-  EXPECT_EQ(Now().spans, 6u);
-  EXPECT_TRUE(hz4_mid_trim());
-  EXPECT_EQ(Now().spans, 0u);
+  hz4_option.harden = 0;
+}
+
+// Hardened, objects of a span do not come in the order of their addresses, nor from its begin.
+TEST_F(Mid, HardenedObjectsComeFromAnywhere) {
+  hz4_option.harden = 1;
+  hz4_random_seed(1);
+  const uint32_t c = ClassOf(64);
+  std::vector<void *> objects;
+  std::set<size_t> begins;
+  for (int i = 0; i < 64; ++i) {
+    std::vector<void *> eight = Take(c, 8);
+    begins.insert(static_cast<size_t>(static_cast<char *>(eight[0]) - hz4_pagemap_span(eight[0])->base) / 64 / 64);
+    objects.insert(objects.end(), eight.begin(), eight.end());
+  }
+  EXPECT_GE(begins.size(), 8u) << "of 16 words of the bitmap";
+  EXPECT_EQ(std::set<void *>(objects.begin(), objects.end()).size(), objects.size());
+  Give(c, objects);
   hz4_option.harden = 0;
 }
 

@@ -52,18 +52,18 @@ TEST_F(SamplePaceTest, WhereTimeStandsStillEachIsFewerAndTheSumIsTheSame) {
 TEST_F(SamplePaceTest, WhereTheyComeSlowlyAllAreTaken) {
   Start(kMean);
   Allocate(kMean * 20000);
-  EXPECT_GT(hz4_sampler.mean, 16 * kMean);
+  EXPECT_GT(hz4_sampler_here()->mean, 16 * kMean);
   told = {};
   auto slowly = [] {
     hz4_sys_fake.now_ns += HZ4_SAMPLE_PACE_NS;
     Allocate(4 * kMean);
   };
-  for (int i = 0; i < 10000 && hz4_sampler.mean != kMean; ++i) slowly();
+  for (int i = 0; i < 10000 && hz4_sampler_here()->mean != kMean; ++i) slowly();
   EXPECT_LT(told.samples, uint64_t{HZ4_SAMPLE_PACE});
   told = {};
   for (int i = 0; i < 100; ++i) {
     slowly();
-    EXPECT_EQ(hz4_sampler.mean, kMean);
+    EXPECT_EQ(hz4_sampler_here()->mean, kMean);
   }
   EXPECT_NEAR(static_cast<double>(told.samples), 400.0, 100.0);
 }

@@ -7,6 +7,21 @@
 
 namespace {
 
+// Where an object begins in a page, by free's arithmetic: exact in spans of one page; in longer ones nothing is refused.
+TEST(SizeClass, FreeKnowsWhereAnObjectMayBegin) {
+  for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
+    const size_t bytes = hz4_class_bytes(c), step = bytes & -bytes;
+    const bool exact = hz4_class_table[c].span_pages == 1;
+    for (size_t offset = 0; offset < HZ4_PAGE_BYTES; ++offset) {
+      const auto *ptr = reinterpret_cast<const void *>((size_t{5} << HZ4_PAGE_SHIFT) + offset);
+      const bool begins = hz4_class_may_begin_at(c, ptr);
+      if (exact) ASSERT_EQ(begins, offset % bytes == 0) << c << " " << offset;
+      else ASSERT_TRUE(begins || offset % step != 0) << c << " " << offset;
+      if (offset % 1024 != 0 && !exact) ASSERT_FALSE(begins) << c << " " << offset;
+    }
+  }
+}
+
 TEST(SizeClass, EverySizeGetsTheFirstClassThatFits) {
   for (size_t size = 1; size <= HZ4_CLASS_MAX_BYTES; ++size) {
     uint32_t c = hz4_class_of_size(size);

@@ -17,13 +17,15 @@ constexpr size_t kKiB = 1024, kMiB = 1024 * kKiB, kClassMax = 256 * kKiB, kPage 
 
 bool Hardened() { return getenv("HZ4_HARDEN") != nullptr; }
 
-// The usable size of each class and, above, of some large blocks.
+// The usable size of each class and, above, of some large blocks; of some sizes where that is what was asked for.
 std::vector<size_t> UsableSizes() {
   std::vector<size_t> all;
-  for (size_t size = 1; size <= 8 * kMiB; size = all.back() + std::max<size_t>(1, size / 4 / kPage * kPage)) {
+  for (size_t size = 16; size <= 8 * kMiB;) {
     void *ptr = hz4_malloc(size);
     all.push_back(hz4_malloc_usable_size(ptr));
     hz4_free(ptr);
+    size_t step = all.back() == size ? size / 8 + 1 : 1;
+    size = all.back() + std::max(step, size / 4 / kPage * kPage);
   }
   return all;
 }

@@ -25,12 +25,12 @@ class SpanObjects : public testing::Test {
 
   void Cut(size_t object_bytes, bool zeroed = true) {
     class_ = hz4_class_of_size(object_bytes);
-    memory_.assign(hz4_span_meta_bytes(class_) / sizeof(uint64_t), 0);
+    memory_.assign(hz4_span_meta_bytes(class_, 0) / sizeof(uint64_t), 0);
     span_ = reinterpret_cast<struct hz4_span *>(memory_.data());
     span_->bytes = static_cast<size_t>(hz4_class_table[class_].span_pages) << HZ4_PAGE_SHIFT;
     span_->base = static_cast<char *>(hz4_os_map(span_->bytes, HZ4_PAGE_BYTES));
     ASSERT_NE(span_->base, nullptr);
-    hz4_span_cut(span_, class_, zeroed);
+    hz4_span_cut(span_, class_, zeroed, 0);
   }
   void *Object(uint32_t index) const { return span_->base + index * hz4_class_bytes(class_); }
   std::vector<void *> Take(uint32_t want) {
@@ -95,6 +95,24 @@ TEST_F(SpanObjects, TheLowestGoFirst) {
   EXPECT_EQ(span_->free_count, 0u);
 }
 
+// From any object on, and round.
+TEST_F(SpanObjects, FromAnywhere) {
+  Cut(512);
+  const uint32_t all = span_->object_count;
+  for (uint32_t index : {0u, 5u, 64u, 100u, all - 1}) {
+    std::vector<void *> objects(all + 1);
+    ASSERT_EQ(hz4_span_take_from(span_, index, objects.data(), 3, &filled_), 3u);
+    for (uint32_t i = 0; i < 3; ++i) EXPECT_EQ(objects[i], Object((index + i) % all));
+    EXPECT_STREQ(hz4_span_broken(span_), nullptr);
+    ASSERT_EQ(hz4_span_take_from(span_, index, objects.data() + 3, all, &filled_), all - 3);
+    EXPECT_EQ(span_->free_count, 0u);
+    objects.resize(all);
+    std::sort(objects.begin(), objects.end());
+    for (uint32_t i = 0; i < all; ++i) ASSERT_EQ(objects[i], Object(i));
+    Put(objects);
+  }
+}
+
 TEST_F(SpanObjects, NoBitIsThereBeyondTheLastObject) {
   Cut(1000);  // 1,024 bytes: 64 objects, a whole word
   EXPECT_EQ(Take(1000).size(), span_->object_count);
@@ -110,16 +128,6 @@ TEST_F(SpanObjects, PutStopsAtAnObjectOfAnotherSpan) {
   EXPECT_EQ(Put({objects[2], objects[0], span_->base + span_->bytes, objects[1]}), 2u);
   EXPECT_EQ(Put({objects[1], span_->base - 256}), 1u);
   EXPECT_EQ(span_->free_count, span_->object_count);
-}
-
-TEST_F(SpanObjects, HasWhatIsIn) {
-  Cut(64);
-  Take(66);
-  EXPECT_FALSE(hz4_span_has(span_, Object(65)));
-  EXPECT_TRUE(hz4_span_has(span_, Object(66)));
-  EXPECT_FALSE(hz4_span_has(span_, Object(2)));
-  Put({Object(65)});
-  EXPECT_TRUE(hz4_span_has(span_, Object(65)));
 }
 
 TEST_F(SpanObjects, WhatIsNoObjectThatIsOutIsNotedAndLeftOut) {

@@ -17,6 +17,9 @@ enum { CLASS = 1, OBJECTS = 6, CACHES = 2, LENGTH = 8 };
 const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {[CLASS] = {.object_bytes = sizeof(unsigned)}};
 struct hz4_pagemap hz4_pagemap;
 void hz4_class_part_tiny(void) {}
+uint32_t hz4_pagemap_class_of(const void *ptr) {
+  return (uint32_t)hz4_pagemap_class(ptr);
+}
 
 static bool kernel_refuses;
 
@@ -74,6 +77,14 @@ static void push(unsigned *object) {
 static void pop_and_push(void) {
   unsigned *object = hz4_sequence_pop(CLASS);
   if (object != NULL) push(object);
+}
+
+// As free does when hardened: nothing is lost where another's object is put aside meanwhile.
+static void swap(unsigned *object, uint32_t random) {
+  ++*object;
+  unsigned *other = hz4_sequence_swap(CLASS, random, object);
+  if (other == NULL) other = object;
+  if (!hz4_sequence_push(CLASS, other)) keep((void *[]){other}, 1);
 }
 
 // ---- claims ----
@@ -173,6 +184,19 @@ static void claims_twice(void) {
   claim_and_take();
   claim_and_put(&objects[3]);
 }
+static void swaps_and_pops(void) {
+  begin(1, 1);
+  swap(&objects[2], weave_choose(2) != 0 ? UINT32_MAX : 0);
+  pop();
+}
+static void swaps_too(void) {
+  begin(2, 1);
+  swap(&objects[3], UINT32_MAX);
+}
+static void swaps_about(void) {
+  begin(2, 3);
+  swap(&objects[3], UINT32_MAX);
+}
 // On id 0 and then, maybe, on id 1, whose bins have no arrays yet.
 static void moves_about(void) {
   begin(1, 3);
@@ -260,6 +284,12 @@ static void both_are_listed(void) {
 
 const struct weave_scenario weave_scenarios[] = {
     {"pop and push on one id", set_up, {pops_and_pushes, pushes_back}, all_are_there, 3, 2, false},
+    {"two swap", set_up, {swaps_and_pops, swaps_too}, all_are_there, 3, 2, false},
+    {"one swaps, one pops and pushes", set_up, {swaps_and_pops, pushes_back}, all_are_there, 3, 2, false},
+    {"one swaps, a claim takes", set_up, {swaps_and_pops, claims_twice}, all_are_there, 3, 1, false},
+    {"one swaps, a claim makes an array", set_up, {swaps_and_pops, claims_and_grows}, all_are_there, 3, 2, false},
+    {"one swaps and moves about", set_up, {swaps_about, moves_about}, all_are_there, 2, 0, false},
+    {"one swaps, one empties from afar", set_up, {swaps_and_pops, empties}, all_are_there, 3, 2, false},
     {"a claim takes", set_up, {pops_and_pushes, claims_and_takes}, all_are_there, 3, 2, false},
     {"a claim puts", set_up, {pops_and_pushes, claims_and_puts}, all_are_there, 3, 2, false},
     {"a claim makes an array", set_up, {pops_and_pushes, claims_and_grows}, all_are_there, 3, 2, false},

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 
+#include "hz4/self.h"
 #include "hz4/base.h"
 #include "hz4/weave/model.h"
 
@@ -132,6 +133,8 @@ HOOK(long, syscall, (long number, ...)) {
 }
 
 // ---- hz4 ----
+
+__thread struct hz4_self hz4_self __attribute__((tls_model("initial-exec")));
 
 void hz4_panic(const char *what) {
   weave_fail("panic: %s", what);

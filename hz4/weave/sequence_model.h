@@ -54,7 +54,8 @@ HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
     if (!weave_sequence_load(word, &top, false)) continue;
     weave_sequence_follow();
     if (!weave_sequence_load(hz4_sequence_limit(cache, size_class), &limit, false)) continue;
-    if (top >= limit) {
+    if (!weave_sequence_look((void **)(cache + top))) continue;
+    if (top >= limit || *(void **)(cache + top) == object) {
       weave_sequence_end();
       return false;
     }
@@ -62,6 +63,27 @@ HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
     if (!weave_sequence_look(slot)) continue;
     *slot = object;
     if (weave_sequence_commit(word, top + sizeof(void *))) return true;
+  }
+}
+
+HZ4_INLINE void *hz4_sequence_swap(size_t size_class, uint32_t random, void *object) {
+  for (;;) {
+    char *cache = hz4_sequence_begin();
+    uint64_t top;
+    if (!weave_sequence_load(hz4_sequence_top(cache, size_class), &top, false)) continue;
+    weave_sequence_follow();
+    void **newest = (void **)(cache + top);
+    if (!weave_sequence_look(newest)) continue;
+    if (*newest == NULL) {
+      weave_sequence_end();
+      return NULL;
+    }
+    void ***slots = (void ***)(cache + HZ4_CACHE_BINS_OFFSET + size_class * HZ4_CACHE_BIN_BYTES);
+    if (!weave_sequence_look(slots)) continue;
+    void **chosen = newest - hz4_sequence_depth((uint64_t)(newest - *slots), random);
+    if (!weave_sequence_look(chosen)) continue;
+    void *other = *chosen;
+    if (weave_sequence_commit(chosen, (uintptr_t)object)) return other;
   }
 }
 

@@ -77,6 +77,9 @@ uint32_t hz4_mid_ebbs(uint32_t size_class) {
 bool hz4_mid_is_ebbing(uint32_t size_class) {
   return size_class != CLASS;
 }
+void hz4_misuse_note(const char *what, const void *ptr) {
+  weave_fail("%s: %p", what, ptr);
+}
 bool hz4_mid_heap_ebbed(void) {
   return false;
 }
@@ -85,6 +88,11 @@ bool hz4_segment_purge(size_t keep_bytes) {
 }
 struct hz4_pagemap hz4_pagemap;
 void hz4_class_part_tiny(void) {}
+_Atomic(uint64_t) hz4_random_shared;
+uint64_t hz4_random_secret;
+uint32_t hz4_pagemap_class_of(const void *ptr) {
+  return (uint32_t)hz4_pagemap_class(ptr);
+}
 bool hz4_rseq_restart_all(void) {
   weave_restart_sequences();
   return true;

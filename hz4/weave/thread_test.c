@@ -36,6 +36,10 @@ static __thread struct hz4_area area;
 const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {[CLASS] = {.object_bytes = 16}};
 struct hz4_pagemap hz4_pagemap;
 void hz4_class_part_tiny(void) {}
+void hz4_harden_begin(void) {}
+uint32_t hz4_pagemap_class_of(const void *ptr) {
+  return (uint32_t)hz4_pagemap_class(ptr);
+}
 struct hz4_option_values hz4_option;
 
 size_t hz4_rseq_ids(void) {

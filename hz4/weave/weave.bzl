@@ -83,7 +83,8 @@ def weave_test(name, srcs = [], mutants = {}):
         _test(full_name + "_test", scenarios, srcs, edited, size = "medium", args = ["--fails"], tags = _TAGS)
 
 # Where a cache of few size classes has its limits.
-_SMALL_SEQUENCE = "s/LIMIT_OFFSET [0-9]*$/LIMIT_OFFSET (HZ4_CACHE_TOP_OFFSET + 8 * HZ4_CLASS_SLOTS)/"
+_SMALL_SEQUENCE = ("s/LIMIT_OFFSET [0-9]*$/LIMIT_OFFSET (HZ4_CACHE_TOP_OFFSET + 8 * HZ4_CLASS_SLOTS)/;" +
+                   "s/BINS_OFFSET [0-9]*$/BINS_OFFSET (HZ4_CACHE_TOP_OFFSET + 16 * HZ4_CLASS_SLOTS)/")
 
 def weave_config(name):
     """Of few steps: one round of spinning, since more are the same again, a small page map, one size class, a page kept by large.

@@ -1,0 +1,122 @@
+// Rank 7. HZ4_HARDEN: the state of every object is known, and no object is handed out in an order that can be foretold.
+//
+// State: a byte for each object beside its span's bitmap, LIVE (the program has it), FREED, or NONE (nobody has had
+// it). Whoever takes an object for the program finds that it is not LIVE and makes it so; whoever frees it finds it
+// LIVE and makes it FREED. Where it waits meanwhile, in a bin, a batch, a depot or its span, is nothing to the state.
+// So that malloc and free need no test for this, their fast paths find nothing to do: malloc's table of classes leads
+// to bin 0, which is empty, and the page map has class 0 for spans that have states, where no object begins.
+//
+// The bytes are read and written by relaxed loads and stores; an exchange would wait for all stores before it.
+// Argument. A correct program passes an object from its free to the next malloc by the bin's sequences or by Mid's
+// lock, and from malloc to free by its own means; each orders the byte with it. What can go unseen is two frees of one
+// object within the few instructions between load and store. Then two copies of the pointer wait, and all that can
+// become of them is: one is taken and LIVE when the other is taken, which malloc reports; or both go home, which the
+// bitmap reports; or one is freed before the other is taken, and two wait as before. No two mallocs return one object,
+// unless these too are at it within the same few instructions.
+//
+// Order: what is freed takes the place of one of the newest in its bin, chosen at random, and that one is on top now.
+#ifndef HZ4_HARDEN_H_
+#define HZ4_HARDEN_H_
+
+#include "hz4/atomic.h"
+#include "hz4/base.h"
+#include "hz4/bin.h"
+#include "hz4/options.h"
+#include "hz4/pagemap.h"
+#include "hz4/random.h"
+#include "hz4/sequence.h"
+#include "hz4/span.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { HZ4_STATE_NONE, HZ4_STATE_LIVE, HZ4_STATE_FREED };
+
+// ---- HZ4_HARDEN=2 ----
+//
+// A block has at least a byte more than was asked for, and of what it has more the first HZ4_CANARY_BYTES hold a secret
+// pattern while the program has it: who frees or resizes it finds there that somebody wrote past the end. Small objects
+// are cleared when they are freed, and are found zero when they are handed out, or somebody wrote after free. What
+// nobody had before is cleared then.
+
+// What is to be asked for instead. (At least 17: so that a descriptor with a slack for each object is one block of
+// meta's.)
+HZ4_INLINE size_t hz4_harden_room(size_t size) {
+  if (HZ4_LIKELY(hz4_option.harden < 2)) return size;
+  return size < 16 ? 17 : size + 1;
+}
+
+// Dresses the object, which was in this state, for a program that asked for size bytes; undresses it, where it was
+// freed. pre: as hz4_panic; the span has slacks.
+void hz4_harden_dress(const struct hz4_span *span, void *object, uint8_t state, size_t size);
+void hz4_harden_undress(const struct hz4_span *span, void *object);
+
+// What was asked for. pre: the program has the object.
+size_t hz4_harden_asked(const struct hz4_span *span, const void *object);
+// From now on that is size. False: there is no room for it. pre: likewise; size != 0.
+bool hz4_harden_resize(const struct hz4_span *span, void *object, size_t size);
+
+// ---- both levels ----
+
+// HZ4_HARDEN is set: hides the classes from malloc's fast path. Before there are threads.
+void hz4_harden_begin(void);
+
+// Aborts with the complaint. pre: as hz4_panic.
+__attribute__((noreturn, cold)) void hz4_harden_complain(const char *complaint, const void *ptr);
+
+// What is wrong with a free of a pointer at which the program has no object.
+__attribute__((cold)) const char *hz4_harden_wrong(const struct hz4_span *span, const void *ptr);
+
+#ifdef __cplusplus
+}
+#endif
+
+// NULL: no object begins there. pre: the span is one of objects, has states and holds ptr.
+HZ4_INLINE _Atomic(uint8_t) *hz4_harden_state(const struct hz4_span *span, const void *ptr) {
+  // The fraction below 2^48 is less than the reciprocal just where the offset is a multiple of the object's size.
+  uint64_t index = (uint64_t)((const char *)ptr - span->base) * span->reciprocal;
+  return HZ4_LIKELY(index << 16 < span->reciprocal << 16) ? &span->state[index >> 48] : NULL;
+}
+
+// Aborts where the program does not have an object at ptr, with the complaint; NULL: with what is wrong with a free of it.
+// pre: as hz4_panic, and as above.
+HZ4_INLINE void hz4_harden_check(const struct hz4_span *span, const void *ptr, const char *complaint) {
+  const _Atomic(uint8_t) *state = hz4_harden_state(span, ptr);
+  if (HZ4_LIKELY(state != NULL && hz4_load_relaxed(state) == HZ4_STATE_LIVE)) return;
+  hz4_harden_complain(complaint != NULL ? complaint : hz4_harden_wrong(span, ptr), ptr);
+}
+
+// The object leaves for the program, which asked for size bytes. Aborts where it cannot: somebody has it, or its span
+// is gone. pre: as hz4_panic.
+HZ4_INLINE void hz4_harden_out(void *object, size_t size) {
+  const char *complaint = "double free, found by malloc";
+  const struct hz4_span *span = hz4_pagemap_find(object);
+  if (HZ4_UNLIKELY(span == NULL)) hz4_harden_complain(complaint, object);
+  if (HZ4_UNLIKELY(span->state == NULL)) return;  // from before HZ4_HARDEN was read
+  _Atomic(uint8_t) *state = hz4_harden_state(span, object);
+  uint8_t found = state != NULL ? hz4_load_relaxed(state) : (uint8_t)HZ4_STATE_LIVE;
+  if (HZ4_UNLIKELY(found == HZ4_STATE_LIVE)) hz4_harden_complain(complaint, object);
+  hz4_store_relaxed(state, HZ4_STATE_LIVE);
+  if (HZ4_UNLIKELY(span->slack != NULL)) hz4_harden_dress(span, object, found, size);
+}
+
+// The object comes back from the program, with what level 2 finds in it. False: the program does not have it. pre: as
+// hz4_panic, and as above.
+HZ4_INLINE bool hz4_harden_in(const struct hz4_span *span, void *ptr) {
+  _Atomic(uint8_t) *state = hz4_harden_state(span, ptr);
+  if (HZ4_UNLIKELY(state == NULL || hz4_load_relaxed(state) != HZ4_STATE_LIVE)) return false;
+  hz4_store_relaxed(state, HZ4_STATE_FREED);
+  if (HZ4_UNLIKELY(span->slack != NULL)) hz4_harden_undress(span, ptr);
+  return true;
+}
+
+// Puts what came back into this CPU's bin. Returns the object that has no room there, or NULL.
+HZ4_INLINE void *hz4_harden_push(size_t size_class, void *ptr) {
+  struct hz4_tcache *cache = (struct hz4_tcache *)hz4_sequence_cache();
+  void *other = hz4_sequence_swap(size_class, hz4_random_of(&cache->random), ptr);
+  if (other == NULL) other = ptr;
+  return HZ4_LIKELY(hz4_sequence_push(size_class, other)) ? NULL : other;
+}
+
+#endif  // HZ4_HARDEN_H_
