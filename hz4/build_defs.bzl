@@ -52,7 +52,7 @@ def hz4_library(name, **kwargs):
         **kwargs
     )
 
-def hz4_module(name, deps = [], tests = None, test_deps = [], kernel = ["//hz4/test:sys_fake"], **kwargs):
+def hz4_module(name, deps = [], tests = None, test_deps = [], test_tags = [], kernel = ["//hz4/test:sys_fake"], **kwargs):
     """A rung of the ladder: NAME is NAME.c and NAME.h, what there is of them, and NAME_test is test/NAME_test.cc.
 
     Args:
@@ -60,6 +60,7 @@ def hz4_module(name, deps = [], tests = None, test_deps = [], kernel = ["//hz4/t
       deps: all that its files may include.
       tests: names without _test, if they are not just the module's. A test may include what the module may.
       test_deps: what else the tests may include.
+      test_tags: of the tests, beside no_msan.
       kernel: what is beneath them.
       **kwargs: for the library.
     """
@@ -75,6 +76,6 @@ def hz4_module(name, deps = [], tests = None, test_deps = [], kernel = ["//hz4/t
             name = test + "_test",
             size = "small",
             srcs = ["//hz4/test:%s_test.cc" % test],
-            tags = ["no_msan"],
+            tags = ["no_msan"] + test_tags,
             deps = [":" + name, "//hz4/test:helpers", "@googletest//:gtest_main"] + kernel + test_deps,
         )

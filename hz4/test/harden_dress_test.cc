@@ -34,7 +34,9 @@ TEST(HardenDress, WhatWasAskedForMayBeUsed) {
       void *block = hz4_alloc_aligned(align, size);
       ASSERT_TRUE(hz4_is_aligned(block, align));
       memset(block, 0x5a, size);
-      if (hz4_pagemap_find(block)->slack != nullptr) EXPECT_EQ(hz4_alloc_usable_size(block), size);
+      if (hz4_pagemap_find(block)->slack != nullptr) {
+        EXPECT_EQ(hz4_alloc_usable_size(block), size);
+      }
       hz4_alloc_free_sized(block, align, size);
     }
   }
@@ -47,7 +49,9 @@ TEST(HardenDress, RemainsByReallocInPlaceAndElsewhere) {
     for (size_t resized : {size / 2 + 1, size - size / 4, size + 1, size + size / 3}) {
       auto *block = static_cast<char *>(Filled(size));
       block = static_cast<char *>(hz4_alloc_realloc(block, resized));
-      if (hz4_pagemap_find(block)->slack != nullptr) EXPECT_EQ(hz4_alloc_usable_size(block), resized);
+      if (hz4_pagemap_find(block)->slack != nullptr) {
+        EXPECT_EQ(hz4_alloc_usable_size(block), resized);
+      }
       for (size_t i = 0; i < std::min(size, resized); ++i) ASSERT_EQ(block[i], 0x5a);
       memset(block, 0xa5, resized);
       hz4_alloc_free_sized(block, 16, resized);

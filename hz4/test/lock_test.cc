@@ -387,7 +387,7 @@ TEST(Lock, ForkDoesNotWaitForItsOwnThread) {
 
 TEST(LockDeathTest, NoLockIsHeldOverACall) {
   if (!HZ4_DEBUG) GTEST_SKIP() << "held locks are known in debug builds only";
-  Lock lock(HZ4_RANK_MID), other(HZ4_RANK_FORK);
+  Lock lock(HZ4_RANK_MID), other(HZ4_RANK_THREADS);
   hz4_lock_assert_none_held();
   hz4_lock_acquire(&lock);
   EXPECT_DEATH(hz4_lock_assert_none_held(), "no lock is held over a system call");
