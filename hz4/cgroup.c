@@ -27,7 +27,7 @@ static size_t read_file(const char *path, char *text, size_t size) {
 // Lowers the limit to the number in a file. "max" is none, nor what is larger than any memory, which is how version 1 says it.
 // False: there is no such file.
 static bool read_limit(const char *path, uint64_t *limit) {
-  char text[32];
+  char text[32] = {0};  // MemorySanitizer does not see what is read
   size_t length = read_file(path, text, 20), i = 0;
   uint64_t value = 0;
   for (; i < length && text[i] >= '0' && text[i] <= '9'; ++i) value = value * 10 + (uint64_t)(text[i] - '0');
