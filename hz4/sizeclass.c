@@ -63,10 +63,10 @@ _Static_assert(HZ4_CLASS_MAX_BYTES / 16 == 4 * 4096 && sizeof(size_t) == HZ4_CLA
 
 _Atomic(bool) hz4_class_tiny_is_parted;
 
-// But not where the class is hidden.
+// But not where the class is hidden, which it is from the beginning or never.
 static void part(size_t entry, uint32_t size_class) {
-  uint8_t expected = (uint8_t)size_class;
-  hz4_cas_strong_acquire(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST + entry], &expected, (uint8_t)(HZ4_TINY_BIN + size_class - 1));
+  _Atomic(uint8_t) *found = &hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST + entry];
+  if (hz4_load_relaxed(found) == size_class) hz4_store_relaxed(found, (uint8_t)(HZ4_TINY_BIN + size_class - 1));
 }
 
 void hz4_class_part_tiny(void) {
