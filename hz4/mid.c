@@ -555,7 +555,7 @@ bool hz4_mid_is_ebbing(uint32_t size_class) {
 bool hz4_mid_heap_ebbed(void) {
   size_t out = hz4_load_relaxed(&out_bytes), high = hz4_load_relaxed(&high_bytes);
   if (high - out < HZ4_HEAP_EBB_BYTES_MIN || out > high - (high >> HZ4_HEAP_EBB_SHIFT)) return false;
-  return hz4_cas_strong_acquire(&high_bytes, &high, out);  // acquire: no more than is needed
+  return hz4_cas_strong_acquire(&high_bytes, &high, out);  // one caller wins; it publishes nothing
 }
 
 bool hz4_mid_trim(void) {

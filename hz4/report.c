@@ -1,8 +1,8 @@
 #include "hz4/report.h"
 
-#include "hz4/slots.h"
 #include "hz4/pagemap.h"
 #include "hz4/sizeclass.h"
+#include "hz4/slots.h"
 #include "hz4/span.h"
 #include "hz4/stack.h"
 #include "hz4/writer.h"

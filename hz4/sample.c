@@ -3,13 +3,13 @@
 #include <string.h>
 
 #include "hz4/bin.h"
-#include "hz4/slots.h"
 #include "hz4/large.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
 #include "hz4/sizeclass.h"
+#include "hz4/slots.h"
 #include "hz4/span_objects.h"
 #include "hz4/stack.h"
 #include "hz4/sys.h"

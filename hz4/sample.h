@@ -7,11 +7,11 @@
 // thinned for the others.
 //
 // How: while there is sampling, no size is small enough for malloc's fast path (sizeclass.h), so that each allocation comes to
-// alloc.c's slow path, which counts it (hz4_sample_count) and then pops from the bin as usual. Where there is none nothing
+// alloc.c's slow path, which counts it (hz4_sample_passes) and then pops from the bin as usual. Where there is none nothing
 // is done, and the fast path is the same. Small sampled objects are Mid's, in spans of their own, whose pages have class 0
 // in the page map: so free comes to the slow path as well, and finds the record in the span.
 //
-// A thread that has samples faster than HZ4_SAMPLE_PACE in HZ4_SAMPLE_PACE_NS draws with twice the mean, and so on, until they
+// A cache whose threads have samples faster than HZ4_SAMPLE_PACE in HZ4_SAMPLE_PACE_NS draws with twice the mean, and so on, until they
 // come at that pace, and goes back when they come slowly; each sample then stands for more. A gap's mean depends on the past
 // alone, so that the sums stay unbiased. Means below HZ4_SAMPLE_PACED_MIN are kept, whatever they cost.
 //

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#include "hz4/self.h"
 #include "hz4/base.h"
+#include "hz4/self.h"
 #include "hz4/weave/model.h"
 
 #define PC __builtin_return_address(0)
