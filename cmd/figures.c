@@ -25,9 +25,9 @@ static void sum_up(struct figures *figures) {
   parts[PART_LIVE] = figures_number(figures, "allocated_bytes");
   parts[PART_CACHES] = figures_number(figures, "cached_bin_bytes") + figures_number(figures, "cached_inbox_bytes");
   parts[PART_DEPOTS] = figures_number(figures, "cached_depot_bytes");
-  // Hollow pages are free in spans, and not resident.
+  // What is purged inside spans is free, and not resident.
   parts[PART_FRAGMENTS] =
-      above_zero(figures_number(figures, "free_bytes") - figures_number(figures, "segment_hollow_bytes"));
+      above_zero(figures_number(figures, "free_bytes") - figures_number(figures, "segment_purged_inside_bytes"));
   parts[PART_PAGES] = figures_number(figures, "segment_dirty_bytes");
   parts[PART_LARGE] = figures_number(figures, "large_cached_bytes");
   parts[PART_META] = figures_number(figures, "meta_mapped_bytes");

@@ -79,11 +79,11 @@ static void report_fragments(const struct figures *figures) {
 
 static void report_notes(const struct figures *figures) {
   char text[16], line[256];
-  double regretted = figures_number(figures, "segment_regretted_bytes"), caches = figures_number(figures, "thread_caches");
+  double refaulted = figures_number(figures, "segment_refaulted_bytes"), caches = figures_number(figures, "thread_caches");
   double rest = figures->resident - figures->sum;
-  if (regretted > 0) {
+  if (refaulted > 0) {
     snprintf(line, sizeof line, "Up to %s of free pages are kept because purged memory was wanted again at once, time and "
-             "again: HZ4_REGRET_MS=0 gives them back, at the price of page faults.", cmd_bytes(regretted, text));
+             "again: HZ4_REFAULT_MS=0 gives them back, at the price of page faults.", cmd_bytes(refaulted, text));
     print_wrapped(line);
   }
   if (figures_number(figures, "thread_by_cpu") == 0 && caches > 1) {

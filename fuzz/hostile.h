@@ -18,7 +18,7 @@ inline void TurnKnobs(FuzzedDataProvider *input) {
   fake->odd_places = (bits & 1) != 0;
   fake->purge_keeps = (bits & 2) != 0;
   fake->never_in_place = (bits & 4) != 0;
-  fake->now_ns += (bits & 56) << 22;  // up to 235 ms: more than HZ4_REGRET_MS, or less
+  fake->now_ns += (bits & 56) << 22;  // up to 235 ms: more than HZ4_REFAULT_MS, or less
   fake->failure_unmaps_to = true;  // else what a failed move leaves behind would fill the ledger in the end
   // The sizes of whole segments and of large blocks, which nobody touches before the page map has agreed.
   fake->high_bytes = input->PickValueInArray({size_t{0}, size_t{0}, size_t{2} << 20, size_t{4} << 20});

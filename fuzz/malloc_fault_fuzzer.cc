@@ -9,7 +9,7 @@ namespace {
 
 uint64_t Sum() {
   return hz4_stats_get("segment_used_bytes") + hz4_stats_get("segment_dirty_bytes") -
-         hz4_stats_get("segment_hollow_bytes") + hz4_stats_get("large_live_mapped_bytes") +
+         hz4_stats_get("segment_purged_inside_bytes") + hz4_stats_get("large_live_mapped_bytes") +
          hz4_stats_get("large_cached_bytes") + hz4_stats_get("meta_mapped_bytes");
 }
 

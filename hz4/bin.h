@@ -29,7 +29,7 @@ struct hz4_bin {
   uint16_t capacity;  // objects it may hold
   uint16_t refill;    // objects that the next refill asks for: doubles, so that who needs one gets one
   uint8_t length_log2;  // of the slots in the array
-  uint8_t ebbs;         // Mid's count of ebbs, as last heard
+  uint8_t declines;         // Mid's count of declines, as last heard
   uint8_t one_way;      // misses or overflows, of one kind only, since it grew beyond its first bytes, or could have
   bool missed : 1;      // found empty since it grew
   bool overflowed : 1;  // found full since it grew

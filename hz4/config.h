@@ -82,14 +82,14 @@
 #define HZ4_SPAN_OBJECTS_MIN 8
 #define HZ4_SPAN_PAGES_MAX 16
 
-// ---- regret ----
+// ---- thrashing ----
 
-// Regret begins when more than 1/2^this of what was ever in use was wanted too soon, in so many swings or more: the
+// Thrashing begins when more than 1/2^this of what was ever in use was wanted too soon, in so many swings or more: the
 // first is what it costs to find out; of the second a program that fills and empties its heap has one each time.
-#define HZ4_REGRET_PEAK_SHIFT 2
-#define HZ4_REGRET_SWINGS 8
-// How long regret lasts, as a multiple of HZ4_REGRET_MS. What swings once in that time pays for its pages once.
-#define HZ4_REGRET_LASTS 10
+#define HZ4_THRASHING_PEAK_SHIFT 2
+#define HZ4_THRASHING_SWINGS 8
+// How long thrashing lasts, as a multiple of HZ4_REFAULT_MS. What swings once in that time pays for its pages once.
+#define HZ4_THRASHING_LASTS 10
 
 // ---- tcache ----
 
@@ -170,19 +170,19 @@
 #define HZ4_DEPOT_SHARE_SHIFT 2
 #define HZ4_DEPOT_ALLOWANCE_BYTES ((size_t)1 << 20)
 #define HZ4_DEPOT_OBJECTS_MAX 16384
-// A fall by less than both of these is no ebb.
-#define HZ4_EBB_OBJECTS_MIN 32
-#define HZ4_EBB_BYTES_MIN ((size_t)256 << 10)
-// The heap ebbs when 1/2^this of what was out at most is not, and so many bytes at least: then all caches of CPUs are emptied.
+// A fall by less than both of these is no decline.
+#define HZ4_DECLINE_OBJECTS_MIN 32
+#define HZ4_DECLINE_BYTES_MIN ((size_t)256 << 10)
+// The heap declines when 1/2^this of what was out at most is not, and so many bytes at least: then all caches of CPUs are emptied.
 // (256 MB of blocks of 2 to 256 KiB made by eight threads, freed by eight others: 3 MB stay, at most 8; at half 2 and 4, but up
 // to 143 instead of 116 of 16 bytes to 4 KiB when a tenth is still live; by the visits to each cache 19 and 22.)
-#define HZ4_HEAP_EBB_SHIFT 2
-#define HZ4_HEAP_EBB_BYTES_MIN ((size_t)4 << 20)
+#define HZ4_HEAP_DECLINE_SHIFT 2
+#define HZ4_HEAP_DECLINE_BYTES_MIN ((size_t)4 << 20)
 // What a class has more or less out than was last known is told when it is so much.
-#define HZ4_EBB_REPORT_BYTES ((size_t)64 << 10)
-// Ebbs in a row until free memory inside spans is purged (1/2^this of the most is still out). At the first, mt_remote with
+#define HZ4_DECLINE_REPORT_BYTES ((size_t)64 << 10)
+// Declines in a row until free memory inside spans is purged (1/2^this of the most is still out). At the first, mt_remote with
 // 16 threads, which fall idle one by one at its end, had 0.95 and 0.87 of the speed; at the second 0.98 and 0.96.
-#define HZ4_EBBS_TO_PURGE 2
+#define HZ4_DECLINES_TO_PURGE 2
 // A cache that took and gave its own objects of a class so many times in a row shares them with nobody. No fewer than a
 // bin has objects: it may take one at a time of what another gives by the bin.
 #define HZ4_MID_ALONE_VISITS 256

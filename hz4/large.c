@@ -340,7 +340,7 @@ static struct hz4_span *map_block(size_t bytes, size_t align, size_t growth) {
     hz4_limit_give(bytes);
     return NULL;
   }
-  hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REGRET);
+  hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REFAULT);
   return to_span(descriptor, base, bytes, 0);
 }
 

@@ -1,6 +1,6 @@
 // Rank 2. How much memory hz4 has, and how much it may have.
 //
-// Counted is what may be resident: pages in spans, but for those that are hollow; free pages and free ranges that are dirty;
+// Counted is what may be resident: pages in spans, but for what is purged inside them; free pages and free ranges that are dirty;
 // large blocks, whole, whether they are touched or not; metadata. Not counted are addresses without memory (clean, fresh), the
 // page map, the caches of CPUs (a few KiB each where they are used), and what the program maps by itself. Who takes memory
 // into use asks before, who has given it back says so: on ways that lead to the system or come near, never on others.

@@ -10,7 +10,7 @@
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/random.h"
-#include "hz4/regret.h"
+#include "hz4/refault.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
 #include "hz4/span_objects.h"
@@ -23,7 +23,7 @@ struct mid_class {
   // under lock
   uint32_t depot_count, depot_slots;
   uint32_t allowance;  // objects the depot may hold, however few are out
-  _Atomic(uint32_t) ebbs;  // how often the class has ebbed; read by anybody
+  _Atomic(uint32_t) declines;  // how often the class has declined; read by anybody
   bool spilled;        // objects went past the full depot since the allowance was raised
   uint16_t alone;      // visits by the same cache in a row with its own objects, up to HZ4_MID_ALONE_VISITS
   const void *visitor;  // who came last
@@ -36,15 +36,15 @@ struct mid_class {
   struct hz4_span *waiting;  // the span that was complete last, when it is not to be closed at once
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
   uint64_t takes, purged_bytes;                   // so far
-  uint64_t high_water;                            // most objects out of the spans since the last ebb
-  uint64_t low_water;                             // objects out of the spans at the last ebb
-  _Atomic(uint32_t) ebb_run;                      // ebbs since the objects that are out last doubled; read by anybody
+  uint64_t high_water;                            // most objects out of the spans since the last decline
+  uint64_t low_water;                             // objects out of the spans at the last decline
+  _Atomic(uint32_t) decline_run;                  // declines since the objects that are out last doubled; read by anybody
   uint64_t reported;                              // objects that are out, as out_bytes has them
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
 static struct mid_class classes[HZ4_MID_CLASSES] = {[0 ... HZ4_MID_CLASSES - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
 
-// Bytes of objects that are out, of all classes, each as it was reported last; and the most of them since the heap ebbed.
+// Bytes of objects that are out, of all classes, each as it was reported last; and the most of them since the heap declined.
 static _Atomic(size_t) out_bytes, high_bytes;
 
 // ---- spans ----
@@ -151,7 +151,7 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   mid->free_count -= span->free_count;
   size_t pages = span->bytes >> HZ4_PAGE_SHIFT;
   hz4_pagemap_set(span->base, pages, NULL, 0);
-  hz4_segment_closed(hz4_span_hollow_bytes(span));
+  hz4_segment_closed(hz4_span_purged_bytes(span));
   // Cannot fail: fork has not come to the segment lock while a lock of Mid is held.
   hz4_segment_free(span->segment, span->base, pages, span->purged != 0);
   span->kind = HZ4_SPAN_FREE;
@@ -203,7 +203,7 @@ static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *sp
                      : hz4_span_take(span, out, want, &filled);
     if (HZ4_LIKELY(filled == 0)) break;
     if (hz4_segment_fill(filled)) {
-      hz4_regret_wanted(filled);
+      hz4_refault_wanted(filled);
       break;
     }
     hz4_span_put(span, out, taken);
@@ -279,7 +279,7 @@ static void fill_batch_locked(struct mid_class *mid, struct batch *batch, struct
     if (span == NULL) break;
     --budget->looks;
     if (span->free_count * 8 < span->object_count * mid->purge_eighths) continue;
-    size_t found = hz4_span_hollow(span, batch->runs + batch->count, HZ4_PURGE_RUNS - batch->count);
+    size_t found = hz4_span_purge(span, batch->runs + batch->count, HZ4_PURGE_RUNS - batch->count);
     if (found == 0) continue;
     for (size_t end = batch->count + found; batch->count < end; ++batch->count) {
       batch->bytes += batch->runs[batch->count].bytes;
@@ -305,7 +305,7 @@ static uint32_t purge_batch_locked(struct mid_class *mid, struct batch *batch) {
   struct hz4_away away;
   hz4_lock_leave(&mid->lock, &away);
   hz4_os_purge_runs(batch->runs, batch->count);
-  hz4_segment_hollowed(batch->bytes);
+  hz4_segment_purged_inside(batch->bytes);
   hz4_lock_return(&away);
   uint32_t closed = 0;
   for (struct hz4_span *span = batch->first, *next; batch->spans != 0; span = next) {
@@ -354,9 +354,9 @@ static uint64_t out_locked(const struct mid_class *mid) {
   return mid->object_count - mid->free_count;
 }
 
-// It goes on ebbing: memory that is free inside spans goes back.
+// It goes on declining: memory that is free inside spans goes back.
 static bool is_emptying_locked(const struct mid_class *mid) {
-  return hz4_load_relaxed(&mid->ebb_run) >= HZ4_EBBS_TO_PURGE;
+  return hz4_load_relaxed(&mid->decline_run) >= HZ4_DECLINES_TO_PURGE;
 }
 
 static uint32_t depot_limit_locked(const struct mid_class *mid) {
@@ -423,7 +423,7 @@ static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, u
 static void report_locked(struct mid_class *mid, uint32_t size_class) {
   uint64_t out = out_locked(mid);
   size_t more = (size_t)(out - mid->reported) * hz4_class_bytes(size_class);  // less: modulo 2^64
-  if (more + HZ4_EBB_REPORT_BYTES < 2 * HZ4_EBB_REPORT_BYTES) return;
+  if (more + HZ4_DECLINE_REPORT_BYTES < 2 * HZ4_DECLINE_REPORT_BYTES) return;
   mid->reported = out;
   size_t all = hz4_fetch_add_relaxed(&out_bytes, more) + more;
   if (all > hz4_load_relaxed(&high_bytes)) hz4_store_relaxed(&high_bytes, all);
@@ -433,29 +433,29 @@ static void note_rise_locked(struct mid_class *mid) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water) mid->high_water = out;
   if (out < mid->low_water * 2) return;
-  hz4_store_relaxed(&mid->ebb_run, 0);
+  hz4_store_relaxed(&mid->decline_run, 0);
   mid->purge_goes_on = false;
 }
 
-// Called when objects came home. When only half of the most objects are still out, the class has ebbed: what caches
+// Called when objects came home. When only half of the most objects are still out, the class has declined: what caches
 // keep of it now does harm, for an object anywhere in a span keeps the span. So the depot is emptied and may hold half
-// as much, each cache learns it at its next flush, and, if it goes on ebbing, what is free inside the emptier spans goes
-// back to the system. While there is regret nothing is an ebb: a program whose use swings would pay for the same pages,
+// as much, each cache learns it at its next flush, and, if it goes on declining, what is free inside the emptier spans goes
+// back to the system. While there is thrashing nothing is a decline: a program whose use swings would pay for the same pages,
 // and for filling the same bins, time and again.
-static uint32_t note_ebb_locked(struct mid_class *mid, uint32_t size_class) {
+static uint32_t note_decline_locked(struct mid_class *mid, uint32_t size_class) {
   uint64_t out = out_locked(mid);
   if (out > mid->high_water / 2) return 0;
   uint64_t fall = mid->high_water - out;
-  if (fall < HZ4_EBB_OBJECTS_MIN && fall * hz4_class_bytes(size_class) < HZ4_EBB_BYTES_MIN) return 0;
+  if (fall < HZ4_DECLINE_OBJECTS_MIN && fall * hz4_class_bytes(size_class) < HZ4_DECLINE_BYTES_MIN) return 0;
   mid->high_water = mid->low_water = out;
-  if (hz4_regret_lasts()) return 0;
+  if (hz4_refault_is_thrashing()) return 0;
   mid->allowance /= 2;
-  hz4_store_relaxed(&mid->ebbs, hz4_load_relaxed(&mid->ebbs) + 1);
+  hz4_store_relaxed(&mid->declines, hz4_load_relaxed(&mid->declines) + 1);
   uint32_t closed = drain_depot_locked(mid, size_class, 0);
-  hz4_store_relaxed(&mid->ebb_run, hz4_load_relaxed(&mid->ebb_run) + 1);
+  hz4_store_relaxed(&mid->decline_run, hz4_load_relaxed(&mid->decline_run) + 1);
   if (is_emptying_locked(mid)) {
     begin_purge_locked(mid, 4);
-    hz4_regret_purged();
+    hz4_refault_purged();
   }
   return closed;
 }
@@ -500,7 +500,7 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
   note_rise_locked(mid);
   report_locked(mid, size_class);
   result.alone = is_alone_locked(mid);
-  result.ebbs = hz4_load_relaxed(&mid->ebbs);
+  result.declines = hz4_load_relaxed(&mid->declines);
   hz4_lock_release(&mid->lock);
   return result;
 }
@@ -521,12 +521,12 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
     limit = depot_limit_locked(mid);
     uint32_t least = mid->depot_count > count ? mid->depot_count - count : 0;
     result.spans_closed += drain_depot_locked(mid, size_class, least > limit ? least : limit);
-    result.spans_closed += note_ebb_locked(mid, size_class);
+    result.spans_closed += note_decline_locked(mid, size_class);
     report_locked(mid, size_class);
   }
   if (HZ4_UNLIKELY(purge && mid->purge_goes_on)) result.spans_closed += purge_some_locked(mid);
   result.objects = count;
-  result.ebbs = hz4_load_relaxed(&mid->ebbs);
+  result.declines = hz4_load_relaxed(&mid->declines);
   hz4_lock_release(&mid->lock);
   return result;
 }
@@ -540,21 +540,21 @@ __attribute__((no_sanitize("thread"))) uint64_t hz4_mid_glance_held(const void *
   const struct hz4_span *span = hz4_pagemap_span(object);
   if (span == NULL || span->kind != HZ4_SPAN_OBJECTS || span->free_count >= span->object_count) return 0;
   uint64_t out = span->object_count - span->free_count;
-  uint64_t kept = span->bytes - hz4_span_hollow_bytes(span), used = out * hz4_class_bytes(span->size_class);
+  uint64_t kept = span->bytes - hz4_span_purged_bytes(span), used = out * hz4_class_bytes(span->size_class);
   return kept > used ? (kept - used) / out : 0;
 }
 
-uint32_t hz4_mid_ebbs(uint32_t size_class) {
-  return hz4_load_relaxed(&classes[size_class].ebbs);
+uint32_t hz4_mid_declines(uint32_t size_class) {
+  return hz4_load_relaxed(&classes[size_class].declines);
 }
 
-bool hz4_mid_is_ebbing(uint32_t size_class) {
-  return hz4_load_relaxed(&classes[size_class].ebb_run) != 0;
+bool hz4_mid_is_declining(uint32_t size_class) {
+  return hz4_load_relaxed(&classes[size_class].decline_run) != 0;
 }
 
-bool hz4_mid_heap_ebbed(void) {
+bool hz4_mid_heap_declined(void) {
   size_t out = hz4_load_relaxed(&out_bytes), high = hz4_load_relaxed(&high_bytes);
-  if (high - out < HZ4_HEAP_EBB_BYTES_MIN || out > high - (high >> HZ4_HEAP_EBB_SHIFT)) return false;
+  if (high - out < HZ4_HEAP_DECLINE_BYTES_MIN || out > high - (high >> HZ4_HEAP_DECLINE_SHIFT)) return false;
   return hz4_cas_strong_acquire(&high_bytes, &high, out);  // one caller wins; it publishes nothing
 }
 

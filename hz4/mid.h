@@ -2,14 +2,14 @@
 //
 // Depot: an array of object pointers that one cache gave up and another may take. It holds at most a quarter
 // of the objects that are out of the spans, or an allowance that doubles when the depot was too small and then empty, and
-// halves when the class ebbs; an eighth while memory inside spans goes back; never more than HZ4_DEPOT_OBJECTS_MAX. It is
+// halves when the class declines; an eighth while memory inside spans goes back; never more than HZ4_DEPOT_OBJECTS_MAX. It is
 // for caches that exchange objects: what one gives that alone has taken and given for a while goes to the spans.
 // Spans: what exceeds that bound goes back into its span's bitmap. A span whose objects are all home returns to its
 // segment at once; any class may use the pages next. Fuller spans are served first, so that emptier ones can empty.
-// Ebb: when the objects out of the spans have fallen to half of the most there were, the depot is emptied, and the
-// count of ebbs tells the caches to shrink their bins, and keep them so; from the second ebb in a row on memory
+// Decline: when the objects out of the spans have fallen to half of the most there were, the depot is emptied, and the
+// count of declines tells the caches to shrink their bins, and keep them so; from the second decline in a row on memory
 // inside the spans of which half is free is purged. So caches, which hold whole spans back by single objects, follow the
-// program down without a background thread. While there is regret (regret.h) nothing is an ebb.
+// program down without a background thread. While there is thrashing (refault.h) nothing is a decline.
 //
 // Objects come and go as arrays of pointers. Lock: HZ4_RANK_MID, one per class.
 #ifndef HZ4_MID_H_
@@ -29,7 +29,7 @@ struct hz4_mid_result {
   uint32_t spans_closed;  // spans returned to segments
   bool alone;             // the visitor shares the class with nobody
   bool zeroed;            // there is one object, and it is all zero
-  uint32_t ebbs;          // times that the class has ebbed so far: a change asks caches to hold less
+  uint32_t declines;          // times that the class has declined so far: a change asks caches to hold less
 };
 
 // Takes up to `want` objects: from the depot, else from spans (then up to `fresh` of them if a fresh span must be
@@ -40,7 +40,7 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
 
 // Gives objects back. `giver` is who, as in hz4_mid_take; NULL: nobody who comes again. A pointer that is no live object
 // of this class is noted as misuse, and left out.
-// purge: where the class goes on ebbing, HZ4_PURGE_BYTES inside its spans go back to the system too.
+// purge: where the class goes on declining, HZ4_PURGE_BYTES inside its spans go back to the system too.
 // objects == 0: fork is on and nothing has changed. Never otherwise fails.
 struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver,
                                    bool purge);
@@ -52,15 +52,15 @@ void *hz4_mid_owner(const void *object);
 // one keeps from the system. A glance without the lock, for statistics. pre: the object is out.
 uint64_t hz4_mid_glance_held(const void *object);
 
-// The class's count of ebbs now.
-uint32_t hz4_mid_ebbs(uint32_t size_class);
+// The class's count of declines now.
+uint32_t hz4_mid_declines(uint32_t size_class);
 
-// Whether the objects that are out have not doubled since the last ebb.
-bool hz4_mid_is_ebbing(uint32_t size_class);
+// Whether the objects that are out have not doubled since the last decline.
+bool hz4_mid_is_declining(uint32_t size_class);
 
-// Whether the heap has ebbed: the bytes of all classes that are out have fallen by a quarter of the most there were since
+// Whether the heap has declined: the bytes of all classes that are out have fallen by a quarter of the most there were since
 // this was true last, to one caller. (Each class counts with 64 KiB more or less.)
-bool hz4_mid_heap_ebbed(void);
+bool hz4_mid_heap_declined(void);
 
 // Empties all depots into their spans. True when a span went back to its segment.
 bool hz4_mid_trim(void);

@@ -27,7 +27,7 @@ extern "C" {
   X(tcache_kib, "HZ4_TCACHE_KIB", 524288, 0, 16777216, "KiB that all caches together may hold")               \
   X(dirty_kib, "HZ4_DIRTY_KIB", 4096, 0, 16777216, "KiB of free pages kept from the system, whatever is in use")    \
   X(dirty_shift, "HZ4_DIRTY_SHIFT", 4, 0, 63, "free pages kept besides: bytes in use / 2^this")                     \
-  X(regret_ms, "HZ4_REGRET_MS", 100, 0, 10000, "memory wanted again so soon after it went back is kept the next time")    \
+  X(refault_ms, "HZ4_REFAULT_MS", 100, 0, 10000, "memory wanted again so soon after it went back is kept the next time")    \
   X(huge_pages, "HZ4_HUGE_PAGES", 0, 0, 1, "ask the system for huge pages, for speed at the price of memory: 1 yes")     \
   X(harden, "HZ4_HARDEN", 0, 0, 2, "find wrong frees at once, delay reuse, order at random: 1; and wrong writes: 2") \
   X(guard_bytes, "HZ4_GUARD_BYTES", 0, 0, UINT64_C(1) << 50, "mean bytes between objects that lie between guard pages: 0 none, 100M or 8M") \
@@ -69,7 +69,7 @@ extern "C" {
 enum { HZ4_FRONT_CPU, HZ4_FRONT_THREAD };
 
 // X(field). What hz4_option_set may change: who reads one of these does so by hz4_option_now.
-#define HZ4_OPTION_LATER(X) X(stats) X(tcache_kib) X(dirty_kib) X(regret_ms) X(inbox)
+#define HZ4_OPTION_LATER(X) X(stats) X(tcache_kib) X(dirty_kib) X(refault_ms) X(inbox)
 
 #define HZ4_OPTION_FIELD(field, name, initial, least, greatest, meaning) uint64_t field;
 #define HZ4_OPTION_TEXT_FIELD(field, name, meaning) char field[HZ4_OPTION_TEXT_BYTES];

@@ -15,7 +15,7 @@
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
 #include "hz4/random.h"
-#include "hz4/regret.h"
+#include "hz4/refault.h"
 
 struct links {
   struct hz4_segment *next, *prev;
@@ -32,7 +32,7 @@ struct hz4_segment {
   uint64_t used;          // bit i: page i is in a span, is being purged or unmapped, or does not exist
   uint64_t dirty;         // bit i: page i is free and may hold memory; never a used page
   uint64_t touched;       // bit i: page i has been in a span since it was mapped
-  uint64_t hollow;        // bit i: page i is free, and its span was purged in part
+  uint64_t purged_inside;      // bit i: page i is free, and its span was purged in part
   uint64_t purging;       // bit i: page i is being purged
   struct links by_length, by_age;
   struct hz4_segment *next_busy;  // of those that the same thread purges or unmaps
@@ -50,11 +50,11 @@ HZ4_IN_DATA static struct hz4_segment *dirty_segments;
 HZ4_IN_DATA static size_t segment_count, all_pages, used_pages, dirty_pages, free_segments;
 HZ4_IN_DATA static uint64_t acquired, released, purged_runs, peak_used_pages;
 
-// Pages that were purged, and wanted again too soon: so many more may be dirty while regret lasts.
-HZ4_IN_DATA static size_t regretted_pages;
+// Pages that were purged, and wanted again too soon: so many more may be dirty while thrashing lasts.
+HZ4_IN_DATA static size_t refaulted_pages;
 
 // Bytes of used pages that hold no memory.
-HZ4_IN_DATA static _Atomic(size_t) hollow_bytes;
+HZ4_IN_DATA static _Atomic(size_t) purged_inside_bytes;
 
 // The floor at any time (mallopt), the share once.
 static _Atomic(size_t) floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;
@@ -85,11 +85,11 @@ static uint32_t longest_run(uint64_t set) {
 }
 
 static size_t dirty_limit_locked(void) {
-  size_t full_pages = used_pages - (hz4_load_relaxed(&hollow_bytes) >> HZ4_PAGE_SHIFT);
+  size_t full_pages = used_pages - (hz4_load_relaxed(&purged_inside_bytes) >> HZ4_PAGE_SHIFT);
   size_t limit = hz4_load_relaxed(&floor_pages) + (full_pages >> share_shift);
-  if (dirty_pages <= limit || regretted_pages == 0) return limit;  // the clock need not be asked
-  if (!hz4_regret_lasts()) regretted_pages = 0;
-  return limit + regretted_pages;
+  if (dirty_pages <= limit || refaulted_pages == 0) return limit;  // the clock need not be asked
+  if (!hz4_refault_is_thrashing()) refaulted_pages = 0;
+  return limit + refaulted_pages;
 }
 
 // Puts the segment on the list that fits its bitmaps now. Every change of `used` or `dirty` ends here.
@@ -260,19 +260,19 @@ static struct hz4_run alloc_locked(size_t pages, bool grow) {
   if (!hz4_limit_take((pages - dirty) << HZ4_PAGE_SHIFT)) return (struct hz4_run){0};
   dirty_pages -= dirty;
   uint64_t clean = segment->touched & ~segment->dirty;
-  size_t purged = (size_t)__builtin_popcountll((clean | segment->hollow) & mask);
-  if (purged != 0 && hz4_regret_wanted(purged << HZ4_PAGE_SHIFT)) {
-    regretted_pages += purged;
-    if (regretted_pages > peak_used_pages) regretted_pages = peak_used_pages;
+  size_t purged = (size_t)__builtin_popcountll((clean | segment->purged_inside) & mask);
+  if (purged != 0 && hz4_refault_wanted(purged << HZ4_PAGE_SHIFT)) {
+    refaulted_pages += purged;
+    if (refaulted_pages > peak_used_pages) refaulted_pages = peak_used_pages;
   }
   used_pages += pages;
   if (used_pages > peak_used_pages) {
     peak_used_pages = used_pages;
-    hz4_regret_peak(used_pages << HZ4_PAGE_SHIFT);
+    hz4_refault_peak(used_pages << HZ4_PAGE_SHIFT);
   }
   segment->used |= mask;
   segment->dirty &= ~mask;
-  segment->hollow &= ~mask;
+  segment->purged_inside &= ~mask;
   segment->touched |= mask;
   relist_locked(segment);
   return run;
@@ -352,13 +352,13 @@ static bool purge_some_locked(size_t keep) {
   return purged;
 }
 
-bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, bool hollow) {
+bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, bool purged_inside) {
   if (!hz4_lock_enter(&lock)) return false;
   uint64_t mask = mask_of((size_t)(base - segment->base) >> HZ4_PAGE_SHIFT, pages);
   HZ4_ASSERT((segment->used & mask) == mask && (segment->dirty & mask) == 0);
   segment->used &= ~mask;
   segment->dirty |= mask;
-  if (hollow) segment->hollow |= mask;
+  if (purged_inside) segment->purged_inside |= mask;
   used_pages -= pages;
   dirty_pages += pages;
   relist_locked(segment);
@@ -369,10 +369,10 @@ bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, boo
 bool hz4_segment_purge(size_t keep_bytes) {
   size_t keep = keep_bytes >> HZ4_PAGE_SHIFT;
   if (!hz4_lock_enter(&lock)) return false;
-  if (keep_bytes >= HZ4_SEGMENT_KEEP_NO_REGRET) {
-    if (keep_bytes == HZ4_SEGMENT_KEEP_NO_REGRET) regretted_pages = 0;
+  if (keep_bytes >= HZ4_SEGMENT_KEEP_NO_REFAULT) {
+    if (keep_bytes == HZ4_SEGMENT_KEEP_NO_REFAULT) refaulted_pages = 0;
     keep = dirty_limit_locked();
-    if (dirty_pages > keep) hz4_regret_purged();
+    if (dirty_pages > keep) hz4_refault_purged();
   }
   bool any = false;
   do {
@@ -400,20 +400,20 @@ bool hz4_segment_unmap_free(void) {
   return any;
 }
 
-void hz4_segment_hollowed(size_t bytes) {
-  hz4_fetch_add_relaxed(&hollow_bytes, bytes);
+void hz4_segment_purged_inside(size_t bytes) {
+  hz4_fetch_add_relaxed(&purged_inside_bytes, bytes);
   hz4_limit_give(bytes);
 }
 
 bool hz4_segment_fill(size_t bytes) {
   if (!hz4_limit_take(bytes)) return false;
-  hz4_fetch_sub_relaxed(&hollow_bytes, bytes);
+  hz4_fetch_sub_relaxed(&purged_inside_bytes, bytes);
   return true;
 }
 
 void hz4_segment_closed(size_t bytes) {
   hz4_limit_take_anyway(bytes);
-  hz4_fetch_sub_relaxed(&hollow_bytes, bytes);
+  hz4_fetch_sub_relaxed(&purged_inside_bytes, bytes);
 }
 
 void hz4_segment_configure(size_t floor_bytes, unsigned shift) {
@@ -436,8 +436,8 @@ void hz4_segment_stats(struct hz4_segment_stats *out) {
   out->released = released;
   out->purged_runs = purged_runs;
   out->peak_used_bytes = peak_used_pages << HZ4_PAGE_SHIFT;
-  out->hollow_bytes = hz4_load_relaxed(&hollow_bytes);
-  out->regretted_bytes = (uint64_t)regretted_pages << HZ4_PAGE_SHIFT;
+  out->purged_inside_bytes = hz4_load_relaxed(&purged_inside_bytes);
+  out->refaulted_bytes = (uint64_t)refaulted_pages << HZ4_PAGE_SHIFT;
   hz4_lock_release(&lock);
 }
 
@@ -447,8 +447,8 @@ static const char *broken_in_segment_locked(const struct hz4_segment *segment, u
   HZ4_HOLDS(segment->unused == (segment->used == segment->absent), "segment: whether it is used is stale");
   HZ4_HOLDS((segment->used & segment->absent) == segment->absent, "segment: a page is free that does not exist");
   HZ4_HOLDS((segment->used & segment->dirty) == 0, "segment: a used page is dirty");
-  HZ4_HOLDS((segment->used & segment->hollow & ~segment->purging) == 0,
-            "segment: a used page is listed as hollow and free");
+  HZ4_HOLDS((segment->used & segment->purged_inside & ~segment->purging) == 0,
+            "segment: a used page is listed as free, and purged inside");
   HZ4_HOLDS((segment->dirty & ~segment->touched) == 0, "segment: a page is dirty that was never used");
   HZ4_HOLDS((segment->used & segment->purging) == segment->purging, "segment: a page that is being purged is free");
   HZ4_HOLDS((segment->dirty != 0 && segment->purging == 0) == (segment->by_age.next != NULL),
@@ -472,7 +472,7 @@ static const char *broken_locked(void) {
   }
   HZ4_HOLDS(dirty == dirty_pages, "segment: dirty pages do not add up");
   HZ4_HOLDS(whole == free_segments, "segment: free segments do not add up");
-  HZ4_HOLDS(hz4_load_relaxed(&hollow_bytes) <= used_pages << HZ4_PAGE_SHIFT, "segment: more hollow than used");
+  HZ4_HOLDS(hz4_load_relaxed(&purged_inside_bytes) <= used_pages << HZ4_PAGE_SHIFT, "segment: more purged inside than used");
   HZ4_HOLDS(used_pages + dirty_pages <= all_pages, "segment: more pages in use than there are");
   return NULL;
 }

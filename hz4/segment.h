@@ -4,8 +4,8 @@
 // The bound on dirty bytes is the floor plus used bytes that hold memory >> shift (see hz4_segment_configure). Whoever
 // freed a run calls hz4_segment_purge, which purges the segments that became dirty first until the bound holds again, but
 // no more than HZ4_PURGE_BYTES at once: the rest goes with later calls.
-// There is no background thread: as use falls the bound falls, and the thread that frees pays. While there is regret
-// (regret.h) the bound is wider by what was wanted again since it began, at most by the most that was ever used.
+// There is no background thread: as use falls the bound falls, and the thread that frees pays. While there is thrashing
+// (refault.h) the bound is wider by what was wanted again since it began, at most by the most that was ever used.
 //
 // Lock: HZ4_RANK_SEGMENT. It is left for system calls (lock.h).
 #ifndef HZ4_SEGMENT_H_
@@ -29,19 +29,19 @@ struct hz4_run {
 // pre: no lock is held where grow is true; likewise below, but for hz4_segment_free.
 struct hz4_run hz4_segment_alloc(size_t pages, bool grow);
 
-// The caller has cleared the pages in the page map. hollow: some of their memory was purged while they were used; who
+// The caller has cleared the pages in the page map. purged_inside: some of their memory was purged while they were used; who
 // takes them next wants it back. False: fork holds the lock and nothing has changed. Never false, and never long, for a
 // caller that holds a lock of Mid or large.
-bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, bool hollow);
+bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, bool purged_inside);
 
 // Purges dirty pages until at most keep_bytes are dirty. True when something went back to the system.
 #define HZ4_SEGMENT_KEEP_LIMIT SIZE_MAX        // keep what the bound allows, and purge no more than HZ4_PURGE_BYTES
-#define HZ4_SEGMENT_KEEP_NO_REGRET (SIZE_MAX - 1)  // and nothing more: new memory is needed that pages cannot serve
+#define HZ4_SEGMENT_KEEP_NO_REFAULT (SIZE_MAX - 1)  // and nothing more: new memory is needed that pages cannot serve
 bool hz4_segment_purge(size_t keep_bytes);
 
 // So many bytes of used pages hold no memory now; are to hold some again (false: the limit does not allow it); will be freed,
 // and then count as dirty. pre: the caller keeps them used.
-void hz4_segment_hollowed(size_t bytes);
+void hz4_segment_purged_inside(size_t bytes);
 bool hz4_segment_fill(size_t bytes);
 void hz4_segment_closed(size_t bytes);
 
@@ -55,7 +55,7 @@ void hz4_segment_set_floor(size_t bytes);
 
 struct hz4_segment_stats {
   uint64_t segments, used_bytes, dirty_bytes, clean_bytes, acquired, released, purged_runs, peak_used_bytes,
-      hollow_bytes, regretted_bytes;
+      purged_inside_bytes, refaulted_bytes;
 };
 void hz4_segment_stats(struct hz4_segment_stats *out);
 

@@ -45,7 +45,7 @@ static size_t granule_of(const struct hz4_span *span) {
   return granule;
 }
 
-size_t hz4_span_hollow_bytes(const struct hz4_span *span) {
+size_t hz4_span_purged_bytes(const struct hz4_span *span) {
   return span->purged == 0 ? 0 : (size_t)__builtin_popcountll(span->purged) * granule_of(span);
 }
 
@@ -70,7 +70,7 @@ static bool all_free(const struct hz4_span *span, uint32_t first, uint32_t last)
   return true;
 }
 
-size_t hz4_span_hollow(struct hz4_span *span, struct hz4_sys_run *runs, size_t room) {
+size_t hz4_span_purge(struct hz4_span *span, struct hz4_sys_run *runs, size_t room) {
   size_t granule = granule_of(span), objects_end = span->object_count * hz4_class_bytes(span->size_class);
   size_t count = 0, end_of_last = 0;
   for (size_t g = 0; g * granule < objects_end; ++g) {

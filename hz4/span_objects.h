@@ -42,10 +42,10 @@ _Atomic(struct hz4_sample *) *hz4_span_sample(struct hz4_span *span, const void 
 // Finds the parts all of whose objects are in the span and whose memory has not gone back, up to `room` runs of them, and
 // counts them as gone: the caller purges them, and until it has, takes no object out. Returns how many runs; where that is
 // `room`, there may be more.
-size_t hz4_span_hollow(struct hz4_span *span, struct hz4_sys_run *runs, size_t room);
+size_t hz4_span_purge(struct hz4_span *span, struct hz4_sys_run *runs, size_t room);
 
 // Bytes that hold no memory.
-size_t hz4_span_hollow_bytes(const struct hz4_span *span);
+size_t hz4_span_purged_bytes(const struct hz4_span *span);
 
 // What is wrong where the bitmap and its counts do not agree; NULL: they do.
 const char *hz4_span_broken(const struct hz4_span *span);

@@ -56,7 +56,7 @@ static void sum_up(struct hz4_stats *s) {
   s->cached_bytes = s->bin_bytes + s->inbox_bytes + s->mid.depot_bytes;
   s->allocated_bytes = hz4_stats_minus(s->mid.out_bytes, s->cached_bytes) + s->large.live_mapped_bytes;
   uint64_t in_use = s->segment.used_bytes + s->large.live_mapped_bytes;
-  s->active_bytes = hz4_stats_minus(in_use, s->segment.hollow_bytes);
+  s->active_bytes = hz4_stats_minus(in_use, s->segment.purged_inside_bytes);
   s->free_bytes = hz4_stats_minus(in_use, s->allocated_bytes + s->cached_bytes);
   s->dirty_bytes = s->segment.dirty_bytes + s->large.cached_bytes;
   s->retained_bytes = s->segment.clean_bytes + s->large.retained_bytes;

@@ -33,7 +33,7 @@ struct hz4_stats {
   struct hz4_meta_stats meta;
   struct hz4_os_stats os;
   struct hz4_limit_stats limit;
-  // allocated + cached + free = active + hollow; and with dirty, retained and metadata, mapped.
+  // allocated + cached + free = active + purged inside; and with dirty, retained and metadata, mapped.
   uint64_t allocated_bytes, bin_bytes, inbox_bytes, cached_bytes, free_bytes, active_bytes, dirty_bytes, retained_bytes,
       metadata_bytes, resident_bytes;
   uint32_t waiting[HZ4_CLASS_COUNT + 1];  // objects in bins and inboxes, by size
@@ -85,8 +85,8 @@ bool hz4_stats_class(const struct hz4_stats *s, uint32_t by_size, struct hz4_sta
   X(segment, acquired, s->segment.acquired)               \
   X(segment, released, s->segment.released)               \
   X(segment, purged_runs, s->segment.purged_runs)         \
-  X(segment, hollow_bytes, s->segment.hollow_bytes)       \
-  X(segment, regretted_bytes, s->segment.regretted_bytes) \
+  X(segment, purged_inside_bytes, s->segment.purged_inside_bytes)       \
+  X(segment, refaulted_bytes, s->segment.refaulted_bytes) \
   X(meta, mapped_bytes, s->meta.mapped_bytes)             \
   X(meta, used_bytes, s->meta.used_bytes)                 \
   X(os, mapped_bytes, s->os.mapped_bytes)                 \

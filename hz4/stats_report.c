@@ -36,7 +36,7 @@ static void put_memory(struct hz4_writer *w, const struct hz4_stats *s) {
   put(w, ", shared ", s->mid.depot_bytes);
   hz4_put_text(w, "\n");
   put_row(w, s, "free     ", s->free_bytes, "inside spans; without memory ");
-  put(w, "", s->segment.hollow_bytes);
+  put(w, "", s->segment.purged_inside_bytes);
   hz4_put_text(w, "\n");
   put_row(w, s, "dirty    ", s->dirty_bytes, "free pages and large blocks that are kept\n");
   put_row(w, s, "retained ", s->retained_bytes, "free addresses, without memory\n");

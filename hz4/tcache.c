@@ -26,7 +26,7 @@ HZ4_NOINLINE static bool halve(uint32_t size_class) {
   uint32_t room = 0, n;
   do {
     if (!hz4_bin_claim(size_class, &held)) return false;
-    held.bin->ebbs = (uint8_t)hz4_mid_ebbs(size_class);  // one halving for each
+    held.bin->declines = (uint8_t)hz4_mid_declines(size_class);  // one halving for each
     if (room == 0 && held.bin->capacity >= HZ4_BIN_SLOTS_MIN - 1) room = held.bin->capacity / 2;
     n = room != 0 ? hz4_bin_take_oldest(&held, room, objects) : 0;
     bool done = hz4_bin_objects(&held) <= room;
@@ -103,7 +103,7 @@ static uint32_t note_need(struct hz4_held *held, bool missed, bool *over_budget)
   bin->active = true;
   if (missed) bin->missed = true;
   else bin->overflowed = true;
-  if (!missed && room != 0 && hz4_mid_is_ebbing(size_class)) return room;
+  if (!missed && room != 0 && hz4_mid_is_declining(size_class)) return room;
   uint32_t most = most_objects(bin, size_class), wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
   if (wanted > most) wanted = most;
   if (wanted <= room) return bin->alone ? room : wanted;
@@ -162,7 +162,7 @@ static bool claim_in_need(uint32_t size_class, bool missed, struct hz4_held *hel
       slots = hz4_bin_set_array(held, slots, length_for(wanted));
       if (slots == NULL) {
         held->bin->refill = hz4_option.harden != 0 ? HZ4_HARDEN_REFILL : 1;
-        held->bin->ebbs = (uint8_t)hz4_mid_ebbs(size_class);
+        held->bin->declines = (uint8_t)hz4_mid_declines(size_class);
       }
       grow(held, wanted);
       grown = true;
@@ -177,12 +177,12 @@ static bool claim_in_need(uint32_t size_class, bool missed, struct hz4_held *hel
 
 // Puts objects into the bin as far as they fit, the last on top; the rest, the first ones, goes to Mid. Here and below
 // `bin` is the class of the bin, and size_class that of the objects, which differ for tiny ones.
-static void put(uint32_t bin, uint32_t size_class, void *const *objects, uint32_t n, bool alone, uint32_t ebbs) {
+static void put(uint32_t bin, uint32_t size_class, void *const *objects, uint32_t n, bool alone, uint32_t declines) {
   uint32_t rest = n;
   struct hz4_held held;
   if (hz4_bin_claim(bin, &held)) {
     rest = hz4_bin_put(&held, objects, n);
-    held.bin->ebbs = (uint8_t)ebbs;  // who allocates need not hold less
+    held.bin->declines = (uint8_t)declines;  // who allocates need not hold less
     held.bin->alone = alone;
     hz4_bin_publish(&held);
   }
@@ -239,7 +239,7 @@ static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, b
     objects[i] = objects[j];
     objects[j] = swap;
   }
-  put(bin, size_class, objects, got.objects - 1, got.alone, got.ebbs);
+  put(bin, size_class, objects, got.objects - 1, got.alone, got.declines);
   return objects[got.objects - 1];
 }
 
@@ -248,10 +248,10 @@ static void *refill_from_own(uint32_t bin, uint32_t size_class) {
   void *objects[HZ4_MOVE_OBJECTS];
   struct hz4_held held;
   if (!hz4_bin_claim(size_class, &held)) return NULL;
-  uint32_t n = hz4_bin_take_oldest(&held, 0, objects), ebbs = held.bin->ebbs;
+  uint32_t n = hz4_bin_take_oldest(&held, 0, objects), declines = held.bin->declines;
   hz4_bin_publish(&held);
   if (n == 0) return NULL;
-  put(bin, size_class, objects, n - 1, false, ebbs);
+  put(bin, size_class, objects, n - 1, false, declines);
   return objects[n - 1];
 }
 
@@ -343,7 +343,7 @@ void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
 
 // ---- overflowing ----
 
-// What caches keep of a heap that has ebbed keeps whole spans, and those of CPUs that fell idle nobody else would empty. (Where
+// What caches keep of a heap that has declined keeps whole spans, and those of CPUs that fell idle nobody else would empty. (Where
 // there is one, halving its bins is enough.)
 static void empty_caches_of_cpus(void) {
   if (hz4_cache_count() < 2) return;
@@ -353,7 +353,7 @@ static void empty_caches_of_cpus(void) {
   }
 }
 
-// The object into the claimed bin, of which part leaves if it is full. True when the class has ebbed. (By itself, so that
+// The object into the claimed bin, of which part leaves if it is full. True when the class has declined. (By itself, so that
 // its array and claim_in_need's are not on the stack at once.)
 HZ4_NOINLINE static bool flush_claimed(struct hz4_held *held, void *object) {
   void *objects[HZ4_MOVE_OBJECTS];
@@ -361,11 +361,11 @@ HZ4_NOINLINE static bool flush_claimed(struct hz4_held *held, void *object) {
   if (hz4_bin_objects(held) >= held->bin->capacity) n = hz4_bin_take_oldest(held, staying(held->bin), objects);
   bool fits = hz4_bin_objects(held) < held->bin->capacity;
   if (fits) *++held->top = object;
-  uint8_t ebbs = held->bin->ebbs;
+  uint8_t declines = held->bin->declines;
   hz4_bin_publish(held);
-  bool ebbed = n != 0 && hz4_transfer_send(size_class, objects, n, &ebbs);
-  if (!fits) ebbed |= hz4_transfer_give(size_class, &object, 1, &ebbs, n == 0);
-  return ebbed;
+  bool declined = n != 0 && hz4_transfer_send(size_class, objects, n, &declines);
+  if (!fits) declined |= hz4_transfer_give(size_class, &object, 1, &declines, n == 0);
+  return declined;
 }
 
 HZ4_NOINLINE static bool flush(uint32_t size_class, void *object) {
@@ -384,7 +384,7 @@ void hz4_tcache_overflow(uint32_t size_class, void *object) {
   hz4_count_here(size_class, HZ4_COUNT_flush_calls, 1);
   if (!flush(size_class, object)) return;
   halve(size_class);
-  if (hz4_mid_heap_ebbed()) empty_caches_of_cpus();
+  if (hz4_mid_heap_declined()) empty_caches_of_cpus();
 }
 
 // ---- begin and end ----

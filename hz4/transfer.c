@@ -53,7 +53,7 @@ static void hold_back(uint32_t size_class, void *const *objects, uint32_t count)
 // ---- giving ----
 
 // False: fork is on, and the objects are held back.
-static bool give(uint32_t size_class, void *const *objects, uint32_t n, uint32_t *ebbs, bool purge) {
+static bool give(uint32_t size_class, void *const *objects, uint32_t n, uint32_t *declines, bool purge) {
   struct hz4_mid_result given = hz4_mid_give(size_class, objects, n, hz4_cache_here(), purge);
   if (given.objects == 0) {
     hold_back(size_class, objects, n);
@@ -64,15 +64,15 @@ static bool give(uint32_t size_class, void *const *objects, uint32_t n, uint32_t
     hz4_count_here(size_class, HZ4_COUNT_span_closed, given.spans_closed);
     if (purge) hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
   }
-  *ebbs = given.ebbs;
+  *declines = given.declines;
   return true;
 }
 
 static void settle_class(uint32_t size_class) {
   for (struct hz4_batch *batch = hz4_inbox_take(&held_back[size_class]); batch != NULL;) {
     struct hz4_batch *next = batch->next;
-    uint32_t ebbs;
-    give(size_class, batch->objects, (uint32_t)batch->count, &ebbs, false);
+    uint32_t declines;
+    give(size_class, batch->objects, (uint32_t)batch->count, &declines, false);
     hz4_meta_free(batch, sizeof(*batch));
     batch = next;
   }
@@ -85,22 +85,22 @@ uint64_t hz4_transfer_waiting(uint32_t size_class) {
 // Out of a tiny bin: objects may be of several homes, for the thread may have changed caches while it filled the bin.
 static void give_tiny(void *const *objects, uint32_t n, bool purge) {
   for (uint32_t first = 0, i = 0; i < n; first = i) {
-    uint32_t size_class = hz4_pagemap_class_of(objects[first]), ebbs;
+    uint32_t size_class = hz4_pagemap_class_of(objects[first]), declines;
     while (i < n && hz4_pagemap_class_of(objects[i]) == size_class) ++i;
-    if (give(size_class, objects + first, i - first, &ebbs, purge && i == n)) settle_class(size_class);
+    if (give(size_class, objects + first, i - first, &declines, purge && i == n)) settle_class(size_class);
   }
 }
 
-bool hz4_transfer_give(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *ebbs, bool purge) {
-  uint32_t ebbs_now;
+bool hz4_transfer_give(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *declines, bool purge) {
+  uint32_t declines_now;
   if (HZ4_UNLIKELY(hz4_class_is_tiny_bin(size_class))) {
     give_tiny(objects, n, purge);
     return false;
   }
-  if (n == 0 || !give(size_class, objects, n, &ebbs_now, purge)) return false;
+  if (n == 0 || !give(size_class, objects, n, &declines_now, purge)) return false;
   settle_class(size_class);  // another thread may have held objects back just after fork had settled
-  if (ebbs == NULL || *ebbs == (uint8_t)ebbs_now) return false;
-  *ebbs = (uint8_t)ebbs_now;
+  if (declines == NULL || *declines == (uint8_t)declines_now) return false;
+  *declines = (uint8_t)declines_now;
   return true;
 }
 
@@ -155,16 +155,16 @@ void hz4_transfer_give_batches(struct hz4_tcache *cache, uint32_t size_class, st
   }
 }
 
-bool hz4_transfer_send(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *ebbs) {
+bool hz4_transfer_send(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *declines) {
   hz4_count_here(size_class, HZ4_COUNT_flush_objects, n);
   struct hz4_tcache *owner = owner_of(size_class, objects, n);
   uint32_t sent = owner != NULL ? send(owner, size_class, objects, n) : 0;
-  bool ebbed = hz4_transfer_give(size_class, objects + sent, n - sent, ebbs, true);
+  bool declined = hz4_transfer_give(size_class, objects + sent, n - sent, declines, true);
   // Who allocated them may not come to take them, and each keeps a page from being purged.
-  for (struct hz4_tcache *c = ebbed ? hz4_cache_list() : NULL; c != NULL; c = c->next_listed) {
+  for (struct hz4_tcache *c = declined ? hz4_cache_list() : NULL; c != NULL; c = c->next_listed) {
     hz4_transfer_give_batches(c, size_class, hz4_inbox_take(&c->inbox[size_class]));
   }
-  return ebbed;
+  return declined;
 }
 
 // ---- inboxes of all ----

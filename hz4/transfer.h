@@ -12,14 +12,14 @@
 extern "C" {
 #endif
 
-// Gives objects to Mid, and what waited for the end of a fork with them. True when the class has ebbed since `*ebbs`, which
-// is brought up to date. ebbs may be NULL. purge: HZ4_PURGE_BYTES of pages and as much inside spans go back to the system, if
+// Gives objects to Mid, and what waited for the end of a fork with them. True when the class has declined since `*declines`, which
+// is brought up to date. declines may be NULL. purge: HZ4_PURGE_BYTES of pages and as much inside spans go back to the system, if
 // it is time; for one of all that a call of malloc or free gives.
-bool hz4_transfer_give(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *ebbs, bool purge);
+bool hz4_transfer_give(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *declines, bool purge);
 
-// Gives what has left a bin to its owner, or to Mid. True when the class has ebbed: then nothing of it waits in any inbox.
+// Gives what has left a bin to its owner, or to Mid. True when the class has declined: then nothing of it waits in any inbox.
 // pre: attached.
-bool hz4_transfer_send(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *ebbs);
+bool hz4_transfer_send(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *declines);
 
 // Gives all of a chain of batches to Mid; the cache keeps a few of them, empty.
 void hz4_transfer_give_batches(struct hz4_tcache *cache, uint32_t size_class, struct hz4_batch *batch);

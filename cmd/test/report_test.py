@@ -45,8 +45,8 @@ class ReportTest(unittest.TestCase):
         self.assertLess(out.index("70% in caches"), out.index("20% in use"))
         self.assertLess(out.index("20% in use"), out.index("10% free pages"))
 
-    def test_hollow_pages_are_not_resident(self):
-        self.assertIn("2.0 MiB of hz4's", self.said(free_bytes=10 * MIB, segment_hollow_bytes=8 * MIB))
+    def test_pages_purged_inside_spans_are_not_resident(self):
+        self.assertIn("2.0 MiB of hz4's", self.said(free_bytes=10 * MIB, segment_purged_inside_bytes=8 * MIB))
 
     def test_the_size_that_wastes_most(self):
         classes = [{"object_bytes": size, "live_objects": live, "cached_objects": 100, "span_bytes": 4 * MIB}
@@ -61,7 +61,7 @@ class ReportTest(unittest.TestCase):
         self.assertIn("limit is 3.0 MiB, of which 1.0 MiB is used; 5 times", " ".join(out.split()))
 
     def test_notes(self):
-        self.assertIn("HZ4_REGRET_MS=0", self.said(allocated_bytes=MIB, segment_regretted_bytes=MIB))
+        self.assertIn("HZ4_REFAULT_MS=0", self.said(allocated_bytes=MIB, segment_refaulted_bytes=MIB))
         self.assertIn("Caches belong to threads, of which 5", self.said(thread_by_cpu=0, thread_caches=5))
         self.assertIn("30 MiB more is resident", self.said(allocated_bytes=MIB, resident_bytes=31 * MIB))
         self.assertIn("never written to", self.said(allocated_bytes=9 * MIB, resident_bytes=MIB))

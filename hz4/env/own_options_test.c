@@ -4,7 +4,7 @@
 #include "hz4/env/check.h"
 #include "hz4/hz4.h"
 
-const char *hz4_options = "HZ4_DIRTY_KIB=64M  HZ4_FRONT=thread\nHZ4_INBOX=off HZ4_REGRET_MS=never";
+const char *hz4_options = "HZ4_DIRTY_KIB=64M  HZ4_FRONT=thread\nHZ4_INBOX=off HZ4_REFAULT_MS=never";
 
 static const char *value_of(const char *name) {
   static char value[64];
@@ -40,10 +40,10 @@ int main(int argc, char **argv) {
   }
   CHECK(strcmp(value_of("HZ4_DIRTY_KIB"), "65536") == 0);
   CHECK(strcmp(value_of("HZ4_INBOX"), "0") == 0);
-  CHECK(strcmp(value_of("HZ4_REGRET_MS"), "100") == 0);
+  CHECK(strcmp(value_of("HZ4_REFAULT_MS"), "100") == 0);
   CHECK(hz4_stats_get("thread_by_cpu") == 0);
 
-  const char *bad = "hz4: not a number in the option's range, ignored: HZ4_REGRET_MS=never\n";
+  const char *bad = "hz4: not a number in the option's range, ignored: HZ4_REFAULT_MS=never\n";
   char said[4096], expected[4096];
   char *none[] = {NULL}, *set[] = {(char *)(uintptr_t)"HZ4_DIRTY_KIB=8M", (char *)(uintptr_t)"HZ4_VERBOSE=1", NULL};
   snprintf(expected, sizeof(expected), "%s65536", bad);

@@ -370,7 +370,7 @@ static void test_stats(void) {
 
 int main(void) {
   test_trim_threshold_falls();
-  test_trim_threshold();  // first: regret at what later tests free would keep more
+  test_trim_threshold();  // first: thrashing at what later tests free would keep more
   test_c_names();
   test_failed_realloc_keeps_the_block();
   test_aligned_names();

@@ -136,7 +136,7 @@ void CountPurged(enum hz4_sys_call call, void *, size_t bytes) {
   if (call == HZ4_SYS_PURGE) purged += bytes;
 }
 
-// Whatever an ebb empties: inside spans, and of pages; the rest goes with later calls.
+// Whatever a decline empties: inside spans, and of pages; the rest goes with later calls.
 TEST_F(Alloc, AFreePurgesABoundedPart) {
   std::vector<void *> blocks = MallocBytes(1000, size_t{128} << 20);
   std::shuffle(blocks.begin(), blocks.end(), std::mt19937_64(1));

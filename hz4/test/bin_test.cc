@@ -175,7 +175,7 @@ TEST_F(Bin, TheOldestAreTaken) {
 
 TEST_F(Bin, ATakenArrayLeavesNothing) {
   hz4_held held = NewBin(kClass, 16, 15);
-  held.bin->refill = held.bin->ebbs = held.bin->one_way = 5;
+  held.bin->refill = held.bin->declines = held.bin->one_way = 5;
   held.bin->missed = held.bin->alone = true;
   hz4_bin_publish(&held);
   PushMany(kClass, 9);
@@ -188,7 +188,7 @@ TEST_F(Bin, ATakenArrayLeavesNothing) {
   for (uint32_t i = 0; i < count; ++i) EXPECT_EQ(slots[i + 1], &things[i]);
   hz4_bin_free_array(slots, length);
   const hz4_bin &bin = cache_.get()->bins[kClass];
-  EXPECT_TRUE(bin.slots == nullptr && bin.capacity == 0 && bin.refill == 0 && bin.ebbs == 0 && bin.one_way == 0);
+  EXPECT_TRUE(bin.slots == nullptr && bin.capacity == 0 && bin.refill == 0 && bin.declines == 0 && bin.one_way == 0);
   EXPECT_TRUE(!bin.missed && !bin.alone);
   EXPECT_EQ(cache_.get()->capacity_bytes, 0u);
   EXPECT_EQ(cache_.get()->top[kClass], HZ4_TOP_NONE);

@@ -112,9 +112,9 @@ int Creep(size_t operations, size_t percent) {
     size_t live = 0;
     for (const Lane &lane : lanes) live += lane.bytes();
     const auto kib = [](const char *name) { return static_cast<size_t>(hz4_stats_get(name)) / kKiB; };
-    printf("period %zu: resident %zu KiB, in slots %zu, large %zu and cached %zu, in spans %zu, hollow %zu, dirty %zu\n",
+    printf("period %zu: resident %zu KiB, in slots %zu, large %zu and cached %zu, in spans %zu, purged inside %zu, dirty %zu\n",
            period + 1, all / kKiB, live / kKiB, kib("large_live_mapped_bytes"), cached / kKiB, kib("segment_used_bytes"),
-           kib("segment_hollow_bytes"), kib("segment_dirty_bytes"));
+           kib("segment_purged_inside_bytes"), kib("segment_dirty_bytes"));
     if (cached > std::max(hz4_stats_get("large_keep_bytes"), hz4_stats_get("large_live_mapped_bytes") >> HZ4_LARGE_SHARE_SHIFT)) {
       fprintf(stderr, "creep_test: more large blocks are cached than may be\n");
       return 1;

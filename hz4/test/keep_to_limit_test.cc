@@ -26,7 +26,7 @@ uint64_t Used() {
 
 // What each layer knows for itself. pre: nobody else is in hz4.
 uint64_t Sum() {
-  return Stat("segment_used_bytes") + Stat("segment_dirty_bytes") - Stat("segment_hollow_bytes") +
+  return Stat("segment_used_bytes") + Stat("segment_dirty_bytes") - Stat("segment_purged_inside_bytes") +
          Stat("large_live_mapped_bytes") + Stat("large_cached_bytes") + Stat("meta_mapped_bytes");
 }
 
@@ -157,7 +157,7 @@ TEST_F(KeepToLimit, WhatIsFreeInsideSpansIsNotLost) {
     block = nullptr;
   }
   EXPECT_GT(Fill(300000, &others), 24 * kMiB);
-  EXPECT_GT(Stat("segment_hollow_bytes"), 24 * kMiB);
+  EXPECT_GT(Stat("segment_purged_inside_bytes"), 24 * kMiB);
   // Its own size has the pages that are not purged, and each refusal leaves what it found as it was.
   const uint64_t refused = Stat("limit_refused");
   Fill(2000, &others);

@@ -64,7 +64,7 @@ std::map<std::string, uint64_t> Values() {
 
 // What holds whatever the program did.
 void ExpectSums(std::map<std::string, uint64_t> v) {
-  const uint64_t in_use = v["active_bytes"] + v["segment_hollow_bytes"];
+  const uint64_t in_use = v["active_bytes"] + v["segment_purged_inside_bytes"];
   EXPECT_EQ(v["allocated_bytes"] + v["cached_bytes"] + v["free_bytes"], in_use);
   EXPECT_EQ(in_use + v["dirty_bytes"] + v["retained_bytes"] + v["metadata_bytes"], v["mapped_bytes"]);
   EXPECT_EQ(v["cached_bin_bytes"] + v["cached_inbox_bytes"] + v["cached_depot_bytes"], v["cached_bytes"]);

@@ -21,7 +21,7 @@ namespace {
 constexpr size_t kPayload = 256 * kMiB;
 constexpr size_t kConstant = 8 * kMiB;
 // What the caches of a thread that used many classes keep: up to 512 KiB a class in bins, and the pages of the last few
-// objects that came home without another ebb (docs/design.md, "The ebb"); and the dirty pages that are always allowed.
+// objects that came home without another decline (docs/design.md, "The decline"); and the dirty pages that are always allowed.
 constexpr size_t kCaches = 20 * kMiB;
 constexpr size_t kSmallest = 64;
 
@@ -251,7 +251,7 @@ TEST_P(FlowTest, InOneDirection) {
   std::vector<std::thread> threads;
   size_t early = 0;
   size_t late = 0;
-  size_t regretted = 0;
+  size_t refaulted = 0;
   for (size_t pair = 0; pair < flow.pairs; pair++) {
     Queue &queue = queues.emplace_back(&Table()[pair * flow.waiting], flow.waiting);
     threads.emplace_back([&queue, &flow, seed, pair] {
@@ -271,13 +271,13 @@ TEST_P(FlowTest, InOneDirection) {
         size_t &most = i < flow.blocks / 2 ? early : late;
         most = std::max(most, ResidentBytes());
         // What is kept since it was purged and wanted again, of either layer.
-        regretted = std::max<size_t>(regretted, hz4_stats_get("segment_regretted_bytes") + hz4_stats_get("large_keep_bytes"));
+        refaulted = std::max<size_t>(refaulted, hz4_stats_get("segment_refaulted_bytes") + hz4_stats_get("large_keep_bytes"));
       }
     });
   }
   for (std::thread &thread : threads) thread.join();
   EXPECT_LE(early, baseline_ + flow.most);
-  EXPECT_LE(late, std::min(baseline_ + flow.most, early + kConstant + regretted));
+  EXPECT_LE(late, std::min(baseline_ + flow.most, early + kConstant + refaulted));
   hz4_check();
 }
 

@@ -1,4 +1,4 @@
-// How much Mid keeps: the depot's bound, the ebb, and the memory inside spans that go on living.
+// How much Mid keeps: the depot's bound, the decline, and the memory inside spans that go on living.
 #include <gtest/gtest.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 
 #include "hz4/mid.h"
 #include "hz4/os.h"
-#include "hz4/regret.h"
+#include "hz4/refault.h"
 #include "hz4/test/mid.h"
 
 namespace {
@@ -87,7 +87,7 @@ TEST_F(MidBounds, DepotGrowsForWhatComesBack) {
 // What it learns has a bound, which is all that it holds when a quarter of what is out is less.
 TEST_F(MidBounds, DepotLearnsUpToItsAllowance) {
   const uint32_t c = ClassOf(4096), most = HZ4_DEPOT_ALLOWANCE_BYTES / 4096, n = most + most / 2;
-  std::vector<void *> out;  // so that the waves are no ebbs
+  std::vector<void *> out;  // so that the waves are no declines
   while (out.size() < n) out.push_back(Take(c, 1)[0]);
   for (int i = 0; i < 20; ++i) {
     std::vector<void *> objects;
@@ -98,7 +98,7 @@ TEST_F(MidBounds, DepotLearnsUpToItsAllowance) {
   Give(c, out);
 }
 
-TEST_F(MidBounds, ObjectsThatComeHomeMakeAnEbb) {
+TEST_F(MidBounds, ObjectsThatComeHomeMakeADecline) {
   for (size_t bytes : {size_t{64}, size_t{3072}, size_t{65536}}) {
     const uint32_t c = ClassOf(bytes);
     std::vector<void *> objects;
@@ -106,66 +106,66 @@ TEST_F(MidBounds, ObjectsThatComeHomeMakeAnEbb) {
       const std::vector<void *> more = Take(c, 100);
       objects.insert(objects.end(), more.begin(), more.end());
     }
-    const uint32_t before = hz4_mid_ebbs(c);
-    uint32_t ebbs = before;
+    const uint32_t before = hz4_mid_declines(c);
+    uint32_t declines = before;
     while (objects.size() > 20) {
-      const uint32_t now = Give(c, {objects.end() - 20, objects.end()}).ebbs;
+      const uint32_t now = Give(c, {objects.end() - 20, objects.end()}).declines;
       objects.resize(objects.size() - 20);
-      if (now == ebbs) continue;
-      ebbs = now;
-      EXPECT_EQ(Now().depot_objects, 0u) << "an ebb empties the depot";
+      if (now == declines) continue;
+      declines = now;
+      EXPECT_EQ(Now().depot_objects, 0u) << "a decline empties the depot";
     }
-    EXPECT_GE(ebbs, before + 3) << "1,000 objects fell to 20";
-    EXPECT_EQ(hz4_mid_ebbs(c), ebbs);
+    EXPECT_GE(declines, before + 3) << "1,000 objects fell to 20";
+    EXPECT_EQ(hz4_mid_declines(c), declines);
     Give(c, objects);
     hz4_mid_trim();
   }
 }
 
-TEST_F(MidBounds, AFallOfSoManyObjectsIsAnEbb) {
-  for (uint32_t fall : {HZ4_EBB_OBJECTS_MIN - 1, HZ4_EBB_OBJECTS_MIN}) {
-    const uint32_t c = ClassOf(192), before = hz4_mid_ebbs(c);  // of which no other test left the depot larger
+TEST_F(MidBounds, AFallOfSoManyObjectsIsADecline) {
+  for (uint32_t fall : {HZ4_DECLINE_OBJECTS_MIN - 1, HZ4_DECLINE_OBJECTS_MIN}) {
+    const uint32_t c = ClassOf(192), before = hz4_mid_declines(c);  // of which no other test left the depot larger
     int visitor;  // who is alone gives past the depot
     for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
     const std::vector<void *> objects = Take(c, 2 * fall, kAll, &visitor);
     Give(c, {objects.begin(), objects.begin() + fall}, &visitor);
-    EXPECT_EQ(hz4_mid_ebbs(c) - before, fall == HZ4_EBB_OBJECTS_MIN ? 1u : 0u);
+    EXPECT_EQ(hz4_mid_declines(c) - before, fall == HZ4_DECLINE_OBJECTS_MIN ? 1u : 0u);
     Give(c, {objects.begin() + fall, objects.end()});
   }
 }
 
-// The ebbs follow all the way down what a thread frees that is alone, and has no depot.
-TEST_F(MidBounds, EbbsFollowOneWhoIsAlone) {
+// The declines follow all the way down what a thread frees that is alone, and has no depot.
+TEST_F(MidBounds, DeclinesFollowOneWhoIsAlone) {
   int visitor;
-  const uint32_t c = ClassOf(208), before = hz4_mid_ebbs(c);
+  const uint32_t c = ClassOf(208), before = hz4_mid_declines(c);
   for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
   std::vector<void *> objects;
   while (objects.size() < 8192) objects.push_back(Take(c, 1, kAll, &visitor).at(0));
   for (size_t i = 0; i < 8192; i += 16) Give(c, {objects.begin() + i, objects.begin() + i + 16}, &visitor);
   EXPECT_EQ(Now().depot_objects, 0u);
-  EXPECT_GE(hz4_mid_ebbs(c) - before, 6u);
+  EXPECT_GE(hz4_mid_declines(c) - before, 6u);
 }
 
-// A fall of fewer objects than make an ebb is one if they are large enough.
-TEST_F(MidBounds, AFallOfSoManyBytesIsAnEbb) {
-  const uint32_t large = ClassOf(131072), fall = HZ4_EBB_BYTES_MIN / 131072;
-  ASSERT_LT(fall, static_cast<uint32_t>(HZ4_EBB_OBJECTS_MIN));
+// A fall of fewer objects than make a decline is one if they are large enough.
+TEST_F(MidBounds, AFallOfSoManyBytesIsADecline) {
+  const uint32_t large = ClassOf(131072), fall = HZ4_DECLINE_BYTES_MIN / 131072;
+  ASSERT_LT(fall, static_cast<uint32_t>(HZ4_DECLINE_OBJECTS_MIN));
   for (uint32_t c : {large - 1, large}) {
-    const uint32_t before = hz4_mid_ebbs(c);
+    const uint32_t before = hz4_mid_declines(c);
     const std::vector<void *> objects = Take(c, 2 * fall);
     ASSERT_EQ(objects.size(), 2 * fall);
     Give(c, {objects.begin(), objects.begin() + fall});
-    EXPECT_EQ(hz4_mid_ebbs(c) - before, c == large ? 1u : 0u);
+    EXPECT_EQ(hz4_mid_declines(c) - before, c == large ? 1u : 0u);
     Give(c, {objects.begin() + fall, objects.end()});
   }
 }
 
-// What is free inside the emptier spans goes back from the second ebb in a row on, and not before, but not while there is
-// regret: when enough was taken again soon after, ebbs purge nothing, until ten times HZ4_REGRET_MS have passed without
+// What is free inside the emptier spans goes back from the second decline in a row on, and not before, but not while there is
+// thrashing: when enough was taken again soon after, declines purge nothing, until ten times HZ4_REFAULT_MS have passed without
 // that.
-TEST_F(MidBounds, EbbsPurgeInsideSpansAndRegretEndsThem) {
+TEST_F(MidBounds, DeclinesPurgeInsideSpansAndThrashingEndsThem) {
   const uint32_t c = ClassOf(1024);
-  const uint64_t soon = hz4_option.regret_ms * 1000000;
+  const uint64_t soon = hz4_option.refault_ms * 1000000;
   hz4_sys_fake.now_ns = 1000 * soon;
   std::vector<void *> objects;
   std::mt19937_64 random(4);
@@ -177,34 +177,34 @@ TEST_F(MidBounds, EbbsPurgeInsideSpansAndRegretEndsThem) {
     }
     std::shuffle(objects.begin(), objects.end(), random);
   };
-  // Gives objects until there have been three ebbs, of which the first must not have purged, and what the others purge goes
-  // on with what is given next; or nearly all, with regret, without any.
+  // Gives objects until there have been three declines, of which the first must not have purged, and what the others purge goes
+  // on with what is given next; or nearly all, with thrashing, without any.
   auto fall = [&](uint32_t wanted, int line) {
-    const uint32_t before = hz4_mid_ebbs(c);
-    for (uint32_t ebbs = 0; ebbs != 3 && objects.size() > 1024;) {
+    const uint32_t before = hz4_mid_declines(c);
+    for (uint32_t declines = 0; declines != 3 && objects.size() > 1024;) {
       const uint64_t calls = hz4_sys_fake.calls[HZ4_SYS_PURGE];
       Give(c, {objects.end() - 16, objects.end()});
       objects.resize(objects.size() - 16);
-      const bool ebbed = hz4_mid_ebbs(c) - before != ebbs, purged = hz4_sys_fake.calls[HZ4_SYS_PURGE] != calls;
-      ebbs = hz4_mid_ebbs(c) - before;
-      if (ebbed) ASSERT_EQ(purged, ebbs >= HZ4_EBBS_TO_PURGE) << "line " << line;
-      else ASSERT_TRUE(!purged || ebbs >= HZ4_EBBS_TO_PURGE) << "line " << line;
+      const bool declined = hz4_mid_declines(c) - before != declines, purged = hz4_sys_fake.calls[HZ4_SYS_PURGE] != calls;
+      declines = hz4_mid_declines(c) - before;
+      if (declined) ASSERT_EQ(purged, declines >= HZ4_DECLINES_TO_PURGE) << "line " << line;
+      else ASSERT_TRUE(!purged || declines >= HZ4_DECLINES_TO_PURGE) << "line " << line;
     }
-    ASSERT_EQ(hz4_mid_ebbs(c) - before, wanted) << "line " << line;
+    ASSERT_EQ(hz4_mid_declines(c) - before, wanted) << "line " << line;
   };
   flood();
   fall(3, __LINE__);
   hz4_sys_fake.now_ns += soon;
   flood();  // takes the purged memory, but late
-  for (int swings = 1; swings < HZ4_REGRET_SWINGS; ++swings) {
-    hz4_regret_purged();
-    hz4_regret_wanted(0);
+  for (int swings = 1; swings < HZ4_THRASHING_SWINGS; ++swings) {
+    hz4_refault_purged();
+    hz4_refault_wanted(0);
   }
-  hz4_regret_peak(objects.size() * 1024 * 2);
+  hz4_refault_peak(objects.size() * 1024 * 2);
   fall(3, __LINE__);
   flood();  // soon, and more than a quarter of all
   fall(0, __LINE__);
-  hz4_sys_fake.now_ns += soon * HZ4_REGRET_LASTS - 1;
+  hz4_sys_fake.now_ns += soon * HZ4_THRASHING_LASTS - 1;
   flood();
   fall(0, __LINE__);
   hz4_sys_fake.now_ns += 1;
@@ -213,16 +213,16 @@ TEST_F(MidBounds, EbbsPurgeInsideSpansAndRegretEndsThem) {
   Give(c, objects);
 }
 
-// What an ebb purges inside spans that are closed soon after, and taken again, is regretted like what lies free.
+// What a decline purges inside spans that are closed soon after, and taken again, is refaulted like what lies free.
 TEST_F(MidBounds, WavesThatCloseSpansArePurgedForAWhileOnly) {
   const uint32_t c = ClassOf(4096), in_a_span = hz4_class_table[c].span_objects, wave = 20 * in_a_span;
   const uint32_t batch = in_a_span * 3 / 2;  // so that every other one ends in the middle of a span
-  hz4_sys_fake.now_ns = 2000 * hz4_option.regret_ms * 1000000;
-  hz4_regret_peak(wave * 4096);
+  hz4_sys_fake.now_ns = 2000 * hz4_option.refault_ms * 1000000;
+  hz4_refault_peak(wave * 4096);
   int visitor;  // who is alone, and whose objects go home
   for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
   uint64_t first = 0, last = 0;
-  for (int i = 0; i < 8 * HZ4_REGRET_SWINGS; ++i) {
+  for (int i = 0; i < 8 * HZ4_THRASHING_SWINGS; ++i) {
     const uint64_t before = hz4_sys_fake.calls[HZ4_SYS_PURGE];
     std::vector<void *> objects;
     while (objects.size() < wave) {
@@ -240,17 +240,17 @@ TEST_F(MidBounds, WavesThatCloseSpansArePurgedForAWhileOnly) {
   EXPECT_EQ(last, 0u);
 }
 
-// An ebb purges inside every span of which half is free, whatever the number of its objects, and in no other. What is
-// purged makes the span hollow, until it is handed out again, or the span is closed.
-TEST_F(MidBounds, EbbsPurgeSpansThatAreHalfFree) {
+// A decline purges inside every span of which half is free, whatever the number of its objects, and in no other. What is
+// purged leaves the span with holes, until it is handed out again, or the span is closed.
+TEST_F(MidBounds, DeclinesPurgeSpansThatAreHalfFree) {
   for (uint32_t c : {ClassOf(1024), ClassOf(3328), ClassOf(3840), ClassOf(16384)}) {
     const uint32_t in_a_span = hz4_class_table[c].span_objects, page = static_cast<uint32_t>(hz4_os_page_bytes());
     // Spans that keep none, a third, half and two thirds of their objects, at their ends, so that whole pages are free.
     const uint32_t keeps[] = {0, in_a_span / 3, in_a_span / 2, in_a_span * 2 / 3}, spans = 400;
     std::vector<std::vector<void *>> held(spans);
     for (auto &objects : held) objects = Take(c, in_a_span);
-    ASSERT_EQ(Segments().hollow_bytes, 0u);
-    const uint32_t ebbs = hz4_mid_ebbs(c);
+    ASSERT_EQ(Segments().purged_inside_bytes, 0u);
+    const uint32_t declines = hz4_mid_declines(c);
     uint64_t least = 0, most = 0;
     for (uint32_t i = 0; i < spans; ++i) {
       const uint32_t keep = i < 8 ? keeps[i % 4] : 0, away = in_a_span - keep;
@@ -261,14 +261,14 @@ TEST_F(MidBounds, EbbsPurgeSpansThatAreHalfFree) {
       if (i < 8) Give(c, {held[i].begin() + keep, held[i].end()});
     }
     for (uint32_t i = 8; i < spans; ++i) Give(c, held[i]);
-    ASSERT_GE(hz4_mid_ebbs(c), ebbs + HZ4_EBBS_TO_PURGE);
-    EXPECT_GE(Segments().hollow_bytes, least) << hz4_class_bytes(c);
-    EXPECT_LE(Segments().hollow_bytes, most) << hz4_class_bytes(c);
+    ASSERT_GE(hz4_mid_declines(c), declines + HZ4_DECLINES_TO_PURGE);
+    EXPECT_GE(Segments().purged_inside_bytes, least) << hz4_class_bytes(c);
+    EXPECT_LE(Segments().purged_inside_bytes, most) << hz4_class_bytes(c);
     for (uint32_t i = 0; i < 8; ++i) {
       if (keeps[i % 4] != 0) Give(c, {held[i].begin(), held[i].begin() + keeps[i % 4]});
     }
     hz4_mid_trim();
-    EXPECT_EQ(Segments().hollow_bytes, 0u);
+    EXPECT_EQ(Segments().purged_inside_bytes, 0u);
   }
 }
 
@@ -279,9 +279,9 @@ void CountPurged(enum hz4_sys_call call, void *, size_t bytes) {
   if (call == HZ4_SYS_PURGE) purged_bytes += bytes;
 }
 
-// However much an ebb finds to be purged, no call purges more than HZ4_PURGE_BYTES and a span, in batches; the next ones go
+// However much a decline finds to be purged, no call purges more than HZ4_PURGE_BYTES and a span, in batches; the next ones go
 // on, until all that was free then has gone back.
-TEST_F(MidBounds, AnEbbPurgesABoundedPartAtOnce) {
+TEST_F(MidBounds, ADeclinePurgesABoundedPartAtOnce) {
   const uint32_t c = ClassOf(16384), in_a_span = hz4_class_table[c].span_objects, spans = 1024;
   const size_t span_bytes = hz4_class_table[c].span_pages * HZ4_PAGE_BYTES;
   std::vector<void *> kept, objects;
@@ -291,7 +291,7 @@ TEST_F(MidBounds, AnEbbPurgesABoundedPartAtOnce) {
     objects.insert(objects.end(), span.begin() + 1, span.end());
   }
   hz4_sys_fake.in_call = CountPurged;
-  const uint32_t ebbs = hz4_mid_ebbs(c);
+  const uint32_t declines = hz4_mid_declines(c);
   uint64_t all = 0, rounds = 0;
   for (size_t at = 0; at < objects.size(); at += 16) {
     purged_bytes = 0;
@@ -303,10 +303,10 @@ TEST_F(MidBounds, AnEbbPurgesABoundedPartAtOnce) {
     rounds += purged_bytes != 0;
     hz4_mid_check();
   }
-  EXPECT_GE(hz4_mid_ebbs(c), ebbs + HZ4_EBBS_TO_PURGE);
+  EXPECT_GE(hz4_mid_declines(c), declines + HZ4_DECLINES_TO_PURGE);
   EXPECT_GT(rounds, all / (HZ4_PURGE_BYTES + span_bytes));
-  // Of an eighth of the spans all but one object of each is free since the second ebb.
-  EXPECT_GE(Segments().hollow_bytes, spans * span_bytes / 2);
+  // Of an eighth of the spans all but one object of each is free since the second decline.
+  EXPECT_GE(Segments().purged_inside_bytes, spans * span_bytes / 2);
   Give(c, kept);
 }
 
@@ -371,21 +371,21 @@ TEST_F(MidBounds, ASpanThatIsCompleteWhenItWasPurgedIsClosed) {
 }
 
 // While memory inside spans goes back the depot keeps half of its share.
-TEST_F(MidBounds, TheDepotKeepsLessWhenItGoesOnEbbing) {
+TEST_F(MidBounds, TheDepotKeepsLessWhenItGoesOnDeclineing) {
   const uint32_t c = ClassOf(1024);
   std::vector<void *> objects;
   while (objects.size() < 32768) {
     const std::vector<void *> more = Take(c, 64);
     objects.insert(objects.end(), more.begin(), more.end());
   }
-  uint64_t most[HZ4_EBBS_TO_PURGE + 2] = {};
-  for (uint32_t first = hz4_mid_ebbs(c), ebbs = 0; ebbs < HZ4_EBBS_TO_PURGE + 1; ebbs = hz4_mid_ebbs(c) - first) {
+  uint64_t most[HZ4_DECLINES_TO_PURGE + 2] = {};
+  for (uint32_t first = hz4_mid_declines(c), declines = 0; declines < HZ4_DECLINES_TO_PURGE + 1; declines = hz4_mid_declines(c) - first) {
     Give(c, {objects.end() - 16, objects.end()});
     objects.resize(objects.size() - 16);
-    most[ebbs] = std::max(most[ebbs], Now().depot_objects * 1000 / (Now().span_objects - Now().free_objects));
+    most[declines] = std::max(most[declines], Now().depot_objects * 1000 / (Now().span_objects - Now().free_objects));
   }
   EXPECT_NEAR(static_cast<double>(most[0]), 1000 >> HZ4_DEPOT_SHARE_SHIFT, 5);
-  EXPECT_NEAR(static_cast<double>(most[HZ4_EBBS_TO_PURGE]), 1000 >> (HZ4_DEPOT_SHARE_SHIFT + 1), 5);
+  EXPECT_NEAR(static_cast<double>(most[HZ4_DECLINES_TO_PURGE]), 1000 >> (HZ4_DEPOT_SHARE_SHIFT + 1), 5);
   Give(c, objects);
 }
 

@@ -138,9 +138,9 @@ class OneSidedTest : public ::testing::TestWithParam<Shape> {
     most_cached_ = std::max(most_cached_, out - depot - live * object_);
     most_depot_ = std::max(most_depot_, depot);
     most_spans_ = std::max(most_spans_, span_bytes);
-    const size_t dirty = hz4_stats_get("segment_dirty_bytes"), regretted = hz4_stats_get("segment_regretted_bytes");
-    most_dirty_ = std::max(most_dirty_, dirty - std::min(dirty, regretted));
-    most_regretted_ = std::max(most_regretted_, regretted);
+    const size_t dirty = hz4_stats_get("segment_dirty_bytes"), refaulted = hz4_stats_get("segment_refaulted_bytes");
+    most_dirty_ = std::max(most_dirty_, dirty - std::min(dirty, refaulted));
+    most_refaulted_ = std::max(most_refaulted_, refaulted);
     most_meta_ = std::max<size_t>(most_meta_, hz4_stats_get("meta_used_bytes") - meta_);
     most_resident_ = std::max(most_resident_, ResidentBytes());
     EXPECT_EQ(hz4_stats_get("segment_used_bytes"), span_bytes) << "of no other use";
@@ -160,7 +160,7 @@ class OneSidedTest : public ::testing::TestWithParam<Shape> {
   pthread_barrier_t barrier_;
   size_t meta_ = 0;
   size_t most_cached_ = 0, most_depot_ = 0, most_spans_ = 0, most_dirty_ = 0, most_meta_ = 0, most_resident_ = 0;
-  size_t most_regretted_ = 0;
+  size_t most_refaulted_ = 0;
 };
 
 TEST_P(OneSidedTest, HoldsNoMoreThanTheFormula) {
@@ -182,12 +182,12 @@ TEST_P(OneSidedTest, HoldsNoMoreThanTheFormula) {
   Expect("depot", most_depot_, bounds_.depot);
   Expect("spans", most_spans_, bounds_.spans);
   Expect("dirty pages", most_dirty_, bounds_.dirty);
-  Expect("regretted", most_regretted_, hz4_stats_get("segment_peak_used_bytes"));
+  Expect("refaulted", most_refaulted_, hz4_stats_get("segment_peak_used_bytes"));
   Expect("metadata", most_meta_, bounds_.meta);
   if (!ResidentIsOurs()) {
     puts("SKIPPED: resident bytes are the sanitizer's, or qemu's");
   } else {
-    const size_t bound = bounds_.spans + bounds_.dirty + most_regretted_ + bounds_.meta + kProcessBytes;
+    const size_t bound = bounds_.spans + bounds_.dirty + most_refaulted_ + bounds_.meta + kProcessBytes;
     Expect("resident", most_resident_ - resident, bound);
   }
   hz4_check();

@@ -184,7 +184,7 @@ TEST_F(Segment, WithinTheBoundNothingIsPurged) {
   EXPECT_FALSE(hz4_segment_purge(0)) << "there is nothing more to give";
 }
 
-// What swings faster than HZ4_REGRET_MS goes back until it has swung often, and a quarter of what was ever in use has; then
+// What swings faster than HZ4_REFAULT_MS goes back until it has swung often, and a quarter of what was ever in use has; then
 // it is kept, until it has not swung for ten times as long.
 TEST_F(Segment, WhatSwingsIsKept) {
   ASSERT_TRUE(Take(64) && Take(64));  // more than swings at first
@@ -193,14 +193,14 @@ TEST_F(Segment, WhatSwingsIsKept) {
   hz4_segment_configure(0, 63);
   hz4_sys_fake.now_ns = 1;
   const size_t peak = Now().peak_used_bytes;
-  for (size_t swings = 0; swings < HZ4_REGRET_SWINGS || swings * 64 * kPage <= peak / 4; ++swings) {
-    EXPECT_EQ(Now().regretted_bytes, 0u) << swings;
+  for (size_t swings = 0; swings < HZ4_THRASHING_SWINGS || swings * 64 * kPage <= peak / 4; ++swings) {
+    EXPECT_EQ(Now().refaulted_bytes, 0u) << swings;
     ASSERT_TRUE(Take(64));
     FreeAll();
     EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
   }
   ASSERT_TRUE(Take(64) && Take(16));
-  EXPECT_EQ(Now().regretted_bytes, 80 * kPage);
+  EXPECT_EQ(Now().refaulted_bytes, 80 * kPage);
   FreeAll();
   EXPECT_FALSE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
   EXPECT_EQ(Now().dirty_bytes, 80 * kPage);
@@ -216,28 +216,28 @@ TEST_F(Segment, WhatSwingsIsKept) {
     ASSERT_TRUE(Take(64));
     FreeAll();
   }
-  EXPECT_EQ(Now().regretted_bytes, Now().peak_used_bytes) << "no more is kept than was ever in use";
-  EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REGRET));
-  EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
+  EXPECT_EQ(Now().refaulted_bytes, Now().peak_used_bytes) << "no more is kept than was ever in use";
+  EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REFAULT));
+  EXPECT_EQ(Now().dirty_bytes + Now().refaulted_bytes, 0u);
   ASSERT_TRUE(Take(64));
   FreeAll();
-  EXPECT_FALSE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT)) << "more regret";
-  hz4_sys_fake.now_ns += hz4_option.regret_ms * 1000000 * HZ4_REGRET_LASTS;
+  EXPECT_FALSE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT)) << "more refaults";
+  hz4_sys_fake.now_ns += hz4_option.refault_ms * 1000000 * HZ4_THRASHING_LASTS;
   EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
-  EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
+  EXPECT_EQ(Now().dirty_bytes + Now().refaulted_bytes, 0u);
 }
 
 TEST_F(Segment, SinglePagesThatSwingAreKeptToo) {
   hz4_segment_configure(0, 63);
   hz4_sys_fake.now_ns = uint64_t{1} << 60;  // no other test's purge was lately
-  for (size_t swings = 0; swings < HZ4_REGRET_SWINGS || swings * kPage <= Now().peak_used_bytes / 4; ++swings) {
+  for (size_t swings = 0; swings < HZ4_THRASHING_SWINGS || swings * kPage <= Now().peak_used_bytes / 4; ++swings) {
     ASSERT_TRUE(Take(1));
-    ASSERT_EQ(Now().regretted_bytes, 0u) << swings;
+    ASSERT_EQ(Now().refaulted_bytes, 0u) << swings;
     FreeAll();
     ASSERT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
   }
   ASSERT_TRUE(Take(1));
-  EXPECT_EQ(Now().regretted_bytes, kPage);
+  EXPECT_EQ(Now().refaulted_bytes, kPage);
 }
 
 TEST_F(Segment, WhatSwingsSlowlyIsNotKept) {
@@ -247,19 +247,19 @@ TEST_F(Segment, WhatSwingsSlowlyIsNotKept) {
     ASSERT_TRUE(Take(64));
     FreeAll();
     EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
-    EXPECT_EQ(Now().dirty_bytes + Now().regretted_bytes, 0u);
-    hz4_sys_fake.now_ns += hz4_option.regret_ms * 1000000;
+    EXPECT_EQ(Now().dirty_bytes + Now().refaulted_bytes, 0u);
+    hz4_sys_fake.now_ns += hz4_option.refault_ms * 1000000;
   }
 }
 
 // What the program asks to be given back is no mistake of hz4's.
-TEST_F(Segment, TrimIsNotRegretted) {
+TEST_F(Segment, TrimIsNoRefault) {
   hz4_sys_fake.now_ns = 1;
   ASSERT_TRUE(Take(64));
   FreeAll();
   EXPECT_TRUE(hz4_segment_purge(0));
   ASSERT_TRUE(Take(64));
-  EXPECT_EQ(Now().regretted_bytes, 0u);
+  EXPECT_EQ(Now().refaulted_bytes, 0u);
 }
 
 TEST_F(Segment, PurgeThatFailsEnds) {

@@ -41,7 +41,7 @@ class SpanObjects : public testing::Test {
   // The bytes that were found, and are gone.
   size_t Purge() {
     struct hz4_sys_run runs[32];  // there are no more: every other of 64 parts
-    const size_t count = hz4_span_hollow(span_, runs, 32);
+    const size_t count = hz4_span_purge(span_, runs, 32);
     size_t bytes = 0;
     for (size_t i = 0; i < count; ++i) bytes += runs[i].bytes;
     hz4_os_purge_runs(runs, count);
@@ -161,7 +161,7 @@ TEST_F(SpanObjects, PartsWithoutAnObjectThatIsOutGoBack) {
   const size_t begin = 5 * 3072 / granule, end = (6 * 3072 - 1) / granule + 1;
   const size_t granules = (all * 3072 + granule - 1) / granule;
   EXPECT_EQ(Purge(), (granules - (end - begin)) * granule);
-  EXPECT_EQ(hz4_span_hollow_bytes(span_), (granules - (end - begin)) * granule);
+  EXPECT_EQ(hz4_span_purged_bytes(span_), (granules - (end - begin)) * granule);
   EXPECT_EQ(Purge(), 0u) << "once";
   EXPECT_EQ(static_cast<char *>(Object(5))[0], 7);
   EXPECT_EQ(static_cast<char *>(Object(5))[3071], 7);
@@ -171,7 +171,7 @@ TEST_F(SpanObjects, PartsWithoutAnObjectThatIsOutGoBack) {
   filled_ = 0;
   Take(1);
   EXPECT_EQ(filled_, (3071 / granule + 1) * granule);
-  EXPECT_EQ(hz4_span_hollow_bytes(span_), (granules - (end - begin)) * granule - filled_);
+  EXPECT_EQ(hz4_span_purged_bytes(span_), (granules - (end - begin)) * granule - filled_);
   Put({Object(0)});
   Take(1);
   EXPECT_EQ(filled_, (3071 / granule + 1) * granule) << "that memory is there already";
@@ -188,13 +188,13 @@ TEST_F(SpanObjects, EveryOtherPartIsARunOfItsOwn) {
   struct hz4_sys_run runs[3];
   for (size_t i = 0, room = 3; i < half.size(); i += room) {
     const size_t count = std::min(room, half.size() - i);
-    ASSERT_EQ(hz4_span_hollow(span_, runs, room), count) << "no more than there is room for, and each once";
+    ASSERT_EQ(hz4_span_purge(span_, runs, room), count) << "no more than there is room for, and each once";
     for (size_t run = 0; run < count; ++run) {
       EXPECT_EQ(runs[run].base, half[i + run]);
       EXPECT_EQ(runs[run].bytes, page);
     }
   }
-  EXPECT_EQ(hz4_span_hollow_bytes(span_), half.size() * page);
+  EXPECT_EQ(hz4_span_purged_bytes(span_), half.size() * page);
 }
 
 TEST_F(SpanObjects, ABrokenBitmapIsFound) {

@@ -191,7 +191,7 @@ inline void FreeAll(const std::vector<void *> &blocks) {
   for (void *block : blocks) hz4_free(block);
 }
 
-// To and fro, above blocks that stay: bins grow to their limit, and the class does not ebb.
+// To and fro, above blocks that stay: bins grow to their limit, and the class does not decline.
 inline void GrowBin(size_t size) {
   const std::vector<void *> held = MallocMany(size, 1000);
   for (int i = 0; i < 30; ++i) {
@@ -203,7 +203,7 @@ inline void GrowBin(size_t size) {
   FreeAll(held);
 }
 
-// Misses, overflows, growth; the depot; an ebb, which shrinks bins; trimming, which closes spans.
+// Misses, overflows, growth; the depot; a decline, which shrinks bins; trimming, which closes spans.
 inline void UseBins(size_t size) {
   GrowBin(size);
   FreeAll(MallocMany(size, 3000));
@@ -219,7 +219,7 @@ inline void UseBins(size_t size) {
 
 // A thread with a large bin frees what this one allocated, in batches of which the inbox takes only some. Then this
 // thread finds them there, and its bin is too small for them: nothing could be cached when it allocated. (So many stay
-// that it is no ebb, which would empty the inbox.)
+// that it is no decline, which would empty the inbox.)
 inline std::vector<void *> FillInbox(size_t size) {
   hz4_free(hz4_malloc(size));  // the first malloc divides the budget
   hz4_tcache_set_budget(0);
@@ -294,12 +294,12 @@ inline void UseSegments() {
 // What goes back is wanted again at once.
 inline void Swing() {
   hz4_sys_fake.now_ns = 1;
-  for (int i = 0; i < 2 + HZ4_REGRET_SWINGS; ++i) FreeAll(MallocMany(HZ4_CLASS_MAX_BYTES, 240));
+  for (int i = 0; i < 2 + HZ4_THRASHING_SWINGS; ++i) FreeAll(MallocMany(HZ4_CLASS_MAX_BYTES, 240));
   Look();
 }
 
 // Hardly anything is left in spans of which each has something.
-inline void Hollow() {
+inline void PurgeInside() {
   const std::vector<void *> blocks = MallocMany(2048, 10000);
   for (void *block : blocks) memset(block, 1, 2048);
   Look();
@@ -343,7 +343,7 @@ inline void RunAll() {
   hz4_free(hz4_malloc(3 * kMiB));
   FreeAll(MallocMany(30 * kMiB, 3));
   UseLimit();
-  Hollow();
+  PurgeInside();
   Swing();
   FillInbox(1024);
 }
@@ -369,8 +369,8 @@ inline std::function<void()> ScenarioFor(const std::string &name) {
   const auto use_spans = [] { UseBins(1024), UseInbox(1024), UseSegments(); };
   const std::map<std::string, std::function<void()>> gauges = {
       {"inbox", [] { UseInbox(1024); }}, {"thread", [] { UseInbox(1024); }}, {"heap", [] { UseBins(1024); }},
-      {"large", UseLarge},               {"segment", [] { UseSegments(), Hollow(), Swing(); }}, {"meta", [] { UseBins(1024); }},
-      {"os", [] { UseLarge(), UseSegments(), FailACall(); }}, {"resident", Hollow}, {"limit", UseLimit},
+      {"large", UseLarge},               {"segment", [] { UseSegments(), PurgeInside(), Swing(); }}, {"meta", [] { UseBins(1024); }},
+      {"os", [] { UseLarge(), UseSegments(), FailACall(); }}, {"resident", PurgeInside}, {"limit", UseLimit},
       {"allocated", use_spans}, {"cached", use_spans}, {"free", use_spans}, {"active", use_spans}, {"dirty", use_spans},
       {"retained", use_spans}, {"metadata", use_spans}, {"mapped", use_spans}};
   const auto found = gauges.find(name.substr(0, name.find('_')));

@@ -22,9 +22,9 @@ TEST_F(TcacheInbox, BatchesOfOneOwnerGoToItsInbox) {
   for (size_t bytes : {size_t{64}, size_t{1024}, HZ4_INBOX_OBJECT_MAX}) {
     Cache owner, other;
     const uint32_t c = ClassOf(bytes);
-    other.Free(c, other.Malloc(c));  // so that it has heard of all ebbs so far
+    other.Free(c, other.Malloc(c));  // so that it has heard of all declines so far
     std::vector<void *> objects = owner.MallocMany(c, 2000);
-    const std::vector<void *> some(objects.begin(), objects.begin() + 900);  // fewer than an ebb
+    const std::vector<void *> some(objects.begin(), objects.begin() + 900);  // fewer than a decline
     other.FreeAll(c, some);
     EXPECT_GT(other.Count(HZ4_COUNT_inbox_push), 0u) << bytes;
     EXPECT_EQ(other.Count(HZ4_COUNT_inbox_push_objects), owner.Waiting(c));
@@ -50,7 +50,7 @@ TEST_F(TcacheInbox, BatchesOfOneOwnerGoToItsInbox) {
 TEST_F(TcacheInbox, WholeBatchesOfLargeObjectsAreBoundedInBytes) {
   Cache owner, other;
   const uint32_t c = ClassOf(HZ4_INBOX_OBJECT_MAX);
-  std::vector<void *> objects = owner.MallocMany(c, 2000);  // so many that nothing below is an ebb
+  std::vector<void *> objects = owner.MallocMany(c, 2000);  // so many that nothing below is a decline
   for (int i = 0; i < 8; ++i) other.FreeAll(c, other.MallocMany(c, 200));
   ASSERT_GE(other.Capacity(c), size_t{HZ4_BATCH_OBJECTS}) << "so that what leaves it is a whole batch";
   other.FreeAll(c, {objects.begin(), objects.begin() + 900});
@@ -114,9 +114,9 @@ TEST_F(TcacheInbox, EachObjectOfTheSampleMustAgree) {
   b.FreeAll(c, of_b);
 }
 
-// When the heap ebbs CPUs' caches are emptied, their inboxes too: nobody else would empty one that fell idle, and spans would
+// When the heap declines CPUs' caches are emptied, their inboxes too: nobody else would empty one that fell idle, and spans would
 // stay for the sake of a few objects. Not a thread's.
-TEST_F(TcacheInbox, AnEbbOfTheHeapEmptiesCachesOfCpus) {
+TEST_F(TcacheInbox, ADeclineOfTheHeapEmptiesCachesOfCpus) {
   if (!hz4_rseq_restart_all()) GTEST_SKIP() << "this kernel does not restart sequences";
   Cpus cpus(3);
   Cache own;
@@ -138,14 +138,14 @@ TEST_F(TcacheInbox, AnEbbOfTheHeapEmptiesCachesOfCpus) {
   cpus.Do(1, [&] { FreeSome(c, {objects.begin() + 600, objects.end()}); });
 }
 
-// Nor does what was sent to a thread stay in its inbox when the class ebbs: it may be asleep.
-TEST_F(TcacheInbox, AnEbbEmptiesTheOwnersInbox) {
+// Nor does what was sent to a thread stay in its inbox when the class declines: it may be asleep.
+TEST_F(TcacheInbox, ADeclineEmptiesTheOwnersInbox) {
   Cache owner, other;
   const uint32_t c = ClassOf(1024);
   std::vector<void *> objects = owner.MallocMany(c, 4000);
-  const uint32_t before = hz4_mid_ebbs(c);
+  const uint32_t before = hz4_mid_declines(c);
   size_t waited = 0;
-  for (; hz4_mid_ebbs(c) == before; objects.pop_back()) {
+  for (; hz4_mid_declines(c) == before; objects.pop_back()) {
     waited = owner.Waiting(c);
     ASSERT_FALSE(objects.empty());
     other.Free(c, objects.back());
@@ -158,18 +158,18 @@ TEST_F(TcacheInbox, AnEbbEmptiesTheOwnersInbox) {
   owner.FreeAll(c, objects);
 }
 
-// And whoever it was sent to: the batch that ebbs may be of another's objects.
-TEST_F(TcacheInbox, AnEbbEmptiesTheClasssInboxes) {
+// And whoever it was sent to: the batch that declines may be of another's objects.
+TEST_F(TcacheInbox, ADeclineEmptiesTheClasssInboxes) {
   Cache first, second, other;
   const uint32_t c = ClassOf(1024);
   const std::vector<void *> sent = first.MallocMany(c, 600);
   std::vector<void *> objects = second.MallocMany(c, 4000);
-  other.Free(c, other.Malloc(c));  // so that it has heard of all ebbs so far
-  const uint32_t before = hz4_mid_ebbs(c);
+  other.Free(c, other.Malloc(c));  // so that it has heard of all declines so far
+  const uint32_t before = hz4_mid_declines(c);
   for (void *object : sent) other.Free(c, object);
-  ASSERT_EQ(hz4_mid_ebbs(c), before);
+  ASSERT_EQ(hz4_mid_declines(c), before);
   ASSERT_GT(first.Waiting(c), 0u);
-  for (; hz4_mid_ebbs(c) == before; objects.pop_back()) {
+  for (; hz4_mid_declines(c) == before; objects.pop_back()) {
     ASSERT_FALSE(objects.empty());
     other.Free(c, objects.back());
   }

@@ -10,7 +10,7 @@
 #include <set>
 #include <vector>
 
-#include "hz4/regret.h"
+#include "hz4/refault.h"
 #include "hz4/test/tcache.h"
 
 namespace {
@@ -114,7 +114,7 @@ TEST_F(Tcache, BinsGrowWithUseToTheirLimit) {
   for (size_t bytes : {size_t{16}, size_t{2048}, size_t{32768}, HZ4_CLASS_MAX_BYTES}) {
     Cache cache;
     const uint32_t c = ClassOf(bytes), most = hz4_class_table[c].bin_slots_max - kNoObjects;
-    const std::vector<void *> held = cache.MallocMany(c, most * 6);  // so that the waves are no ebbs
+    const std::vector<void *> held = cache.MallocMany(c, most * 6);  // so that the waves are no declines
     for (int i = 0; i < 60; ++i) {
       PassBy(c);
       cache.FreeAll(c, cache.MallocMany(c, most * 3));
@@ -148,7 +148,7 @@ TEST_F(Tcache, ABinThatOnlyOverflowsGrowsSlowly) {
   std::vector<uint64_t> grown;  // overflows until then
   size_t room = 0;
   std::vector<void *> objects = allocates.MallocMany(c, 4000);
-  for (; objects.size() > 3000; objects.pop_back()) {  // no ebb yet
+  for (; objects.size() > 3000; objects.pop_back()) {  // no decline yet
     frees.Free(c, objects.back());
     if (frees.Capacity(c) != room) grown.push_back(frees.Count(HZ4_COUNT_flush_calls));
     room = frees.Capacity(c);
@@ -179,7 +179,7 @@ TEST_F(Tcache, WhoOnlyFreesGivesWholeBatches) {
     const std::vector<void *> taken = frees.MallocMany(c, room + 1);
     EXPECT_EQ(leaving(), room - room / 2);
     EXPECT_EQ(frees.Capacity(c), room);
-    EXPECT_GT(objects.size(), 3000u) << "no ebb had a part in it";
+    EXPECT_GT(objects.size(), 3000u) << "no decline had a part in it";
     frees.FreeAll(c, objects);
     frees.FreeAll(c, taken);
   }
@@ -235,7 +235,7 @@ TEST_F(Tcache, ABinGrowsToTheLastByteOfTheBudget) {
   hz4_tcache_set_budget(0);
   Cache cache;
   const uint32_t c = ClassOf(256);
-  const std::vector<void *> held = cache.MallocMany(c, 1000);  // so that the waves are no ebbs
+  const std::vector<void *> held = cache.MallocMany(c, 1000);  // so that the waves are no declines
   const auto use = [&] {
     for (int i = 0; i < 10; ++i) cache.FreeAll(c, cache.MallocMany(c, 300));
   };
@@ -259,7 +259,7 @@ TEST_F(Tcache, BinsInNeedTakeRoomFromIdleOnes) {
   const size_t before = cache.Capacity(idle);
   ASSERT_GT(before, 100u);
   hz4_tcache_set_budget(cache.get()->capacity_bytes + 2500);
-  const std::vector<void *> held = cache.MallocMany(busy, 1000);  // so that the waves are no ebbs
+  const std::vector<void *> held = cache.MallocMany(busy, 1000);  // so that the waves are no declines
   for (int i = 0; i < 400; ++i) cache.FreeAll(busy, cache.MallocMany(busy, 400));
   EXPECT_GT(cache.Count(HZ4_COUNT_bin_shrink), 0u);
   EXPECT_LT(cache.Capacity(idle), before);
@@ -274,7 +274,7 @@ TEST_F(Tcache, ABinGrowsByWhatWasTakenFromAnother) {
   const uint32_t idle = ClassOf(128), busy = ClassOf(256);
   for (int i = 0; i < 40; ++i) cache.FreeAll(idle, cache.MallocMany(idle, 400));
   hz4_tcache_set_budget(0);
-  const std::vector<void *> held = cache.MallocMany(busy, 300);  // so that the waves are no ebbs
+  const std::vector<void *> held = cache.MallocMany(busy, 300);  // so that the waves are no declines
   ASSERT_EQ(cache.Count(HZ4_COUNT_bin_shrink), 0u);
   const size_t room = cache.Capacity(busy), half = cache.Capacity(idle) - cache.Capacity(idle) / 2;
   const size_t more = (room + kNoObjects) * hz4_class_bytes(busy), less = half * hz4_class_bytes(idle);
@@ -303,7 +303,7 @@ TEST_F(Tcache, LooksForRoomAreRare) {
   const uint32_t idle = ClassOf(128), busy = ClassOf(256);
   for (int i = 0; i < 40; ++i) cache.FreeAll(idle, cache.MallocMany(idle, 400));
   hz4_tcache_set_budget(cache.get()->capacity_bytes);
-  const std::vector<void *> held = cache.MallocMany(busy, 1000);  // so that the waves are no ebbs
+  const std::vector<void *> held = cache.MallocMany(busy, 1000);  // so that the waves are no declines
   std::vector<void *> objects;
   for (int round = 0; round < 4; ++round) {
     const auto wants = [&] { return cache.Count(HZ4_COUNT_refill_calls) + cache.Count(HZ4_COUNT_flush_calls); };
@@ -327,9 +327,9 @@ TEST_F(Tcache, LooksForRoomAreRare) {
 // Who shares a class with nobody, and needs it for malloc and for free, has a bin for more objects, until somebody comes.
 TEST_F(Tcache, WhoIsAloneHasALargerBin) {
   hz4_sys_fake.now_ns = uint64_t{1} << 60;
-  for (int swing = 0; swing < HZ4_REGRET_SWINGS; ++swing) {  // or each wave would be an ebb
-    hz4_regret_purged();
-    hz4_regret_wanted(SIZE_MAX / 2 / HZ4_REGRET_SWINGS);
+  for (int swing = 0; swing < HZ4_THRASHING_SWINGS; ++swing) {  // or each wave would be a decline
+    hz4_refault_purged();
+    hz4_refault_wanted(SIZE_MAX / 2 / HZ4_THRASHING_SWINGS);
   }
   for (size_t bytes : {64, 1024, 4096, 32768}) {
     Cache cache, other;
@@ -353,9 +353,9 @@ TEST_F(Tcache, WhoIsAloneHasALargerBin) {
 // A bin is halved at once, also where more leaves than is moved at a time.
 TEST_F(Tcache, AFullBinIsHalvedAtOnce) {
   hz4_sys_fake.now_ns = uint64_t{1} << 60;
-  for (int swing = 0; swing < HZ4_REGRET_SWINGS; ++swing) {  // or each wave would be an ebb
-    hz4_regret_purged();
-    hz4_regret_wanted(SIZE_MAX / 2 / HZ4_REGRET_SWINGS);
+  for (int swing = 0; swing < HZ4_THRASHING_SWINGS; ++swing) {  // or each wave would be a decline
+    hz4_refault_purged();
+    hz4_refault_wanted(SIZE_MAX / 2 / HZ4_THRASHING_SWINGS);
   }
   Cache cache, other;
   const uint32_t c = ClassOf(64);
@@ -389,7 +389,7 @@ TEST_F(Tcache, WhoIsAloneAndOnlyAllocatesHasTheUsualBin) {
   cache.FreeAll(c, objects);
 }
 
-TEST_F(Tcache, AnEbbShrinksTheBin) {
+TEST_F(Tcache, ADeclineShrinksTheBin) {
   Cache cache;
   const uint32_t c = ClassOf(1024);
   for (int i = 0; i < 40; ++i) cache.FreeAll(c, cache.MallocMany(c, 600));
@@ -401,9 +401,9 @@ TEST_F(Tcache, AnEbbShrinksTheBin) {
   cache.Check();
 }
 
-// While the ebb goes on, overflows leave the bin as small as it made it. A miss makes it larger, and so does an overflow
+// While the decline goes on, overflows leave the bin as small as it made it. A miss makes it larger, and so does an overflow
 // when twice as much is out again.
-TEST_F(Tcache, ABinStaysSmallWhileItEbbs) {
+TEST_F(Tcache, ABinStaysSmallWhileItDeclines) {
   for (bool by_miss : {true, false}) {
     Cache cache, other;
     const uint32_t c = ClassOf(1024);
@@ -433,18 +433,18 @@ TEST_F(Tcache, ABinStaysSmallWhileItEbbs) {
   }
 }
 
-// An ebb that a refill hears of shrinks nothing: who allocates need not hold less.
-TEST_F(Tcache, AnEbbBeforeARefillLeavesTheBin) {
+// A decline that a refill hears of shrinks nothing: who allocates need not hold less.
+TEST_F(Tcache, ADeclineBeforeARefillLeavesTheBin) {
   Cache cache, other;
   const uint32_t c = ClassOf(1024);
   cache.Free(c, cache.Malloc(c));
-  const uint32_t before = hz4_mid_ebbs(c);
+  const uint32_t before = hz4_mid_declines(c);
   other.FreeAll(c, other.MallocMany(c, 20000));
-  const uint32_t ebbs = hz4_mid_ebbs(c);
-  ASSERT_GT(ebbs, before);
+  const uint32_t declines = hz4_mid_declines(c);
+  ASSERT_GT(declines, before);
   std::vector<void *> objects = cache.MallocMany(c, 20000);
   for (int i = 0; i < 6000; ++i, objects.pop_back()) cache.Free(c, objects.back());
-  ASSERT_EQ(hz4_mid_ebbs(c), ebbs);
+  ASSERT_EQ(hz4_mid_declines(c), declines);
   EXPECT_GT(cache.Count(HZ4_COUNT_flush_objects), 0u);
   EXPECT_EQ(cache.Count(HZ4_COUNT_bin_shrink), 0u);
   cache.FreeAll(c, objects);

@@ -619,7 +619,7 @@ size_t ObjectsEverywhere(uint32_t c) {
 
 // And a second time, when the thread ends: given anything, only once.
 void UseInEveryRound(void *once) {
-  for (uint32_t c = 1; c <= 61; c += 5) FreeSome(c, MallocSome(c, 20));  // in all less than an ebb of the heap
+  for (uint32_t c = 1; c <= 61; c += 5) FreeSome(c, MallocSome(c, 20));  // in all less than a decline of the heap
   if (once != nullptr) return;
   static pthread_key_t key;
   static const bool made = pthread_key_create(&key, UseInEveryRound) == 0;

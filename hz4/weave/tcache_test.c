@@ -71,16 +71,16 @@ void *hz4_mid_owner(const void *object) {
   weave_check(object != NULL);
   return cache(0);
 }
-uint32_t hz4_mid_ebbs(uint32_t size_class) {
+uint32_t hz4_mid_declines(uint32_t size_class) {
   return size_class - CLASS;
 }
-bool hz4_mid_is_ebbing(uint32_t size_class) {
+bool hz4_mid_is_declining(uint32_t size_class) {
   return size_class != CLASS;
 }
 void hz4_misuse_note(const char *what, const void *ptr) {
   weave_fail("%s: %p", what, ptr);
 }
-bool hz4_mid_heap_ebbed(void) {
+bool hz4_mid_heap_declined(void) {
   return false;
 }
 bool hz4_segment_purge(size_t keep_bytes) {
@@ -248,10 +248,10 @@ static void all_are_given(void) {
 // ---- fork ----
 
 static void give(int i) {
-  uint8_t ebbs = 0;
+  uint8_t declines = 0;
   void *object = &objects[i];
   ++objects[i];
-  hz4_transfer_give(CLASS, &object, 1, &ebbs, true);
+  hz4_transfer_give(CLASS, &object, 1, &declines, true);
 }
 static void give_0(void) {
   give(0);
