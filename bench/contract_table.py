@@ -19,6 +19,7 @@ import sys
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, _HERE)
+import compare_stats  # noqa: E402
 from allocators import Parser, add_arguments, check_preload, choose, die, environment_of, say  # noqa: E402
 
 SUBJECT = "hz4"
@@ -70,12 +71,7 @@ def table(results, markdown):
     for row in rows:
         lines.append([row] + [cell([check for check in checks if check.row == row]) for checks in results.values()])
     lines.append(["all"] + [cell(checks) for checks in results.values()])
-    if markdown:
-        lines.insert(1, ["---"] * len(lines[0]))
-        return ["| " + " | ".join(line) + " |" for line in lines]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return [line[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(line[1:], widths[1:]))
-            for line in lines]
+    return compare_stats.table(lines[0], lines[1:], markdown, left=(0,))
 
 
 def broken(checks):
@@ -101,7 +97,7 @@ def main(argv):
     for name, path in allocators.items():
         say("%s ..." % name)
         results[name] = run(options, name, path)
-    print("\n".join(table(results, options.markdown)))
+    print(table(results, options.markdown))
     for name, checks in results.items():
         lines = broken(checks)
         if lines:

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 
 #include "hz4/env/check.h"
 #include "hz4/env/loaded.h"
@@ -59,6 +60,20 @@ __attribute__((unused)) static void churn_steps(uint64_t seed, int steps) {
     if (i % 1024 == 0) sched_yield();
     if (i % 4096 == 0) malloc_trim(0);
   }
+}
+
+// A child of fork frees what it has inherited, and goes on.
+__attribute__((unused)) static void churn_in_child(uint64_t seed, int steps) {
+  pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    free_slots();
+    churn_steps(seed, steps);
+    hz4_check();
+    _exit(0);
+  }
+  int status;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
 
 #endif  // HZ4_ENV_BLOCKS_H_

@@ -54,16 +54,7 @@ static void be_refused(int refused, int error, int when, bool could) {
     CHECK(pthread_create(&later[i], NULL, come_later, (void *)(uintptr_t)(i + 10)) == 0);
   }
   churn_steps(99, kSteps);
-  pid_t child = fork();
-  CHECK(child >= 0);
-  if (child == 0) {
-    free_slots();
-    churn_steps(7, kSteps);
-    hz4_check();
-    _exit(0);
-  }
-  int status;
-  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  churn_in_child(7, kSteps);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(threads[i], NULL) == 0);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(later[i], NULL) == 0);
   free_slots();

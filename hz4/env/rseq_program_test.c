@@ -53,16 +53,7 @@ static void run(int registering) {
   churn_steps(99, kSteps);
   pthread_barrier_wait(&all_at_work);
   CHECK(hz4_stats_get("thread_attached") == attached + kThreads);
-  pid_t child = fork();
-  CHECK(child >= 0);
-  if (child == 0) {
-    free_slots();
-    churn_steps(7, kSteps);
-    hz4_check();
-    _exit(0);
-  }
-  int status;
-  CHECK(waitpid(child, &status, 0) == child && status == 0);
+  churn_in_child(7, kSteps);
   pthread_barrier_wait(&looked);
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(threads[i], NULL) == 0);
   free_slots();

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [_HERE, os.path.join(_HERE, "..", "..", "bench")]
 import allocators  # noqa: E402
+import compare_stats  # noqa: E402
 import outcome  # noqa: E402
 
 HZ4 = "hz4"
@@ -54,15 +55,6 @@ def environments(options):
     return made
 
 
-def aligned(lines, markdown):
-    if markdown:
-        lines.insert(1, ["---"] * len(lines[0]))
-        return ["| " + " | ".join(line) + " |" for line in lines]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return [line[0].ljust(widths[0]) + "".join("  " + c.rjust(w) for c, w in zip(line[1:], widths[1:]))
-            for line in lines]
-
-
 def table(results, markdown):
     """results: {name: {case: outcome}}"""
     kinds = collections.Counter(case.split("/")[0] for case in next(iter(results.values())))
@@ -71,7 +63,7 @@ def table(results, markdown):
         caught = [sum(outcome.is_caught(word) for case, word in words.items() if kind in (case.split("/")[0], "all"))
                   for words in results.values()]
         lines.append([kind.replace("_", " "), str(count), *map(str, caught)])
-    return aligned(lines, markdown)
+    return compare_stats.table(lines[0], lines[1:], markdown, left=(0,))
 
 
 def main(argv):
@@ -85,9 +77,9 @@ def main(argv):
             words = pool.map(lambda case, e=environment: outcome.outcome(PROGRAM, case, e), cases)
             results[name] = dict(zip(cases, words))
     if options.cases:
-        print("\n".join(aligned([["case", *results]] + [[case] + [words[case] for words in results.values()]
-                                                        for case in cases], options.markdown)) + "\n")
-    print("\n".join(table(results, options.markdown)))
+        body = [[case] + [words[case] for words in results.values()] for case in cases]
+        print(compare_stats.table(["case", *results], body, options.markdown, left=(0,)) + "\n")
+    print(table(results, options.markdown))
     return 0
 
 

@@ -277,8 +277,10 @@ TEST(AllocCheck, FindsWhatIsBroken) {
   EXPECT_FOUND((BinHere(c)->slots = nullptr, hz4_check()), "bin: no array, yet not empty");
   EXPECT_FOUND((++span->free_count, hz4_check()), "span: free_count differs from the bitmap");
   for (size_t size : {size_t{1}, HZ4_CLASS_MAX_BYTES}) {  // the first and the last class
-    struct hz4_span *other = hz4_pagemap_span(hz4_malloc(size));
+    void *object = hz4_malloc(size);
+    struct hz4_span *other = hz4_pagemap_span(object);
     EXPECT_FOUND((++other->free_count, hz4_check()), "span: free_count differs from the bitmap") << size;
+    hz4_free(object);
   }
   EXPECT_FOUND((++span->size_class, hz4_check()), "mid: a span of another class");
   EXPECT_FOUND((++span->bucket, hz4_check()), "mid: a span is in the wrong bucket");
