@@ -9,6 +9,7 @@
 #include "fuzz/hostile.h"
 #include "fuzz/objects.h"
 #include "hz4/meta.h"
+#include "hz4/options.h"
 #include "hz4/segment.h"
 
 namespace {
@@ -71,7 +72,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   hz4_fuzz::Objects objects;
-  hz4_segment_configure(input.PickValueInArray({size_t{0}, size_t{1} << 20, size_t{4} << 20}), 4);
+  hz4_option.dirty_kib = input.PickValueInArray({0u, 1024u, 4096u});
   for (int steps = 1; input.remaining_bytes() != 0 && steps < 400; ++steps) {
     const uint32_t c = input.PickValueInArray(hz4_fuzz::kClassesUsed);
     switch (input.ConsumeIntegralInRange(0, 7)) {

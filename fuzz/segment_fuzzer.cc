@@ -10,6 +10,7 @@
 #include "fuzz/pattern.h"
 #include "fuzz/shadow.h"
 #include "hz4/meta.h"
+#include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
 
@@ -84,8 +85,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   hz4_sys_fake_reset();
   FuzzedDataProvider input(data, size);
   Runs runs;
-  hz4_segment_configure(input.PickValueInArray({size_t{0}, size_t{1} << 20, size_t{4} << 20}),
-                        input.PickValueInArray({0u, 1u, 4u, 63u}));
+  hz4_option.dirty_kib = input.PickValueInArray({0u, 1024u, 4096u});
+  hz4_option.dirty_shift = input.PickValueInArray({0u, 1u, 4u, 63u});
   for (int steps = 1; input.remaining_bytes() != 0 && steps < 600; ++steps) {
     switch (input.ConsumeIntegralInRange(0, 9)) {
       case 0: hz4_fuzz::TurnKnobs(&input); break;

@@ -546,8 +546,6 @@ bool hz4_alloc_trim(size_t pad) {
 void hz4_alloc_keep(size_t bytes) {
   hz4_thread_init();  // which sets it as well
   hz4_option_change(&hz4_option.dirty_kib, bytes >> 10);
-  hz4_segment_set_floor(bytes);
-  hz4_large_set_floor(bytes);
 }
 
 void hz4_alloc_check(void) {

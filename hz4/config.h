@@ -41,9 +41,6 @@
 #define HZ4_SEGMENT_PAGES_MAX 64
 // Small programs start with segments of 1 MiB, for the sake of `ulimit -v`.
 #define HZ4_SEGMENT_PAGES_MIN 16
-// Wholly free, clean segments beyond this many are unmapped: 256 MiB of addresses. (maps_test with many large blocks: 51
-// mappings with 4, 41 with 64.)
-#define HZ4_SEGMENT_FREE_MAX 64
 // A segment grows the heap by a quarter until segments have their full size.
 #define HZ4_SEGMENT_GROWTH_SHIFT 2
 
@@ -81,6 +78,12 @@
 // A span holds at least this many objects, or one page's worth.
 #define HZ4_SPAN_OBJECTS_MIN 8
 #define HZ4_SPAN_PAGES_MAX 16
+
+// ---- what is kept ----
+
+// Of free pages, and of free large ranges, what may keep its addresses without memory. (maps_test with many large blocks: 51 mappings with 16 MiB of free
+// segments, 41 with 256.)
+#define HZ4_RETAIN_BYTES ((size_t)256 << 20)
 
 // ---- thrashing ----
 
@@ -183,6 +186,8 @@
 // Declines in a row until free memory inside spans is purged (1/2^this of the most is still out). At the first, mt_remote with
 // 16 threads, which fall idle one by one at its end, had 0.95 and 0.87 of the speed; at the second 0.98 and 0.96.
 #define HZ4_DECLINES_TO_PURGE 2
+// And of which spans: where so many of 8 parts are free.
+#define HZ4_DECLINE_PURGE_EIGHTHS 4
 // A cache that took and gave its own objects of a class so many times in a row shares them with nobody. No fewer than a
 // bin has objects: it may take one at a time of what another gives by the bin.
 #define HZ4_MID_ALONE_VISITS 256
@@ -193,9 +198,7 @@
 
 // ---- large ----
 
-// Freed memory that is kept whatever is live, at least, unless mallopt says otherwise, and the share of what is live
-// (1/2^this) that always is. (large.c has how it rises and falls.)
-#define HZ4_LARGE_KEEP_MIN ((size_t)4 << 20)
+// The share of what is live (1/2^this) that is kept of what is free. (policy.c has how what is kept rises and falls.)
 #define HZ4_LARGE_SHARE_SHIFT 3
 // Purges after which memory was wanted again until the bound rises: a heap that is filled and emptied a few times is no
 // reason, nor is a shift from some sizes to others.
@@ -208,9 +211,9 @@
 #define HZ4_LARGE_TURN_SHIFT 5
 // It goes back by so many bytes at least.
 #define HZ4_LARGE_BATCH_BYTES ((size_t)1 << 20)
-// Addresses without memory that are kept, beside 2^this times as many as were live at once. (An hour of random steps with 300
-// blocks of up to 8 MiB at once, maps_test: 27 mappings; with as many as were live 71, as are live now 192; glibc 25.)
-#define HZ4_LARGE_RETAIN_BYTES ((size_t)256 << 20)
+// Addresses without memory are kept beside those of HZ4_RETAIN_BYTES, 2^this times as many as were live at once. (An hour of
+// random steps with 300 blocks of up to 8 MiB at once, maps_test: 27 mappings; with as many as were live 71, as are live now
+// 192; glibc 25.)
 #define HZ4_LARGE_RETAIN_SHIFT 1
 // All that is kept, with memory or without, is at most 1/2^this of the addresses that the process may have.
 #define HZ4_LARGE_ADDRESS_SHIFT 3

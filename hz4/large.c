@@ -11,6 +11,7 @@
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
+#include "hz4/policy.h"
 #include "hz4/segment.h"
 #include "hz4/span.h"
 #include "hz4/syscall.h"
@@ -21,19 +22,10 @@ static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_LARGE);
 static struct hz4_extents book;
 static struct hz4_extent *spares;  // descriptors that describe nothing, linked by next
 static unsigned spare_count;
-static size_t keep_bytes;          // 0: floor_bytes
-static size_t gone_bytes;          // purged, and not wanted again yet
-static uint32_t swings;            // how often some of that was wanted again after a purge
-static bool purged_since;          // since some was
-static uint64_t most_live_bytes;   // at once, lately
-static uint64_t turn_live_bytes;   // at once, in this turn
-static size_t most_dirty_bytes, least_dirty_bytes;  // at once, in this turn
-static uint32_t turned;            // the clock, when this turn began
-static bool asked;                 // a block was asked for since one was freed last
+static struct hz4_policy_large policy;
 
 static _Atomic(uint64_t) allocs, frees, cache_hits, live_bytes, moved, grown_in_place;
 static _Atomic(uint32_t) islands;
-static _Atomic(size_t) floor_bytes = HZ4_LARGE_KEEP_MIN;
 
 // Ranges on their way into the book: what is freed while fork has the lock, and the rest of new mappings. Pushed by anybody,
 // taken as a whole under the lock: so no ABA.
@@ -128,42 +120,11 @@ static void give_back(struct hz4_extent *extent) {
 }
 
 // ---- what is kept ----
-//
-// Dirty ranges are kept up to live / 2^HZ4_LARGE_SHARE_SHIFT bytes, or keep_bytes. What came first goes first. keep_bytes is
-// never less than floor_bytes, from which it
-//   rises when a block needs new memory, and could have used what has been purged: by as much, from the HZ4_LARGE_SWINGS-th
-//   time on that memory was purged and then wanted again.
-//   falls when memory is purged where one block is freed after the other: by a third of it.
-//   falls, once 2^HZ4_LARGE_TURN_SHIFT times of what is live and dirty was taken, to what was needed meanwhile: the most
-//   that was dirty at once, without the least, which nobody wanted.
-// Addresses are kept, clean or fresh, up to HZ4_LARGE_RETAIN_BYTES beside 2^HZ4_LARGE_RETAIN_SHIFT times the most that was
-// live at once, and nothing beyond a share of the addresses that the process may have. That most is of lately: each turn
-// forgets a quarter of what it did not see.
-
-static void set_keep_locked(size_t bytes) {
-  size_t most = most_live_bytes + (most_live_bytes >> HZ4_LARGE_LOSS_SHIFT);
-  if (bytes > most) bytes = most;
-  if (bytes > HZ4_LARGE_KEEP_MAX) bytes = HZ4_LARGE_KEEP_MAX;
-  keep_bytes = bytes > hz4_load_relaxed(&floor_bytes) ? bytes : 0;
-}
-
-static size_t kept_locked(void) {
-  size_t least = hz4_load_relaxed(&floor_bytes);
-  return keep_bytes > least ? keep_bytes : least;
-}
 
 // So much is taken for a block, out of dirty memory or not.
 static void note_taken_locked(size_t bytes, bool dirty) {
-  asked = true;
   book.clock += (uint32_t)(bytes >> HZ4_PAGE_SHIFT);
-  size_t left = book.bytes[HZ4_EXTENT_DIRTY] - (dirty ? bytes : 0);
-  if (left < least_dirty_bytes) least_dirty_bytes = left;
-  if (dirty) return;
-  size_t wanted = bytes < gone_bytes ? bytes : gone_bytes;
-  gone_bytes -= wanted;
-  if (wanted != 0 && purged_since) ++swings;
-  purged_since = false;
-  if (swings >= HZ4_LARGE_SWINGS) set_keep_locked(kept_locked() + wanted);
+  hz4_policy_large_taken(&policy, bytes, dirty, book.bytes[HZ4_EXTENT_DIRTY] - (dirty ? bytes : 0));
 }
 
 static size_t excess(size_t have, size_t limit) {
@@ -172,24 +133,13 @@ static size_t excess(size_t have, size_t limit) {
 
 // How many dirty bytes are too many.
 static size_t dirty_excess_locked(void) {
-  size_t live = hz4_load_relaxed(&live_bytes), share = live >> HZ4_LARGE_SHARE_SHIFT;
   size_t dirty = book.bytes[HZ4_EXTENT_DIRTY];
-  if (dirty > most_dirty_bytes) most_dirty_bytes = dirty;
-  if (book.clock - turned > (live + dirty) >> HZ4_PAGE_SHIFT << HZ4_LARGE_TURN_SHIFT) {
-    size_t needed = most_dirty_bytes - least_dirty_bytes;
-    if (needed < kept_locked()) set_keep_locked(needed);
-    most_dirty_bytes = least_dirty_bytes = dirty;
-    most_live_bytes -= (most_live_bytes - turn_live_bytes) / 4;
-    turn_live_bytes = live;
-    turned = book.clock;
-  }
-  size_t kept = kept_locked();
-  return excess(dirty, share > kept ? share : kept);
+  return excess(dirty, hz4_policy_large_dirty(&policy, hz4_load_relaxed(&live_bytes), dirty));
 }
 
 static size_t address_excess_locked(void) {
   size_t kept = book.bytes[HZ4_EXTENT_CLEAN] + book.bytes[HZ4_EXTENT_FRESH];
-  size_t over = excess(kept, (most_live_bytes << HZ4_LARGE_RETAIN_SHIFT) + HZ4_LARGE_RETAIN_BYTES);
+  size_t over = excess(kept, hz4_policy_large_addresses(&policy));
   size_t over_share = excess(kept + book.bytes[HZ4_EXTENT_DIRTY], hz4_os_address_limit() >> HZ4_LARGE_ADDRESS_SHIFT);
   return over > over_share ? over : over_share;
 }
@@ -212,10 +162,7 @@ static struct hz4_extent *cut_excess_locked(bool *unmap) {
   *unmap = over == 0;
   if (over != 0) {
     struct hz4_extent *cut = cut_oldest_locked(HZ4_EXTENT_DIRTY, over);
-    gone_bytes += cut->bytes;
-    if (gone_bytes > most_live_bytes) gone_bytes = most_live_bytes;
-    purged_since = true;
-    if (!asked) set_keep_locked(excess(kept_locked(), cut->bytes / 3));
+    hz4_policy_large_purged(&policy, cut->bytes);
     *unmap = cut->island != 0;
     return cut;
   }
@@ -261,7 +208,6 @@ static void settle_locked(void) {
     hz4_lock_return(&away);
     if (extent != NULL) put_locked(extent);
   }
-  asked = false;
 }
 
 // ---- blocks ----
@@ -388,8 +334,7 @@ static void put(struct hz4_extent *extent) {
     give_back(extent);
     return;
   }
-  if (live > turn_live_bytes) turn_live_bytes = live;  // it only falls here
-  if (live > most_live_bytes) most_live_bytes = live;
+  hz4_policy_large_freed(&policy, live);
   put_locked(extent);
   settle_locked();
   hz4_lock_release(&lock);
@@ -543,10 +488,6 @@ bool hz4_large_may_hold(const struct hz4_span *span, size_t bytes) {
   return bytes <= span->bytes && hz4_round_up(bytes != 0 ? bytes : 1, HZ4_PAGE_BYTES) * 2 >= span->bytes;
 }
 
-void hz4_large_set_floor(size_t bytes) {
-  hz4_store_relaxed(&floor_bytes, bytes < PTRDIFF_MAX ? bytes : PTRDIFF_MAX);  // more is not to be had, and would overflow
-}
-
 bool hz4_large_trim(void) {
   bool any = hz4_guarded_trim();
   if (!enter()) return any;
@@ -559,7 +500,7 @@ bool hz4_large_trim(void) {
       all = extent;
     }
   }
-  keep_bytes = gone_bytes = swings = 0;
+  policy = (struct hz4_policy_large){0};
   struct hz4_away away;
   hz4_lock_leave(&lock, &away);
   while (all != NULL) {
@@ -578,7 +519,7 @@ void hz4_large_stats(struct hz4_large_stats *out) {
   if (enter()) {
     out->cached_bytes = book.bytes[HZ4_EXTENT_DIRTY];
     out->retained_bytes += book.bytes[HZ4_EXTENT_CLEAN] + book.bytes[HZ4_EXTENT_FRESH];
-    out->keep_bytes = kept_locked();
+    out->keep_bytes = hz4_policy_large_keep(&policy);
     hz4_lock_release(&lock);
   }
   out->allocs = hz4_load_relaxed(&allocs);

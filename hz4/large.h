@@ -39,10 +39,6 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes);
 // Whether a block of this span can have been asked for, or resized to, with `bytes`.
 bool hz4_large_may_hold(const struct hz4_span *span, size_t bytes);
 
-// So many freed bytes keep their memory, at least, whatever is live, in place of HZ4_LARGE_KEEP_MIN. SIZE_MAX: all; 0: none
-// but for the share of what is live, and what is wanted again and again.
-void hz4_large_set_floor(size_t bytes);
-
 // Unmaps all free ranges. True when something went back to the system.
 bool hz4_large_trim(void);
 

@@ -9,8 +9,8 @@
 #include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
+#include "hz4/policy.h"
 #include "hz4/random.h"
-#include "hz4/refault.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"
 #include "hz4/span_objects.h"
@@ -22,11 +22,7 @@ struct mid_class {
   struct hz4_lock lock;
   // under lock
   uint32_t depot_count, depot_slots;
-  uint32_t allowance;  // objects the depot may hold, however few are out
-  _Atomic(uint32_t) declines;  // how often the class has declined; read by anybody
-  bool spilled;        // objects went past the full depot since the allowance was raised
-  uint16_t alone;      // visits by the same cache in a row with its own objects, up to HZ4_MID_ALONE_VISITS
-  const void *visitor;  // who came last
+  struct hz4_policy_class policy;
   void **depot;
   struct hz4_span *partial[HZ4_MID_BUCKETS + 1];  // spans with free objects, each list a ring; bucket 0 has the fullest
   uint32_t spans_in[HZ4_MID_BUCKETS + 1];         // how many
@@ -36,16 +32,9 @@ struct mid_class {
   struct hz4_span *waiting;  // the span that was complete last, when it is not to be closed at once
   uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
   uint64_t takes, purged_bytes;                   // so far
-  uint64_t high_water;                            // most objects out of the spans since the last decline
-  uint64_t low_water;                             // objects out of the spans at the last decline
-  _Atomic(uint32_t) decline_run;                  // declines since the objects that are out last doubled; read by anybody
-  uint64_t reported;                              // objects that are out, as out_bytes has them
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
 static struct mid_class classes[HZ4_MID_CLASSES] = {[0 ... HZ4_MID_CLASSES - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
-
-// Bytes of objects that are out, of all classes, each as it was reported last; and the most of them since the heap declined.
-static _Atomic(size_t) out_bytes, high_bytes;
 
 // ---- spans ----
 
@@ -203,7 +192,7 @@ static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *sp
                      : hz4_span_take(span, out, want, &filled);
     if (HZ4_LIKELY(filled == 0)) break;
     if (hz4_segment_fill(filled)) {
-      hz4_refault_wanted(filled);
+      hz4_policy_wanted(filled);
       break;
     }
     hz4_span_put(span, out, taken);
@@ -336,43 +325,8 @@ static uint32_t purge_some_locked(struct mid_class *mid) {
 
 // ---- depot ----
 
-// `given`: an object that the visitor gives, or NULL. Who has no name, or gives another's objects, is not alone.
-static void note_visit_locked(struct mid_class *mid, const void *visitor, const void *given) {
-  bool again = visitor != NULL && visitor == mid->visitor && (given == NULL || hz4_mid_owner(given) == visitor);
-  if (!again) mid->alone = 0;
-  else if (mid->alone < HZ4_MID_ALONE_VISITS) ++mid->alone;
-  mid->visitor = visitor;
-}
-
-// Only one cache has come for a while, with what was its own: nobody waits for what it gives, so that goes home. There
-// it is found again in the order of addresses, and what is allocated together lies together.
-static bool is_alone_locked(const struct mid_class *mid) {
-  return mid->alone == HZ4_MID_ALONE_VISITS;
-}
-
 static uint64_t out_locked(const struct mid_class *mid) {
   return mid->object_count - mid->free_count;
-}
-
-// It goes on declining: memory that is free inside spans goes back.
-static bool is_emptying_locked(const struct mid_class *mid) {
-  return hz4_load_relaxed(&mid->decline_run) >= HZ4_DECLINES_TO_PURGE;
-}
-
-static uint32_t depot_limit_locked(const struct mid_class *mid) {
-  bool tight = is_emptying_locked(mid) || hz4_limit_is_near();
-  uint64_t limit = out_locked(mid) >> (tight ? HZ4_DEPOT_SHARE_SHIFT + 1 : HZ4_DEPOT_SHARE_SHIFT);
-  if (limit < mid->allowance) limit = mid->allowance;
-  return limit < HZ4_DEPOT_OBJECTS_MAX ? (uint32_t)limit : HZ4_DEPOT_OBJECTS_MAX;
-}
-
-// A refill found the depot empty, after objects had gone past it when it was full: it may hold more from now on.
-static void raise_allowance_locked(struct mid_class *mid, uint32_t size_class) {
-  if (!mid->spilled) return;
-  mid->spilled = false;
-  uint32_t most = (uint32_t)(HZ4_DEPOT_ALLOWANCE_BYTES / hz4_class_bytes(size_class));
-  uint32_t twice = mid->allowance * 2 + 8;
-  mid->allowance = twice < most ? twice : most;
 }
 
 // Makes room for `needed` pointers, if there is memory for the array; leaves the lock meanwhile.
@@ -401,7 +355,7 @@ static void grow_depot_locked(struct mid_class *mid, uint32_t needed) {
 
 // How many of so many objects the depot has room for. May leave the lock.
 static uint32_t fits_depot_locked(struct mid_class *mid, uint32_t count, uint32_t limit) {
-  if (is_alone_locked(mid) || mid->depot_count >= limit) return 0;
+  if (hz4_policy_is_alone(&mid->policy) || mid->depot_count >= limit) return 0;
   uint32_t fit = count < limit - mid->depot_count ? count : limit - mid->depot_count;
   if (mid->depot_count + fit <= mid->depot_slots) return fit;
   grow_depot_locked(mid, mid->depot_count + fit);
@@ -419,45 +373,11 @@ static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, u
   return closed;
 }
 
-// Seldom, for all threads write to one word.
-static void report_locked(struct mid_class *mid, uint32_t size_class) {
-  uint64_t out = out_locked(mid);
-  size_t more = (size_t)(out - mid->reported) * hz4_class_bytes(size_class);  // less: modulo 2^64
-  if (more + HZ4_DECLINE_REPORT_BYTES < 2 * HZ4_DECLINE_REPORT_BYTES) return;
-  mid->reported = out;
-  size_t all = hz4_fetch_add_relaxed(&out_bytes, more) + more;
-  if (all > hz4_load_relaxed(&high_bytes)) hz4_store_relaxed(&high_bytes, all);
-}
-
-static void note_rise_locked(struct mid_class *mid) {
-  uint64_t out = out_locked(mid);
-  if (out > mid->high_water) mid->high_water = out;
-  if (out < mid->low_water * 2) return;
-  hz4_store_relaxed(&mid->decline_run, 0);
-  mid->purge_goes_on = false;
-}
-
-// Called when objects came home. When only half of the most objects are still out, the class has declined: what caches
-// keep of it now does harm, for an object anywhere in a span keeps the span. So the depot is emptied and may hold half
-// as much, each cache learns it at its next flush, and, if it goes on declining, what is free inside the emptier spans goes
-// back to the system. While there is thrashing nothing is a decline: a program whose use swings would pay for the same pages,
-// and for filling the same bins, time and again.
-static uint32_t note_decline_locked(struct mid_class *mid, uint32_t size_class) {
-  uint64_t out = out_locked(mid);
-  if (out > mid->high_water / 2) return 0;
-  uint64_t fall = mid->high_water - out;
-  if (fall < HZ4_DECLINE_OBJECTS_MIN && fall * hz4_class_bytes(size_class) < HZ4_DECLINE_BYTES_MIN) return 0;
-  mid->high_water = mid->low_water = out;
-  if (hz4_refault_is_thrashing()) return 0;
-  mid->allowance /= 2;
-  hz4_store_relaxed(&mid->declines, hz4_load_relaxed(&mid->declines) + 1);
-  uint32_t closed = drain_depot_locked(mid, size_class, 0);
-  hz4_store_relaxed(&mid->decline_run, hz4_load_relaxed(&mid->decline_run) + 1);
-  if (is_emptying_locked(mid)) {
-    begin_purge_locked(mid, 4);
-    hz4_refault_purged();
-  }
-  return closed;
+// Called when objects came home. What the depot keeps of a class that has declined keeps whole spans.
+static uint32_t note_fall_locked(struct mid_class *mid, uint32_t size_class) {
+  enum hz4_policy_fall fall = hz4_policy_fell(&mid->policy, out_locked(mid), hz4_class_bytes(size_class));
+  if (fall == HZ4_FALL_PURGE) begin_purge_locked(mid, HZ4_DECLINE_PURGE_EIGHTHS);
+  return fall != HZ4_FALL_NONE ? drain_depot_locked(mid, size_class, 0) : 0;
 }
 
 // ---- interface ----
@@ -468,14 +388,14 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
   struct mid_class *mid = &classes[size_class];
   if (!hz4_lock_enter(&mid->lock)) return result;
   ++mid->takes;
-  note_visit_locked(mid, owner, NULL);
+  hz4_policy_visit(&mid->policy, owner, true);
   if (mid->depot_count != 0) {
     uint32_t n = mid->depot_count < want ? mid->depot_count : want;
     mid->depot_count -= n;
     memcpy(out, mid->depot + mid->depot_count, n * sizeof(void *));
     result.objects = result.from_depot = n;
   } else {
-    raise_allowance_locked(mid, size_class);
+    hz4_policy_depot_empty(&mid->policy, hz4_class_bytes(size_class));
   }
   for (uint32_t bucket = 0; result.objects < want && result.from_depot == 0;) {
     while (bucket < HZ4_MID_BUCKETS && mid->partial[bucket] == NULL) ++bucket;
@@ -497,10 +417,9 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
     if (taken == 0) break;
     result.objects += taken;
   }
-  note_rise_locked(mid);
-  report_locked(mid, size_class);
-  result.alone = is_alone_locked(mid);
-  result.declines = hz4_load_relaxed(&mid->declines);
+  if (hz4_policy_rose(&mid->policy, out_locked(mid), hz4_class_bytes(size_class))) mid->purge_goes_on = false;
+  result.alone = hz4_policy_is_alone(&mid->policy);
+  result.declines = hz4_load_relaxed(&mid->policy.declines);
   hz4_lock_release(&mid->lock);
   return result;
 }
@@ -510,23 +429,21 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
   struct hz4_mid_result result = {0};
   struct mid_class *mid = &classes[size_class];
   if (!hz4_lock_enter(&mid->lock)) return result;
-  note_visit_locked(mid, giver, objects[0]);
-  uint32_t limit = depot_limit_locked(mid), fit = fits_depot_locked(mid, count, limit);
+  hz4_policy_visit(&mid->policy, giver, giver == mid->policy.visitor && hz4_mid_owner(objects[0]) == giver);
+  uint32_t limit = hz4_policy_depot(&mid->policy, out_locked(mid)), fit = fits_depot_locked(mid, count, limit);
   if (fit != 0) memcpy(mid->depot + mid->depot_count, objects, fit * sizeof(void *));
   mid->depot_count += fit;
   if (fit != count) {
-    if (!is_alone_locked(mid)) mid->spilled = true;
     result.spans_closed = put_locked(mid, size_class, objects + fit, count - fit);
     // The bound sinks as objects come home: as many again may have to follow.
-    limit = depot_limit_locked(mid);
+    limit = hz4_policy_depot(&mid->policy, out_locked(mid));
     uint32_t least = mid->depot_count > count ? mid->depot_count - count : 0;
     result.spans_closed += drain_depot_locked(mid, size_class, least > limit ? least : limit);
-    result.spans_closed += note_decline_locked(mid, size_class);
-    report_locked(mid, size_class);
+    result.spans_closed += note_fall_locked(mid, size_class);
   }
   if (HZ4_UNLIKELY(purge && mid->purge_goes_on)) result.spans_closed += purge_some_locked(mid);
   result.objects = count;
-  result.declines = hz4_load_relaxed(&mid->declines);
+  result.declines = hz4_load_relaxed(&mid->policy.declines);
   hz4_lock_release(&mid->lock);
   return result;
 }
@@ -545,17 +462,11 @@ __attribute__((no_sanitize("thread"))) uint64_t hz4_mid_glance_held(const void *
 }
 
 uint32_t hz4_mid_declines(uint32_t size_class) {
-  return hz4_load_relaxed(&classes[size_class].declines);
+  return hz4_load_relaxed(&classes[size_class].policy.declines);
 }
 
 bool hz4_mid_is_declining(uint32_t size_class) {
-  return hz4_load_relaxed(&classes[size_class].decline_run) != 0;
-}
-
-bool hz4_mid_heap_declined(void) {
-  size_t out = hz4_load_relaxed(&out_bytes), high = hz4_load_relaxed(&high_bytes);
-  if (high - out < HZ4_HEAP_DECLINE_BYTES_MIN || out > high - (high >> HZ4_HEAP_DECLINE_SHIFT)) return false;
-  return hz4_cas_strong_acquire(&high_bytes, &high, out);  // one caller wins; it publishes nothing
+  return hz4_load_relaxed(&classes[size_class].policy.run) != 0;
 }
 
 bool hz4_mid_trim(void) {
@@ -564,7 +475,7 @@ bool hz4_mid_trim(void) {
     if (!hz4_lock_enter(&classes[c].lock)) continue;
     closed += drain_depot_locked(&classes[c], c, 0);
     closed += close_empty_locked(&classes[c]);
-    report_locked(&classes[c], c);
+    hz4_policy_out(&classes[c].policy, out_locked(&classes[c]), hz4_class_bytes(c));
     begin_purge_locked(&classes[c], 0);
     while (classes[c].purge_goes_on) closed += purge_some_locked(&classes[c]);
     hz4_lock_release(&classes[c].lock);

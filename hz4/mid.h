@@ -1,15 +1,12 @@
 // Rank 6. Mid: for each size class a depot of waiting objects, and spans with out-of-line bitmaps behind one short lock.
 //
-// Depot: an array of object pointers that one cache gave up and another may take. It holds at most a quarter
-// of the objects that are out of the spans, or an allowance that doubles when the depot was too small and then empty, and
-// halves when the class declines; an eighth while memory inside spans goes back; never more than HZ4_DEPOT_OBJECTS_MAX. It is
-// for caches that exchange objects: what one gives that alone has taken and given for a while goes to the spans.
+// Depot: an array of object pointers that one cache gave up and another may take. It is for caches that exchange objects:
+// what one gives that alone has taken and given for a while goes to the spans.
 // Spans: what exceeds that bound goes back into its span's bitmap. A span whose objects are all home returns to its
 // segment at once; any class may use the pages next. Fuller spans are served first, so that emptier ones can empty.
-// Decline: when the objects out of the spans have fallen to half of the most there were, the depot is emptied, and the
-// count of declines tells the caches to shrink their bins, and keep them so; from the second decline in a row on memory
-// inside the spans of which half is free is purged. So caches, which hold whole spans back by single objects, follow the
-// program down without a background thread. While there is thrashing (refault.h) nothing is a decline.
+// Decline: the policy says when (policy.h). Then the depot is emptied, and the count of declines tells the caches to shrink
+// their bins; if it goes on, memory inside spans is purged. So caches, which hold whole spans back by single objects, follow
+// the program down.
 //
 // Objects come and go as arrays of pointers. Lock: HZ4_RANK_MID, one per class.
 #ifndef HZ4_MID_H_
@@ -57,10 +54,6 @@ uint32_t hz4_mid_declines(uint32_t size_class);
 
 // Whether the objects that are out have not doubled since the last decline.
 bool hz4_mid_is_declining(uint32_t size_class);
-
-// Whether the heap has declined: the bytes of all classes that are out have fallen by a quarter of the most there were since
-// this was true last, to one caller. (Each class counts with 64 KiB more or less.)
-bool hz4_mid_heap_declined(void);
 
 // Empties all depots into their spans. True when a span went back to its segment.
 bool hz4_mid_trim(void);

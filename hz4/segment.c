@@ -14,8 +14,8 @@
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
+#include "hz4/policy.h"
 #include "hz4/random.h"
-#include "hz4/refault.h"
 
 struct links {
   struct hz4_segment *next, *prev;
@@ -47,18 +47,12 @@ static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_SEGMENT);
 HZ4_IN_DATA static struct hz4_segment *by_length[HZ4_SEGMENT_PAGES_MAX + 1];
 HZ4_IN_DATA static uint64_t lengths;  // bit n-1: by_length[n] is not empty
 HZ4_IN_DATA static struct hz4_segment *dirty_segments;
+HZ4_IN_DATA static struct hz4_policy_pages policy;
 HZ4_IN_DATA static size_t segment_count, all_pages, used_pages, dirty_pages, free_segments;
-HZ4_IN_DATA static uint64_t acquired, released, purged_runs, peak_used_pages;
-
-// Pages that were purged, and wanted again too soon: so many more may be dirty while thrashing lasts.
-HZ4_IN_DATA static size_t refaulted_pages;
+HZ4_IN_DATA static uint64_t acquired, released, purged_runs;
 
 // Bytes of used pages that hold no memory.
 HZ4_IN_DATA static _Atomic(size_t) purged_inside_bytes;
-
-// The floor at any time (mallopt), the share once.
-static _Atomic(size_t) floor_pages = ((size_t)4 << 20) >> HZ4_PAGE_SHIFT;
-static unsigned share_shift = 4;
 
 static uint64_t mask_of(size_t first, size_t pages) {
   return (pages == 64 ? ~(uint64_t)0 : ((uint64_t)1 << pages) - 1) << first;
@@ -85,11 +79,8 @@ static uint32_t longest_run(uint64_t set) {
 }
 
 static size_t dirty_limit_locked(void) {
-  size_t full_pages = used_pages - (hz4_load_relaxed(&purged_inside_bytes) >> HZ4_PAGE_SHIFT);
-  size_t limit = hz4_load_relaxed(&floor_pages) + (full_pages >> share_shift);
-  if (dirty_pages <= limit || refaulted_pages == 0) return limit;  // the clock need not be asked
-  if (!hz4_refault_is_thrashing()) refaulted_pages = 0;
-  return limit + refaulted_pages;
+  size_t full_bytes = (used_pages << HZ4_PAGE_SHIFT) - hz4_load_relaxed(&purged_inside_bytes);
+  return hz4_policy_pages_dirty(&policy, full_bytes, dirty_pages << HZ4_PAGE_SHIFT) >> HZ4_PAGE_SHIFT;
 }
 
 // Puts the segment on the list that fits its bitmaps now. Every change of `used` or `dirty` ends here.
@@ -261,15 +252,8 @@ static struct hz4_run alloc_locked(size_t pages, bool grow) {
   dirty_pages -= dirty;
   uint64_t clean = segment->touched & ~segment->dirty;
   size_t purged = (size_t)__builtin_popcountll((clean | segment->purged_inside) & mask);
-  if (purged != 0 && hz4_refault_wanted(purged << HZ4_PAGE_SHIFT)) {
-    refaulted_pages += purged;
-    if (refaulted_pages > peak_used_pages) refaulted_pages = peak_used_pages;
-  }
   used_pages += pages;
-  if (used_pages > peak_used_pages) {
-    peak_used_pages = used_pages;
-    hz4_refault_peak(used_pages << HZ4_PAGE_SHIFT);
-  }
+  hz4_policy_pages_taken(&policy, used_pages << HZ4_PAGE_SHIFT, purged << HZ4_PAGE_SHIFT);
   segment->used |= mask;
   segment->dirty &= ~mask;
   segment->purged_inside &= ~mask;
@@ -321,7 +305,7 @@ static void finish_purge_locked(struct hz4_segment *segment, struct hz4_segment 
   segment->used &= ~segment->purging;
   segment->purging = 0;
   relist_locked(segment);
-  if (is_free(segment) && free_segments > HZ4_SEGMENT_FREE_MAX) claim_free_locked(segment, chain);
+  if (is_free(segment) && free_segments > HZ4_RETAIN_BYTES / (HZ4_SEGMENT_PAGES_MAX * HZ4_PAGE_BYTES)) claim_free_locked(segment, chain);
 }
 
 // Purges dirty pages, those of the segments that have been dirty longest, by one call and at most HZ4_PURGE_BYTES; leaves
@@ -370,9 +354,9 @@ bool hz4_segment_purge(size_t keep_bytes) {
   size_t keep = keep_bytes >> HZ4_PAGE_SHIFT;
   if (!hz4_lock_enter(&lock)) return false;
   if (keep_bytes >= HZ4_SEGMENT_KEEP_NO_REFAULT) {
-    if (keep_bytes == HZ4_SEGMENT_KEEP_NO_REFAULT) refaulted_pages = 0;
+    if (keep_bytes == HZ4_SEGMENT_KEEP_NO_REFAULT) policy.refaulted_bytes = 0;
     keep = dirty_limit_locked();
-    if (dirty_pages > keep) hz4_refault_purged();
+    if (dirty_pages > keep) hz4_policy_purged();
   }
   bool any = false;
   do {
@@ -416,15 +400,6 @@ void hz4_segment_closed(size_t bytes) {
   hz4_fetch_sub_relaxed(&purged_inside_bytes, bytes);
 }
 
-void hz4_segment_configure(size_t floor_bytes, unsigned shift) {
-  hz4_segment_set_floor(floor_bytes);
-  share_shift = shift;
-}
-
-void hz4_segment_set_floor(size_t bytes) {
-  hz4_store_relaxed(&floor_pages, bytes >> HZ4_PAGE_SHIFT);
-}
-
 void hz4_segment_stats(struct hz4_segment_stats *out) {
   *out = (struct hz4_segment_stats){0};
   if (!hz4_lock_enter(&lock)) return;
@@ -435,9 +410,9 @@ void hz4_segment_stats(struct hz4_segment_stats *out) {
   out->acquired = acquired;
   out->released = released;
   out->purged_runs = purged_runs;
-  out->peak_used_bytes = peak_used_pages << HZ4_PAGE_SHIFT;
+  out->peak_used_bytes = policy.peak_bytes;
   out->purged_inside_bytes = hz4_load_relaxed(&purged_inside_bytes);
-  out->refaulted_bytes = (uint64_t)refaulted_pages << HZ4_PAGE_SHIFT;
+  out->refaulted_bytes = policy.refaulted_bytes;
   hz4_lock_release(&lock);
 }
 

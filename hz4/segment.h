@@ -1,11 +1,8 @@
 // Rank 5. Page runs: 64 KiB pages out of segments of up to 4 MiB, which come from the system and go back to it.
 //
 // A page is used (part of a span), dirty (free, may hold memory) or clean (free, holds none). Freed pages are dirty.
-// The bound on dirty bytes is the floor plus used bytes that hold memory >> shift (see hz4_segment_configure). Whoever
-// freed a run calls hz4_segment_purge, which purges the segments that became dirty first until the bound holds again, but
-// no more than HZ4_PURGE_BYTES at once: the rest goes with later calls.
-// There is no background thread: as use falls the bound falls, and the thread that frees pays. While there is thrashing
-// (refault.h) the bound is wider by what was wanted again since it began, at most by the most that was ever used.
+// How many may stay dirty the policy says. Whoever freed a run calls hz4_segment_purge, which purges the segments that
+// became dirty first until the bound holds again, but no more than HZ4_PURGE_BYTES at once: the rest goes with later calls.
 //
 // Lock: HZ4_RANK_SEGMENT. It is left for system calls (lock.h).
 #ifndef HZ4_SEGMENT_H_
@@ -47,11 +44,6 @@ void hz4_segment_closed(size_t bytes);
 
 // Unmaps segments that are wholly free and clean: their addresses are wanted. True when one went.
 bool hz4_segment_unmap_free(void);
-
-// Bounds for the dirty pages: limit = floor_bytes + used bytes >> share_shift. Set once, before threads.
-void hz4_segment_configure(size_t floor_bytes, unsigned share_shift);
-// The floor alone, at any time: it counts from the next purge on.
-void hz4_segment_set_floor(size_t bytes);
 
 struct hz4_segment_stats {
   uint64_t segments, used_bytes, dirty_bytes, clean_bytes, acquired, released, purged_runs, peak_used_bytes,

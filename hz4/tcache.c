@@ -6,6 +6,7 @@
 #include "hz4/mid.h"
 #include "hz4/misuse.h"
 #include "hz4/options.h"
+#include "hz4/policy.h"
 #include "hz4/random.h"
 #include "hz4/sizeclass.h"
 #include "hz4/syscall.h"
@@ -384,7 +385,7 @@ void hz4_tcache_overflow(uint32_t size_class, void *object) {
   hz4_count_here(size_class, HZ4_COUNT_flush_calls, 1);
   if (!flush(size_class, object)) return;
   halve(size_class);
-  if (hz4_mid_heap_declined()) empty_caches_of_cpus();
+  if (hz4_policy_heap_declined()) empty_caches_of_cpus();
 }
 
 // ---- begin and end ----

@@ -148,7 +148,6 @@ static void read_options(void) {
   if (hz4_option.harden >= 2) hz4_guard_begin();
   if (hz4_option.harden != 0) hz4_harden_begin();
   hz4_report_configure(hz4_option.report != 0);
-  hz4_segment_configure(hz4_option.dirty_kib << 10, (unsigned)hz4_option.dirty_shift);
 }
 
 static void init(void) {
@@ -184,7 +183,6 @@ void hz4_thread_init_at_load(void) {
 }
 
 void hz4_thread_options_changed(void) {
-  hz4_segment_set_floor(hz4_option_now(&hz4_option.dirty_kib) << 10);
   hz4_lock_acquire(&lock);
   share_budget(hz4_load_relaxed(&attached_count));
   hz4_lock_release(&lock);

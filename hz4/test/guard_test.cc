@@ -14,6 +14,7 @@
 #include "hz4/guarded.h"
 #include "hz4/large.h"
 #include "hz4/meta.h"
+#include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
@@ -235,7 +236,7 @@ TEST_F(Guard, WithoutGuardsThereAreBlocksNevertheless) {
 }
 
 TEST_F(Guard, GuardsStandBetweenRunsOfPages) {
-  hz4_segment_configure(4 * kMiB, 3);
+  hz4_option.dirty_shift = 3;
   struct Run {
     hz4_run run;
     size_t pages;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "hz4/meta.h"
+#include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/segment.h"
@@ -20,6 +21,7 @@
 namespace {
 
 constexpr size_t kKiB = 1024, kMiB = 1024 * kKiB;
+const uint64_t kKeepBytes = hz4_option.dirty_kib * kKiB;
 constexpr int kErrno = 4321;  // no call sets it
 
 using Stats = struct hz4_large_stats;
@@ -197,16 +199,16 @@ TEST_F(Large, WhatComesInWavesIsKept) {
       ASSERT_LE(Now().cached_bytes, kBlocks * kBytes / 8 * 9);
     }
     if (wave < HZ4_LARGE_SWINGS) {
-      EXPECT_LE(Now().cached_bytes, HZ4_LARGE_KEEP_MIN) << "not wanted again so often yet";
+      EXPECT_LE(Now().cached_bytes, kKeepBytes) << "not wanted again so often yet";
     }
   }
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_PURGE] + hz4_sys_fake.calls[HZ4_SYS_MMAP], calls);
   EXPECT_GE(Now().cached_bytes, kBlocks * kBytes);
   EXPECT_GE(Now().keep_bytes, kBlocks * kBytes);
   // And then only one buffer is used: the rest goes back in the end.
-  for (int i = 0; i < 10000 && Now().cached_bytes > HZ4_LARGE_KEEP_MIN; ++i) Free(Alloc(kBytes));
-  EXPECT_LE(Now().cached_bytes, HZ4_LARGE_KEEP_MIN);
-  EXPECT_EQ(Now().keep_bytes, HZ4_LARGE_KEEP_MIN);
+  for (int i = 0; i < 10000 && Now().cached_bytes > kKeepBytes; ++i) Free(Alloc(kBytes));
+  EXPECT_LE(Now().cached_bytes, kKeepBytes);
+  EXPECT_EQ(Now().keep_bytes, kKeepBytes);
 }
 
 // A heap that is emptied for good goes back, whatever was kept while it was used.
@@ -233,8 +235,8 @@ TEST_F(Large, WhatIsKeptIsBounded) {
     EXPECT_LE(now.cached_bytes, std::max<uint64_t>(now.live_mapped_bytes / 8, now.keep_bytes));
     cached = std::max(cached, now.cached_bytes);
   }
-  EXPECT_GT(cached, HZ4_LARGE_KEEP_MIN);
-  EXPECT_LE(Now().cached_bytes, HZ4_LARGE_KEEP_MIN);
+  EXPECT_GT(cached, kKeepBytes);
+  EXPECT_LE(Now().cached_bytes, kKeepBytes);
 }
 
 // The memory that was freed first goes, and not what was freed just now.
@@ -244,7 +246,7 @@ TEST_F(Large, TheOldestGoesFirst) {
   memset(young, 1, 3 * kMiB);
   Free(old);
   Free(young);
-  EXPECT_EQ(Now().cached_bytes, HZ4_LARGE_KEEP_MIN);
+  EXPECT_EQ(Now().cached_bytes, kKeepBytes);
   char *again = Alloc(3 * kMiB);
   EXPECT_EQ(again, young);
   EXPECT_EQ(young[kMiB], 1) << "it has its memory";
@@ -293,7 +295,7 @@ TEST_F(Large, WhatIsNotKeptKeepsItsAddressesOnly) {
   const Stats now = Now();
   EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped) << "nothing is unmapped";
   EXPECT_EQ(now.cached_bytes + now.retained_bytes, before.retained_bytes + 60 * kMiB);
-  EXPECT_LE(now.cached_bytes, HZ4_LARGE_KEEP_MIN);
+  EXPECT_LE(now.cached_bytes, kKeepBytes);
   char *again = Alloc(6 * kMiB);
   EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped) << "they have joined";
   Free(again);
@@ -334,10 +336,10 @@ TEST_F(Large, AddressesThatNobodyWantsGoInTheEnd) {
   std::vector<char *> blocks;
   for (size_t i = 0; i < kBlocks; ++i) blocks.push_back(Alloc(kBytes));
   for (char *block : blocks) Free(block);
-  EXPECT_GT(Now().retained_bytes, HZ4_LARGE_RETAIN_BYTES) << "what was live may be wanted again";
-  EXPECT_LE(Now().retained_bytes, HZ4_LARGE_RETAIN_BYTES + kBlocks * kBytes);
+  EXPECT_GT(Now().retained_bytes, HZ4_RETAIN_BYTES) << "what was live may be wanted again";
+  EXPECT_LE(Now().retained_bytes, HZ4_RETAIN_BYTES + kBlocks * kBytes);
   for (int i = 0; i < 3000; ++i) Free(Alloc(kBytes));
-  EXPECT_LE(Now().retained_bytes, HZ4_LARGE_RETAIN_BYTES + 2 * kBytes);
+  EXPECT_LE(Now().retained_bytes, HZ4_RETAIN_BYTES + 2 * kBytes);
 }
 
 TEST_F(Large, WhatIsKeptIsAShareOfTheAddressesThatThereMayBe) {
@@ -357,7 +359,7 @@ TEST_F(Large, WhatCannotBePurgedIsUnmapped) {
   const uint64_t mapped = hz4_sys_fake.mapped_bytes;
   Free(Alloc(20 * kMiB));
   EXPECT_EQ(Now().retained_bytes, 0u);
-  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped + HZ4_LARGE_KEEP_MIN);
+  EXPECT_EQ(hz4_sys_fake.mapped_bytes, mapped + kKeepBytes);
 }
 
 TEST_F(Large, MunmapThatFailsPurges) {
@@ -443,7 +445,7 @@ TEST_F(Large, ShrinksWithoutTheSystem) {
   EXPECT_EQ(SpanOf(block)->bytes, 320 * kKiB);
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_MREMAP] + hz4_sys_fake.calls[HZ4_SYS_MUNMAP], calls);
   EXPECT_EQ(Now().live_mapped_bytes, 320 * kKiB);
-  EXPECT_LE(Now().cached_bytes, HZ4_LARGE_KEEP_MIN);
+  EXPECT_LE(Now().cached_bytes, kKeepBytes);
   Free(block);
 }
 TEST_F(Large, GrowsInPlaceWhereThereIsRoom) {

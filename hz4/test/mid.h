@@ -10,6 +10,7 @@
 #include "hz4/mid.h"
 #include "hz4/options.h"
 #include "hz4/pagemap.h"
+#include "hz4/policy.h"
 #include "hz4/poison.h"
 #include "hz4/segment.h"
 #include "hz4/sizeclass.h"

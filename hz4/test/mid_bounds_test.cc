@@ -9,7 +9,6 @@
 
 #include "hz4/mid.h"
 #include "hz4/os.h"
-#include "hz4/refault.h"
 #include "hz4/test/mid.h"
 
 namespace {
@@ -18,6 +17,11 @@ using namespace hz4_test;
 
 using MidBounds = Mid;
 using OsStats = struct hz4_os_stats;
+
+void SetPeak(size_t bytes) {
+  hz4_policy_pages pages = {};
+  hz4_policy_pages_taken(&pages, bytes, 0);
+}
 
 // Whatever the program does, the depot holds at most a quarter of what is out, or an allowance of 1 MiB at most.
 TEST_F(MidBounds, TheDepotTakesOfABatchWhatItHasRoomFor) {
@@ -197,10 +201,10 @@ TEST_F(MidBounds, DeclinesPurgeInsideSpansAndThrashingEndsThem) {
   hz4_sys_fake.now_ns += soon;
   flood();  // takes the purged memory, but late
   for (int swings = 1; swings < HZ4_THRASHING_SWINGS; ++swings) {
-    hz4_refault_purged();
-    hz4_refault_wanted(0);
+    hz4_policy_purged();
+    hz4_policy_wanted(0);
   }
-  hz4_refault_peak(objects.size() * 1024 * 2);
+  SetPeak(objects.size() * 1024 * 2);
   fall(3, __LINE__);
   flood();  // soon, and more than a quarter of all
   fall(0, __LINE__);
@@ -218,7 +222,7 @@ TEST_F(MidBounds, WavesThatCloseSpansArePurgedForAWhileOnly) {
   const uint32_t c = ClassOf(4096), in_a_span = hz4_class_table[c].span_objects, wave = 20 * in_a_span;
   const uint32_t batch = in_a_span * 3 / 2;  // so that every other one ends in the middle of a span
   hz4_sys_fake.now_ns = 2000 * hz4_option.refault_ms * 1000000;
-  hz4_refault_peak(wave * 4096);
+  SetPeak(wave * 4096);
   int visitor;  // who is alone, and whose objects go home
   for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
   uint64_t first = 0, last = 0;

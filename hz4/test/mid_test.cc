@@ -192,7 +192,7 @@ TEST_F(Mid, OwnerIsWhoTookLast) {
 
 // By a quarter of the most, whatever the class, and once.
 TEST_F(Mid, TheHeapDeclines) {
-  while (hz4_mid_heap_declined()) continue;  // what earlier tests left
+  while (hz4_policy_heap_declined()) continue;  // what earlier tests left
   const uint32_t few = ClassOf(64 << 10), many = ClassOf(4096);
   const auto take = [](uint32_t c, size_t n) {
     std::vector<void *> objects;
@@ -202,7 +202,7 @@ TEST_F(Mid, TheHeapDeclines) {
     return objects;
   };
   std::vector<void *> some = take(few, 20 << 4), rest = take(many, 20 << 8);  // 20 MiB of each
-  EXPECT_FALSE(hz4_mid_heap_declined());
+  EXPECT_FALSE(hz4_policy_heap_declined());
   const auto give = [](uint32_t c, std::vector<void *> *from, size_t n) {
     Give(c, {from->end() - static_cast<std::ptrdiff_t>(n), from->end()}, nullptr);
     from->resize(from->size() - n);
@@ -210,14 +210,14 @@ TEST_F(Mid, TheHeapDeclines) {
   hz4_mid_trim();
   give(few, &some, 9 << 4);
   hz4_mid_trim();  // of the depot
-  EXPECT_FALSE(hz4_mid_heap_declined());
+  EXPECT_FALSE(hz4_policy_heap_declined());
   give(many, &rest, 2 << 8);
   hz4_mid_trim();
-  EXPECT_TRUE(hz4_mid_heap_declined());
-  EXPECT_FALSE(hz4_mid_heap_declined());
+  EXPECT_TRUE(hz4_policy_heap_declined());
+  EXPECT_FALSE(hz4_policy_heap_declined());
   give(many, &rest, 3 << 8);
   hz4_mid_trim();
-  EXPECT_FALSE(hz4_mid_heap_declined()) << "less than a quarter of what there is";
+  EXPECT_FALSE(hz4_policy_heap_declined()) << "less than a quarter of what there is";
   Give(few, some);
   Give(many, rest);
 }

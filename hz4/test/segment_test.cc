@@ -18,8 +18,14 @@
 namespace {
 
 constexpr size_t kPage = HZ4_PAGE_BYTES, kMiB = static_cast<size_t>(1) << 20;
+constexpr int kFreeMost = HZ4_RETAIN_BYTES / (HZ4_SEGMENT_PAGES_MAX * HZ4_PAGE_BYTES);
 
 using Stats = struct hz4_segment_stats;
+
+void Configure(size_t floor_bytes, unsigned share_shift) {
+  hz4_option.dirty_kib = floor_bytes >> 10;
+  hz4_option.dirty_shift = share_shift;
+}
 
 struct Taken {
   hz4_run run;
@@ -31,7 +37,7 @@ class Segment : public testing::Test {
  protected:
   void SetUp() override {
     hz4_sys_fake_reset();
-    hz4_segment_configure(4 * kMiB, 3);
+    Configure(4 * kMiB, 3);
     ASSERT_EQ(Now().used_bytes, 0u);
   }
   void TearDown() override {
@@ -157,7 +163,7 @@ TEST_F(Segment, WithoutGrowthOnlyWhatIsThere) {
 TEST_F(Segment, DirtStaysWithinItsBound) {
   for (unsigned shift : {1u, 3u, 63u}) {
     for (size_t floor : {size_t{0}, kMiB, 3 * kMiB}) {
-      hz4_segment_configure(floor, shift);
+      Configure(floor, shift);
       for (int i = 0; i < 100; ++i) ASSERT_TRUE(Take(3));
       while (!live_.empty()) {
         Free(0);
@@ -171,7 +177,7 @@ TEST_F(Segment, DirtStaysWithinItsBound) {
 }
 
 TEST_F(Segment, WithinTheBoundNothingIsPurged) {
-  hz4_segment_configure(8 * kMiB, 63);
+  Configure(8 * kMiB, 63);
   ASSERT_TRUE(Take(64));
   Free(0);
   EXPECT_FALSE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
@@ -190,7 +196,7 @@ TEST_F(Segment, WhatSwingsIsKept) {
   ASSERT_TRUE(Take(64) && Take(64));  // more than swings at first
   FreeAll();
   hz4_segment_purge(0);
-  hz4_segment_configure(0, 63);
+  Configure(0, 63);
   hz4_sys_fake.now_ns = 1;
   const size_t peak = Now().peak_used_bytes;
   for (size_t swings = 0; swings < HZ4_THRASHING_SWINGS || swings * 64 * kPage <= peak / 4; ++swings) {
@@ -228,7 +234,7 @@ TEST_F(Segment, WhatSwingsIsKept) {
 }
 
 TEST_F(Segment, SinglePagesThatSwingAreKeptToo) {
-  hz4_segment_configure(0, 63);
+  Configure(0, 63);
   hz4_sys_fake.now_ns = uint64_t{1} << 60;  // no other test's purge was lately
   for (size_t swings = 0; swings < HZ4_THRASHING_SWINGS || swings * kPage <= Now().peak_used_bytes / 4; ++swings) {
     ASSERT_TRUE(Take(1));
@@ -241,7 +247,7 @@ TEST_F(Segment, SinglePagesThatSwingAreKeptToo) {
 }
 
 TEST_F(Segment, WhatSwingsSlowlyIsNotKept) {
-  hz4_segment_configure(0, 63);
+  Configure(0, 63);
   hz4_sys_fake.now_ns = 1;
   for (int swing = 0; swing < 3; ++swing) {
     ASSERT_TRUE(Take(64));
@@ -273,7 +279,7 @@ TEST_F(Segment, PurgeThatFailsEnds) {
 
 // Many runs go back by one call, and no more than HZ4_PURGE_BYTES; the rest with the calls that follow.
 TEST_F(Segment, PurgesInBoundedBatches) {
-  hz4_segment_configure(64 * kMiB, 63);
+  Configure(64 * kMiB, 63);
   while (UsedBytes() < 24 * kMiB) ASSERT_TRUE(Take(1));
   std::sort(live_.begin(), live_.end(), [](const Taken &a, const Taken &b) { return a.run.base < b.run.base; });
   for (size_t i = live_.size(); i-- > 0;) {
@@ -281,7 +287,7 @@ TEST_F(Segment, PurgesInBoundedBatches) {
   }
   const size_t dirty = Now().dirty_bytes;
   ASSERT_GE(dirty, 8 * kMiB);
-  hz4_segment_configure(0, 63);
+  Configure(0, 63);
   for (size_t left = dirty, calls = 0; left != 0;) {
     EXPECT_TRUE(hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT));
     EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_PURGE], ++calls);
@@ -333,7 +339,7 @@ uint64_t SegmentInCall::seen_[HZ4_SYS_CALLS];
 
 TEST_F(SegmentInCall, OthersComeMeanwhile) {
   self_ = this;
-  hz4_segment_configure(0, 63);
+  Configure(0, 63);
   TakeAllThereIs();
   hz4_sys_fake.in_call = Meddle;
   for (int i = 0; i < 60; ++i) ASSERT_TRUE(Take(3));
@@ -349,22 +355,22 @@ TEST_F(SegmentInCall, OthersComeMeanwhile) {
 }
 
 TEST_F(Segment, FreeSegmentsGoBackToTheSystem) {
-  for (int i = 0; i < HZ4_SEGMENT_FREE_MAX + 20; ++i) ASSERT_TRUE(Take(64));
+  for (int i = 0; i < kFreeMost + 20; ++i) ASSERT_TRUE(Take(64));
   const Stats before = Now();
   FreeAll();
   hz4_segment_purge(0);
   const Stats after = Now();
   EXPECT_GT(after.released, before.released);
   EXPECT_LT(after.segments, before.segments);
-  EXPECT_LE(after.clean_bytes, before.clean_bytes + HZ4_SEGMENT_FREE_MAX * 4 * kMiB);
+  EXPECT_LE(after.clean_bytes, before.clean_bytes + kFreeMost * 4 * kMiB);
   EXPECT_EQ(after.acquired - after.released, after.segments);
 }
 
 TEST_F(Segment, SomeFreeSegmentsAreKept) {
-  for (int i = 0; i < HZ4_SEGMENT_FREE_MAX + 8; ++i) ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
+  for (int i = 0; i < kFreeMost + 8; ++i) ASSERT_TRUE(Take(HZ4_SEGMENT_PAGES_MAX));
   FreeAll();
   hz4_segment_purge(0);
-  EXPECT_EQ(Now().segments, HZ4_SEGMENT_FREE_MAX);
+  EXPECT_EQ(Now().segments, kFreeMost);
   EXPECT_TRUE(hz4_segment_unmap_free());
   EXPECT_EQ(Now().segments, 0u);
   EXPECT_FALSE(hz4_segment_unmap_free());
@@ -425,7 +431,7 @@ TEST_F(Segment, TheSearchForDirtEnds) {
 }
 
 TEST_F(Segment, MunmapThatFailsKeepsTheSegmentUsable) {
-  for (int i = 0; i < HZ4_SEGMENT_FREE_MAX + 8; ++i) ASSERT_TRUE(Take(64));
+  for (int i = 0; i < kFreeMost + 8; ++i) ASSERT_TRUE(Take(64));
   FreeAll();
   hz4_sys_fake.fail_every[HZ4_SYS_MUNMAP] = 1;
   const uint64_t segments = Now().segments;
@@ -492,7 +498,7 @@ TEST_F(Segment, RandomRuns) {
   for (bool odd : {false, true}) {
     std::mt19937_64 random(4);
     hz4_sys_fake.odd_places = odd;
-    hz4_segment_configure(kMiB, 4);
+    Configure(kMiB, 4);
     for (int i = 0; i < 3000; ++i) {
       if (UsedBytes() < 24 * kMiB && random() % 5 < (i / 500 % 2 == 0 ? 4 : 2)) {
         const size_t pages = random() % 10 == 0 ? random() % 64 + 1 : random() % 6 + 1;
@@ -510,7 +516,7 @@ TEST_F(Segment, RandomRuns) {
 
 TEST_F(Segment, RandomRunsWithFailures) {
   std::mt19937_64 random(5);
-  hz4_segment_configure(0, 63);
+  Configure(0, 63);
   for (uint64_t n = 1; n <= 7; ++n) {
     hz4_sys_fake_reset();
     hz4_segment_unmap_free();
@@ -535,7 +541,7 @@ TEST_F(Segment, RandomRunsWithFailures) {
 }
 
 TEST_F(Segment, ThreadsShareIt) {
-  hz4_segment_configure(kMiB, 4);
+  Configure(kMiB, 4);
   std::vector<std::thread> threads;
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([t] {

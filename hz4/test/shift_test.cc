@@ -1,5 +1,5 @@
 // A program that freed nine in ten of its objects at random, and goes on with other sizes, then with nothing: what it
-// keeps resident follows what lives. Each case is a process of its own, for thrashing (refault.h) remembers the last second.
+// keeps resident follows what lives. Each case is a process of its own, for thrashing (policy.h) remembers the last second.
 #include <vector>
 
 #include "gtest/gtest.h"

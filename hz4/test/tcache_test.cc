@@ -10,7 +10,7 @@
 #include <set>
 #include <vector>
 
-#include "hz4/refault.h"
+#include "hz4/policy.h"
 #include "hz4/test/tcache.h"
 
 namespace {
@@ -328,8 +328,8 @@ TEST_F(Tcache, LooksForRoomAreRare) {
 TEST_F(Tcache, WhoIsAloneHasALargerBin) {
   hz4_sys_fake.now_ns = uint64_t{1} << 60;
   for (int swing = 0; swing < HZ4_THRASHING_SWINGS; ++swing) {  // or each wave would be a decline
-    hz4_refault_purged();
-    hz4_refault_wanted(SIZE_MAX / 2 / HZ4_THRASHING_SWINGS);
+    hz4_policy_purged();
+    hz4_policy_wanted(SIZE_MAX / 2 / HZ4_THRASHING_SWINGS);
   }
   for (size_t bytes : {64, 1024, 4096, 32768}) {
     Cache cache, other;
@@ -354,8 +354,8 @@ TEST_F(Tcache, WhoIsAloneHasALargerBin) {
 TEST_F(Tcache, AFullBinIsHalvedAtOnce) {
   hz4_sys_fake.now_ns = uint64_t{1} << 60;
   for (int swing = 0; swing < HZ4_THRASHING_SWINGS; ++swing) {  // or each wave would be a decline
-    hz4_refault_purged();
-    hz4_refault_wanted(SIZE_MAX / 2 / HZ4_THRASHING_SWINGS);
+    hz4_policy_purged();
+    hz4_policy_wanted(SIZE_MAX / 2 / HZ4_THRASHING_SWINGS);
   }
   Cache cache, other;
   const uint32_t c = ClassOf(64);

@@ -6,6 +6,7 @@
 #include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
+#include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/segment.h"
@@ -18,6 +19,13 @@ enum { BLOCKS = 3, DESCRIPTOR_BYTES = 4096 };
 
 static struct hz4_span *spans[BLOCKS];
 static int begun;
+
+struct hz4_option_values hz4_option = {.dirty_kib = HZ4_PAGE_BYTES >> 10};
+_Atomic(bool) hz4_limit_near;
+
+uint64_t hz4_sys_now_ns(void) {
+  weave_fail("large blocks need no clock");
+}
 
 void hz4_pagemap_set(const void *base, size_t count, struct hz4_span *span, uint32_t size_class) {
   weave_check(base != NULL && count == 1 && size_class == 0);

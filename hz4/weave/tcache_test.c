@@ -80,7 +80,7 @@ bool hz4_mid_is_declining(uint32_t size_class) {
 void hz4_misuse_note(const char *what, const void *ptr) {
   weave_fail("%s: %p", what, ptr);
 }
-bool hz4_mid_heap_declined(void) {
+bool hz4_policy_heap_declined(void) {
   return false;
 }
 bool hz4_segment_purge(size_t keep_bytes) {

@@ -86,12 +86,6 @@ size_t hz4_limit_of_caches(size_t wanted) {
 void hz4_os_configure(bool huge_pages) {
   weave_check(!huge_pages);
 }
-void hz4_segment_configure(size_t floor_bytes, unsigned share_shift) {
-  weave_check(floor_bytes == 0 && share_shift == 0);
-}
-void hz4_segment_set_floor(size_t bytes) {
-  weave_check(bytes == 0);
-}
 void hz4_guard_begin(void) {}
 void hz4_report_begin(void) {}
 bool hz4_sys_secure(void) {

@@ -87,7 +87,7 @@ _SMALL_SEQUENCE = ("s/LIMIT_OFFSET [0-9]*$/LIMIT_OFFSET (HZ4_CACHE_TOP_OFFSET + 
                    "s/BINS_OFFSET [0-9]*$/BINS_OFFSET (HZ4_CACHE_TOP_OFFSET + 16 * HZ4_CLASS_SLOTS)/")
 
 def weave_config(name):
-    """Of few steps: one round of spinning, since more are the same again, a small page map, one size class, a page kept by large.
+    """Of few steps: one round of spinning, since more are the same again, a small page map, one size class.
 
     Args:
       name: the directory of these headers, which all tests include: small.
@@ -99,5 +99,4 @@ def weave_config(name):
         "s/HZ4_CLASS_COUNT 96/HZ4_CLASS_COUNT 1/;s/HZ4_TINY_CLASSES 3/HZ4_TINY_CLASSES 1/;s/HZ4_HOMES 8/HZ4_HOMES 1/",
         "s/HZ4_CLAIM_WORDS 32/HZ4_CLAIM_WORDS 2/",
         "s/HZ4_PROFILE_CHAINS 4096/HZ4_PROFILE_CHAINS 1/",
-        "s/HZ4_LARGE_KEEP_MIN ((size_t)4 << 20)/HZ4_LARGE_KEEP_MIN HZ4_PAGE_BYTES/",
     ])
