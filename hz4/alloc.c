@@ -198,8 +198,7 @@ static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
   return object != NULL ? object : alloc_block(size, align, zeroed);
 }
 
-// Where the fast path had nothing, or is closed, for there is sampling. pre: as alloc_block. frame: of the function that
-// the program called.
+// Where the fast path had nothing. pre: as alloc_block. frame: of the function that the program called.
 static void *alloc_slow(size_t size, size_t align, bool *zeroed, const void *frame) {
   if (HZ4_LIKELY(!hz4_sample_is_on())) return alloc_block(size, align, zeroed);
   size_t mean = hz4_sample_passes(size) ? 0 : hz4_sample_due(size);
@@ -207,22 +206,19 @@ static void *alloc_slow(size_t size, size_t align, bool *zeroed, const void *fra
   return block != NULL ? block : alloc_uncounted(size, align, zeroed);
 }
 
-// counted: the allocation is, and was found to be no sample.
-HZ4_NOINLINE static void *malloc_slow(size_t size, bool counted) {
+HZ4_NOINLINE static void *malloc_slow(size_t size) {
   if (HZ4_UNLIKELY(size > PTRDIFF_MAX)) return no_memory();
-  if (size == 0) size = 1;
   bool zeroed = false;
-  return counted ? alloc_block(size, 16, &zeroed) : alloc_slow(size, 16, &zeroed, HZ4_FRAME());
+  return alloc_slow(size != 0 ? size : 1, 16, &zeroed, HZ4_FRAME());
 }
 
-// Short, for while there is sampling, or hardened, each malloc comes here. Else the fast path has looked into the bin.
+// Short, for hardened each malloc comes here.
 void *hz4_alloc_malloc_slow(size_t size) {
   size_t room = hz4_harden_room(size);
-  bool samples = hz4_sample_is_on(), looked = !samples && hz4_option.harden == 0;
-  if (HZ4_UNLIKELY(looked || room > HZ4_CLASS_MAX_BYTES)) return malloc_slow(size, false);
-  if (samples && !hz4_sample_passes(size)) return malloc_slow(size, false);
+  bool looked = hz4_option.harden == 0 || hz4_sample_is_on();
+  if (HZ4_UNLIKELY(looked || room > HZ4_CLASS_MAX_BYTES)) return malloc_slow(size);
   void *object = from_bin(hz4_class_of_bin(room), size != 0 ? size : 1);
-  return HZ4_LIKELY(object != NULL) ? object : malloc_slow(size, true);
+  return HZ4_LIKELY(object != NULL) ? object : malloc_slow(size);
 }
 
 HZ4_NOINLINE static void *calloc_slow(size_t bytes) {

@@ -61,19 +61,26 @@ HZ4_INLINE void hz4_count_fast(uint32_t size_class, enum hz4_counter id) {
   if (HZ4_STATS_FAST) hz4_count_here(size_class, id, 1);
 }
 
-// An object out of this CPU's bin; NULL: it is empty, as that of class 0 is always.
-HZ4_INLINE void *hz4_alloc_from_bin(uint32_t size_class) {
-  void *object = hz4_sequence_pop(size_class);
+// The object that a sequence took, or NULL.
+HZ4_INLINE void *hz4_alloc_taken(uint32_t size_class, void *object) {
   if (HZ4_UNLIKELY(object == NULL)) return NULL;
   hz4_count_fast(size_class, HZ4_COUNT_malloc_calls);
   hz4_unpoison(object, hz4_class_bytes(size_class));
   return object;
 }
 
-// NULL: the slow way.
+// An object out of this CPU's bin; NULL: it is empty, as that of class 0 is always.
+HZ4_INLINE void *hz4_alloc_from_bin(uint32_t size_class) {
+  return hz4_alloc_taken(size_class, hz4_sequence_pop(size_class));
+}
+
+// NULL: the slow way. While there is sampling an allocation is counted, as long as the next sample is far, and is one of the
+// slow way's otherwise.
 HZ4_INLINE void *hz4_alloc_malloc_fast(size_t size) {
-  if (HZ4_UNLIKELY(hz4_is_above_relaxed(size, &hz4_class_malloc.most))) return NULL;
-  return hz4_alloc_from_bin(hz4_class_of_malloc(size));
+  bool is_open = HZ4_LIKELY(!hz4_is_above_relaxed(size, &hz4_class_malloc.most));
+  if (!is_open && hz4_is_above_relaxed(size, &hz4_class_malloc.most_counted)) return NULL;
+  uint32_t size_class = hz4_class_of_malloc(size);
+  return is_open ? hz4_alloc_from_bin(size_class) : hz4_alloc_taken(size_class, hz4_sequence_pop_counted(size_class, size));
 }
 
 HZ4_INLINE void *hz4_alloc_malloc(size_t size) {

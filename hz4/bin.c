@@ -13,6 +13,7 @@ _Static_assert(sizeof(struct hz4_tcache) + HZ4_CACHE_ZEROS <= HZ4_CACHE_BYTES, "
 _Static_assert(offsetof(struct hz4_tcache, top) == HZ4_CACHE_TOP_OFFSET, "as the sequences have it");
 _Static_assert(offsetof(struct hz4_tcache, limit) == HZ4_CACHE_LIMIT_OFFSET, "as the sequences have it");
 
+_Static_assert(offsetof(struct hz4_tcache, sampler.left) == HZ4_CACHE_LEFT_OFFSET, "as the sequences have it");
 _Static_assert(offsetof(struct hz4_tcache, bins) == HZ4_CACHE_BINS_OFFSET, "as the sequences have it");
 _Static_assert(sizeof(struct hz4_bin) == HZ4_CACHE_BIN_BYTES && offsetof(struct hz4_bin, slots) == 0, "likewise");
 

@@ -39,11 +39,12 @@ struct hz4_bin {
 
 // Which allocations are samples (sample.h). Of the threads of a CPU, who may interrupt each other: a count may be lost.
 struct hz4_sampler {
-  _Atomic(uint32_t) epoch;  // of what `left` was drawn in, and one more; 0: none
-  _Atomic(int64_t) left;    // bytes until the next sample
-  _Atomic(size_t) mean;     // that `left` was drawn with
+  _Atomic(int64_t) left;    // bytes until the next look: below 0 it is due
+  _Atomic(int64_t) beyond;  // bytes from there to the next sample
+  _Atomic(uint32_t) epoch;  // that they were drawn in; 0: none
   _Atomic(uint32_t) doublings, samples;  // of the mean; since the clock was looked at, which said:
   _Atomic(uint64_t) then_ns;
+  _Atomic(size_t) mean;      // that they were drawn with
   _Atomic(uint64_t) random;  // the state of a generator; 0: not seeded yet
 };
 
@@ -55,6 +56,7 @@ struct hz4_tcache {
   // by who has claimed the bin
   _Atomic(uintptr_t) limit[HZ4_CLASS_SLOTS];  // as top, of the last slot that may be used
   struct hz4_bin bins[HZ4_CLASS_SLOTS];
+  struct hz4_sampler sampler;
   // constant once listed
   struct hz4_tcache *next_listed;
   _Atomic(uint32_t) number;  // of the caches, in the order in which they were listed
@@ -74,7 +76,6 @@ struct hz4_tcache {
   struct hz4_counters counters;
   // shared
   _Atomic(uint64_t) inbox_stash_max;  // most objects found waiting at once
-  struct hz4_sampler sampler;
   _Atomic(uint64_t) random;  // likewise, with HZ4_HARDEN
   struct hz4_inbox inbox[HZ4_CLASS_SLOTS];
 } __attribute__((aligned(HZ4_CACHE_LINE)));

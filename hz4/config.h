@@ -301,6 +301,8 @@
 #define HZ4_UNWIND_RULES 2048
 // Return addresses that are kept of a sample: as many as heap profiles of others have.
 #define HZ4_SAMPLE_FRAMES 64
+// While there is sampling a cache looks after so many bytes whether its mean is the right one still.
+#define HZ4_SAMPLE_STRIDE (16 << 20)
 // A thread has at most about 2,000 samples a second, which are 0.2% of its time. (malloc_args has one each 0.5 us at 512 KiB,
 // and took 1.6 times as long.) The clock is good to 4 ms. A finer mean than the last is asked for in order to see all.
 #define HZ4_SAMPLE_PACE 32

@@ -6,6 +6,7 @@
 #include "hz4/large.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
+#include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
 #include "hz4/sizeclass.h"
@@ -41,6 +42,8 @@ void hz4_sample_seed(uint64_t seed) {
   struct hz4_sampler *mine = hz4_sampler_here();
   hz4_store_relaxed(&mine->random, seed | 1);
   hz4_store_relaxed(&mine->epoch, 0);
+  hz4_store_relaxed(&mine->left, 0);
+  hz4_store_relaxed(&mine->beyond, 0);
 }
 
 // In (0, 1], of 53 bits.
@@ -92,34 +95,47 @@ static void keep_pace(struct hz4_sampler *mine) {
   hz4_store_relaxed(&mine->doublings, doublings);
 }
 
-static void draw(struct hz4_sampler *mine) {
+static int64_t draw(struct hz4_sampler *mine) {
   size_t mean = hz4_load_relaxed(&least_mean);
   if (mean >= HZ4_SAMPLE_PACED_MIN && mean >> (62 - HZ4_SAMPLE_DOUBLINGS_MAX) == 0) {
     mean <<= hz4_load_relaxed(&mine->doublings);
   }
   hz4_store_relaxed(&mine->mean, mean);
   double bytes = minus_log(uniform()) * (double)mean;
-  hz4_store_relaxed(&mine->left, bytes < 0x1p62 ? (int64_t)bytes : (int64_t)1 << 62);
+  return bytes < 0x1p62 ? (int64_t)bytes : (int64_t)1 << 62;
+}
+
+static void wait(struct hz4_sampler *mine, int64_t bytes) {
+  int64_t first = bytes < HZ4_SAMPLE_STRIDE ? bytes : HZ4_SAMPLE_STRIDE;
+  hz4_store_relaxed(&mine->left, first);
+  hz4_store_relaxed(&mine->beyond, bytes - first);
 }
 
 size_t hz4_sample_due(size_t size) {
   uint32_t epoch = hz4_load_acquire(&hz4_sample_epoch);  // pairs with refresh: its mean
   if (epoch == 0) return 0;
   struct hz4_sampler *mine = hz4_sampler_here();
+  int64_t left = hz4_load_relaxed(&mine->left) + hz4_load_relaxed(&mine->beyond);
   if (hz4_load_relaxed(&mine->epoch) != epoch) {
     hz4_store_relaxed(&mine->epoch, epoch);
-    draw(mine);
-    int64_t left = hz4_load_relaxed(&mine->left) - (int64_t)size;
-    hz4_store_relaxed(&mine->left, left);
-    if (left >= 0) return 0;
+    left = draw(mine) - (int64_t)size;
   }
   size_t mean = hz4_load_relaxed(&mine->mean);
-  keep_pace(mine);
-  draw(mine);
-  return mean;
+  bool is_sample = left < 0;
+  if (is_sample) {
+    keep_pace(mine);
+    left = draw(mine);
+  }
+  wait(mine, left);
+  return is_sample ? mean : 0;
 }
 
 // ---- start, stop ----
+
+// Who subtracts from it at this instant may write over that: then he looks after HZ4_SAMPLE_STRIDE bytes.
+static void look_again(struct hz4_sampler *sampler) {
+  hz4_store_relaxed(&sampler->left, 0);
+}
 
 // What follows from the means. Whoever changed one comes here, and goes round until nothing has changed meanwhile: of two
 // at once the one whose change came last, in the order of `changes`, finds what the other wrote, or the other goes round again.
@@ -133,6 +149,9 @@ static void refresh(void) {
     }
     if (least != 0) hz4_store_relaxed(&least_mean, least);
     hz4_store_release(&hz4_sample_epoch, least != 0 ? seen | 1 : 0);  // publishes the mean to hz4_sample_due
+    for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) look_again(&cache->sampler);
+    look_again(&hz4_no_cache.cache.sampler);
+    hz4_store_relaxed(&hz4_class_malloc.most_counted, least != 0 && hz4_option.harden == 0 ? HZ4_CLASS_MAX_BYTES : 0);
     hz4_store_relaxed(&hz4_class_malloc.most, least != 0 ? 0 : HZ4_CLASS_MAX_BYTES);
   } while (!hz4_cas_strong_acq_rel(&changes, &seen, seen));
 }

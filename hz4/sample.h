@@ -6,9 +6,12 @@
 // their weights are unbiased. Each use has a mean of its own; one process, with the least mean, serves them all, and is
 // thinned for the others.
 //
-// How: while there is sampling, no size is small enough for malloc's fast path (sizeclass.h), so that each allocation comes to
-// alloc.c's slow path, which counts it (hz4_sample_passes) and then pops from the bin as usual. Where there is none nothing
-// is done, and the fast path is the same. Small sampled objects are Mid's, in spans of their own, whose pages have class 0
+// How: while there is sampling, no size is small enough for malloc's fast path (sizeclass.h), so that each allocation goes by
+// another (alloc.h), which takes its size off what is left until the next sample, and pops from the bin as usual; or, where less
+// is left, by the slow path, which asks. Where there is no sampling nothing is done, and the fast path is the same.
+//
+// A gap is counted in strides: after each the cache looks whether the mean is another. A change of means ends the strides of
+// all caches at once, as a rule: that is a plain store, over which the owner's may come. Small sampled objects are Mid's, in spans of their own, whose pages have class 0
 // in the page map: so free comes to the slow path as well, and finds the record in the span.
 //
 // A cache whose threads have samples faster than HZ4_SAMPLE_PACE in HZ4_SAMPLE_PACE_NS draws with twice the mean, and so on, until they
@@ -73,10 +76,9 @@ HZ4_INLINE struct hz4_sampler *hz4_sampler_here(void) {
   return &((struct hz4_tcache *)hz4_sequence_cache())->sampler;
 }
 
-// Counts an allocation while there is sampling. True: it is no sample. False: ask hz4_sample_due, once.
+// Counts an allocation that comes by a slow path, while there is sampling. True: it is no sample. False: ask hz4_sample_due, once.
 HZ4_INLINE bool hz4_sample_passes(size_t size) {
   struct hz4_sampler *mine = hz4_sampler_here();
-  if (HZ4_UNLIKELY(hz4_load_relaxed(&mine->epoch) != hz4_load_relaxed(&hz4_sample_epoch))) return false;
   int64_t left = hz4_load_relaxed(&mine->left) - (int64_t)size;
   hz4_store_relaxed(&mine->left, left);
   return HZ4_LIKELY(left >= 0);

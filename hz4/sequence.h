@@ -6,6 +6,8 @@
 // that is interrupted, moved or signalled before that store begins anew, maybe on another CPU.
 //
 //   pop    takes the newest object; NULL where the bin is empty
+//   pop_counted  the same, and takes a size off `left`; NULL, and nothing is changed, also where that is less. (Who is
+//          interrupted between these two stores takes it off twice.)
 //   push   puts an object on top; false where the bin is full, or that object is on top already
 //   swap   puts an object in the place of one of the newest, and takes that
 //   claim  takes the whole bin away: whoever commits HZ4_TOP_CLAIMED has the array for himself, wherever he goes on
@@ -33,6 +35,8 @@
 // Its bins, of which each begins with the address of the array, lie so far from each other.
 #define HZ4_CACHE_BINS_OFFSET 1992
 #define HZ4_CACHE_BIN_BYTES 16
+// How many bytes are left until its next sample, a signed word.
+#define HZ4_CACHE_LEFT_OFFSET 3976
 #define HZ4_CACHE_SHIFT 13
 #define HZ4_CACHE_BYTES ((size_t)1 << HZ4_CACHE_SHIFT)
 // Zeros before a cache: what HZ4_TOP_CLAIMED and _AFAR lead to.

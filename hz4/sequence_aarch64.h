@@ -51,6 +51,30 @@ HZ4_INLINE void *hz4_sequence_pop(size_t size_class) {
   return object;
 }
 
+HZ4_INLINE void *hz4_sequence_pop_counted(size_t size_class, size_t size) {
+  void *object;
+  uintptr_t cache, bin, top, left;
+  __asm__ volatile(HZ4_SEQUENCE_BEGIN HZ4_SEQUENCE_BIN
+                   "ldr %[left], [%[cache], #3976]\n\t"
+                   "subs %[left], %[left], %[size]\n\t"
+                   "mov %[object], xzr\n\t"
+                   "b.lt 2f\n\t"
+                   "ldr %[top], [%[bin], #8]\n\t"
+                   "ldr %[object], [%[cache], %[top]]\n\t"
+                   "cbz %[object], 2f\n\t"
+                   "sub %[top], %[top], #8\n\t"
+                   "str %[left], [%[cache], #3976]\n\t"
+                   "str %[top], [%[bin], #8]\n"
+                   HZ4_SEQUENCE_END
+                   : [object] "=&r"(object), [cache] "=&r"(cache), [bin] "=&r"(bin), [top] "=&r"(top), [left] "=&r"(left)
+                   : [area] "r"(hz4_front.area), [caches] "r"(hz4_front.caches), [size_class] "r"(size_class),
+                     [size] "r"(size)
+                   : "memory", "cc");
+  if (HZ4_UNLIKELY(object == NULL)) return NULL;
+  HZ4_SEQUENCE_ACQUIRE(object);
+  return object;
+}
+
 HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
   uintptr_t cache, bin, top, limit;
   bool fits;

@@ -19,6 +19,13 @@ HZ4_INLINE void *hz4_sequence_pop(size_t size_class) {
   return object;
 }
 
+HZ4_INLINE void *hz4_sequence_pop_counted(size_t size_class, size_t size) {
+  int64_t *left = (int64_t *)(hz4_sequence_own() + HZ4_CACHE_LEFT_OFFSET);
+  void *object = *left >= (int64_t)size ? hz4_sequence_pop(size_class) : NULL;
+  if (object != NULL) *left -= (int64_t)size;
+  return object;
+}
+
 HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
   char *cache = hz4_sequence_own();
   uintptr_t *top = hz4_sequence_top(cache, size_class);

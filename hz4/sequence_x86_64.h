@@ -55,6 +55,33 @@ HZ4_INLINE void *hz4_sequence_pop(size_t size_class) {
   return object;
 }
 
+HZ4_INLINE void *hz4_sequence_pop_counted(size_t size_class, size_t size) {
+  void *object;
+  uintptr_t cache, top, left;
+  bool any;
+  // The flags are the subtraction's, if that is the end, or else the test's.
+  __asm__ volatile(HZ4_SEQUENCE_BEGIN
+                   "movq " HZ4_SEQUENCE_TOP ", %[top]\n\t"
+                   "movq 3976(%[cache]), %[left]\n\t"
+                   "subq %[size], %[left]\n\t"
+                   "jl 2f\n\t"
+                   "movq (%[cache], %[top]), %[object]\n\t"
+                   "testq %[object], %[object]\n\t"
+                   "jz 2f\n\t"
+                   "leaq -8(%[top]), %[top]\n\t"
+                   "movq %[left], 3976(%[cache])\n\t"
+                   "movq %[top], " HZ4_SEQUENCE_TOP "\n"
+                   HZ4_SEQUENCE_END
+                   : [object] "=&a"(object), [cache] "=&r"(cache), [top] "=&r"(top), [left] "=&r"(left), "=@ccg"(any)
+                   : [area] "r"(hz4_front.area), [caches] "m"(hz4_front.caches), [size_class] "r"(size_class),
+                     [size] "r"(size)
+                   : "memory");
+  if (HZ4_UNLIKELY(!any)) return NULL;
+  if (object == NULL) __builtin_unreachable();
+  HZ4_SEQUENCE_ACQUIRE(object);
+  return object;
+}
+
 // (GCC 12 places the label of an asm goto that has outputs elsewhere: so this one has none.)
 HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
   HZ4_SEQUENCE_RELEASE(object);

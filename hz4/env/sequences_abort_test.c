@@ -290,6 +290,20 @@ static void use_each_way(void) {
   }
 }
 
+// While there is sampling, but no sample.
+static void use_counted(void) {
+  CHECK(hz4_profile_start(PTRDIFF_MAX) == 0);
+  size_t size = sizes[1];
+  free(malloc(size));  // looks how far the next is
+  for (int way = 0; way < 8; way++) trapped_give(trapped_take(size, way), size, way);
+  begin(size, false);
+  void *zeroed = calloc(1, size);
+  end();
+  CHECK(is_zero(zeroed, size));
+  free(zeroed);
+  CHECK(hz4_profile_stop() == 0);
+}
+
 // Refills and overflows, of bins that grow and are made smaller.
 static void fill_and_empty(void) {
   static void *objects[kObjects];
@@ -378,6 +392,7 @@ static void begin_threads(void) {
 static void use_all(void) {
   begin_threads();
   use_each_way();
+  if (getenv("HZ4_HARDEN") == NULL) use_counted();
   fill_and_empty();
   pass_across();
   whole_heap();

@@ -68,6 +68,17 @@ TEST_F(SamplePaceTest, WhereTheyComeSlowlyAllAreTaken) {
   EXPECT_NEAR(static_cast<double>(told.samples), 400.0, 100.0);
 }
 
+TEST_F(SamplePaceTest, ACoarseMeanIsWaitedForInStrides) {
+  constexpr size_t kCoarse = 3 * HZ4_SAMPLE_STRIDE / 2, kBytes = kCoarse * 400, kBlock = HZ4_CLASS_MAX_BYTES;
+  Start(kCoarse);
+  for (size_t done = 0; done < kBytes; done += kBlock) {
+    hz4_sys_fake.now_ns += HZ4_SAMPLE_PACE_NS;
+    hz4_free(hz4_malloc(kBlock));
+  }
+  EXPECT_NEAR(static_cast<double>(told.samples), 400.0, 100.0);
+  EXPECT_NEAR(told.weight, static_cast<double>(kBytes), 5 * std::sqrt(told.squares));
+}
+
 TEST_F(SamplePaceTest, AFineMeanIsKept) {
   constexpr size_t kFine = kMean / 16, kBytes = kFine * 20000;
   Start(kFine);

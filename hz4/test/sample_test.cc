@@ -123,6 +123,18 @@ TEST_F(SampleTest, EachUseHasItsRate) {
   }
 }
 
+// Who waits for a far sample looks again when the mean changes, in whatever cache he is.
+TEST_F(SampleTest, AnotherMeanIsSeenByAll) {
+  Start(size_t{1} << 40);
+  auto allocate = [] { for (int i = 0; i < 10; ++i) hz4_free(hz4_malloc(1000)); };
+  for (const size_t mean : {size_t{1} << 40, size_t{1}}) {
+    hz4_sample_start(kUse, mean, Hooks<kUse>());
+    allocate();
+    for (int i = 0; i < 4; ++i) std::thread(allocate).join();
+    EXPECT_EQ(Profile().allocs, mean == 1 ? 50u : 0u);
+  }
+}
+
 // ---- blocks ----
 
 TEST_F(SampleTest, ASampledBlockIsLikeAnyOther) {

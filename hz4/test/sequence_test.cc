@@ -133,6 +133,31 @@ TEST_F(Sequence, PushesToTheLastSlotAndPopsToTheFirst) {
   }
 }
 
+TEST_F(Sequence, ACountedPopTakesOffWhatIsLeft) {
+  Array array(7);
+  array.PutInto(cache_, kClass);
+  const auto &left = cache_->sampler.left;
+  cache_->sampler.left = 100;
+  EXPECT_EQ(hz4_sequence_pop_counted(kClass, 10), nullptr);
+  EXPECT_EQ(left, 100) << "the bin is empty";
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(hz4_sequence_push(kClass, &objects_[i]));
+  EXPECT_EQ(hz4_sequence_pop_counted(kClass, 101), nullptr);
+  EXPECT_EQ(left, 100) << "it is too little";
+  EXPECT_EQ(hz4_sequence_pop_counted(kClass, 60), &objects_[3]);
+  EXPECT_EQ(left, 40);
+  EXPECT_EQ(hz4_sequence_pop_counted(kClass, 40), &objects_[2]) << "nothing but nothing is left";
+  EXPECT_EQ(left, 0);
+  EXPECT_EQ(hz4_sequence_pop_counted(kClass, 1), nullptr);
+  EXPECT_EQ(hz4_sequence_pop_counted(kClass, 0), &objects_[1]);
+  cache_->sampler.left = -5;
+  EXPECT_EQ(hz4_sequence_pop_counted(kClass, 1), nullptr);
+  EXPECT_EQ(left, -5);
+  cache_->sampler.left = int64_t{1} << 62;
+  EXPECT_EQ(hz4_sequence_pop_counted(kClass, 1), &objects_[0]);
+  EXPECT_EQ(left, (int64_t{1} << 62) - 1);
+  EXPECT_EQ(array.Objects(cache_, kClass), 0u);
+}
+
 // One bin's operations touch no other's.
 TEST_F(Sequence, BinsAreApart) {
   std::vector<Array> arrays(HZ4_CLASS_SLOTS, Array(2));

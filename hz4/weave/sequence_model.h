@@ -46,6 +46,12 @@ HZ4_INLINE void *hz4_sequence_pop(size_t size_class) {
   }
 }
 
+// What is left is a hint, and publishes nothing.
+HZ4_INLINE void *hz4_sequence_pop_counted(size_t size_class, size_t size) {
+  (void)size;
+  return hz4_sequence_pop(size_class);
+}
+
 HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
   for (;;) {
     char *cache = hz4_sequence_begin();
