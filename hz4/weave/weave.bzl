@@ -84,7 +84,8 @@ def weave_test(name, srcs = [], mutants = {}):
 
 # Where a cache of few size classes has its limits.
 _SMALL_SEQUENCE = ("s/LIMIT_OFFSET [0-9]*$/LIMIT_OFFSET (HZ4_CACHE_TOP_OFFSET + 8 * HZ4_CLASS_SLOTS)/;" +
-                   "s/BINS_OFFSET [0-9]*$/BINS_OFFSET (HZ4_CACHE_TOP_OFFSET + 16 * HZ4_CLASS_SLOTS)/")
+                   "s/BINS_OFFSET [0-9]*$/BINS_OFFSET (HZ4_CACHE_TOP_OFFSET + 16 * HZ4_CLASS_SLOTS)/;" +
+                   "s/LEFT_OFFSET [0-9]*$/LEFT_OFFSET (HZ4_CACHE_BINS_OFFSET + HZ4_CACHE_BIN_BYTES * HZ4_CLASS_SLOTS)/")
 
 def weave_config(name):
     """Of few steps: one round of spinning, since more are the same again, a small page map, one size class.
