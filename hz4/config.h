@@ -231,20 +231,18 @@
 
 // ---- limit ----
 
-// Near the limit: from so much (1/2^this of it) below it on; at the next trim that much more is used than after the last. With
+// A trim is due from so much (1/2^this of the limit) below it on; the next when that much more is used than after the last. With
 // less, a program that swings by more would pay for its pages again at each pause; with more, less may be live undisturbed.
 #define HZ4_LIMIT_NEAR_SHIFT 4
-// Not near any more: so much below it.
+// So much below it the next is due as at first.
 #define HZ4_LIMIT_OVER_SHIFT 2
 // From one trim to the next, at least, and for each byte that went back, which costs 0.5 ns to purge and to fault in again: so
 // that trims take about an eighth of the time at most.
 #define HZ4_LIMIT_PAUSE_NS ((uint64_t)20000000)
 #define HZ4_LIMIT_PAUSE_NS_PER_BYTE 4
 // All caches together hold at most 1/2^this of the limit (a quarter: malloc_args, which uses 95% of a soft limit without one,
-// has 0.6 of the speed; an eighth: 0.4), and near it each 1/2^the second of what it could. And 1/2^the third of what the container
-// has, where nothing else bounds them.
+// has 0.6 of the speed; an eighth: 0.4). And 1/2^the second of what the container has, where nothing else bounds them.
 #define HZ4_LIMIT_CACHES_SHIFT 1
-#define HZ4_LIMIT_CACHES_NEAR_SHIFT 2
 #define HZ4_LIMIT_CONTAINER_SHIFT 2
 // What HZ4_LIMIT=cgroup leaves to the rest of the process, and to the other processes of the group.
 #define HZ4_LIMIT_CGROUP_PERCENT 90

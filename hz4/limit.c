@@ -8,7 +8,7 @@ static _Atomic(size_t) trim_bytes = SIZE_MAX;  // from which on a trim is due
 static _Atomic(uint64_t) trim_ns;              // and when
 static _Atomic(uint64_t) refused, trims;
 
-HZ4_IN_DATA _Atomic(bool) hz4_limit_near, hz4_limit_due;
+HZ4_IN_DATA _Atomic(bool) hz4_limit_due;
 
 // ---- levels ----
 
@@ -31,9 +31,7 @@ static size_t near_until(void) {
 // ---- counting ----
 
 static void note_taken(size_t used) {
-  if (HZ4_LIKELY(used <= hz4_load_relaxed(&trim_bytes))) return;
-  hz4_store_relaxed(&hz4_limit_near, true);
-  hz4_store_relaxed(&hz4_limit_due, true);
+  if (HZ4_UNLIKELY(used > hz4_load_relaxed(&trim_bytes))) hz4_store_relaxed(&hz4_limit_due, true);
 }
 
 bool hz4_limit_take(size_t bytes) {
@@ -54,9 +52,8 @@ void hz4_limit_take_anyway(size_t bytes) {
 
 void hz4_limit_give(size_t bytes) {
   size_t used = hz4_fetch_sub_relaxed(&used_bytes, bytes) - bytes;
-  if (HZ4_LIKELY(!hz4_limit_is_near()) || used > near_until()) return;
-  hz4_store_relaxed(&hz4_limit_near, false);
-  hz4_store_relaxed(&trim_bytes, near_from());
+  size_t least = near_from();
+  if (HZ4_UNLIKELY(hz4_load_relaxed(&trim_bytes) != least) && used <= near_until()) hz4_store_relaxed(&trim_bytes, least);
 }
 
 // ---- giving back ----
@@ -93,9 +90,7 @@ void hz4_limit_configure(size_t soft_limit, size_t hard_limit) {
   hz4_store_relaxed(&hard_bytes, hard_limit);
   hz4_store_relaxed(&trim_bytes, near_from());
   hz4_store_relaxed(&trim_ns, 0);
-  bool near = hz4_load_relaxed(&used_bytes) > near_from();
-  hz4_store_relaxed(&hz4_limit_near, near);
-  hz4_store_relaxed(&hz4_limit_due, near);
+  hz4_store_relaxed(&hz4_limit_due, hz4_load_relaxed(&used_bytes) > near_from());
 }
 
 void hz4_limit_set_container(size_t bytes) {

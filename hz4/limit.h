@@ -6,10 +6,10 @@
 // into use asks before, who has given it back says so: on ways that lead to the system or come near, never on others.
 //
 // hard: more is refused, and malloc fails, after a trim.
-// soft: from 1/2^HZ4_LIMIT_NEAR_SHIFT below it on hz4 is near the limit, until it has 1/2^HZ4_LIMIT_OVER_SHIFT less. Then caches and
-// depots may hold less, and all that is free goes back to the system: when 1/2^HZ4_LIMIT_NEAR_SHIFT more is used than after the last
-// time, and some time has passed, which is longer the more that was. There is no thread: whoever comes to malloc's slow
-// path when it is due does it. Where only `hard` is given, it is `soft` as well.
+// soft: from 1/2^HZ4_LIMIT_NEAR_SHIFT below it on all that is free goes back to the system: again when 1/2^HZ4_LIMIT_NEAR_SHIFT
+// more is used than after the last time, or as at first if it was 1/2^HZ4_LIMIT_OVER_SHIFT less meanwhile; and when some time has
+// passed, which is longer the more went back. There is no thread: whoever comes to malloc's slow path when it is due does it.
+// Where only `hard` is given, it is `soft` as well.
 //
 // No lock. What is counted, and `hard`, is exact; the rest are hints, and threads may interleave as they like.
 #ifndef HZ4_LIMIT_H_
@@ -30,11 +30,7 @@ void hz4_limit_take_anyway(size_t bytes);
 void hz4_limit_give(size_t bytes);
 
 // Written by limit.c.
-extern _Atomic(bool) hz4_limit_near, hz4_limit_due;
-
-HZ4_INLINE bool hz4_limit_is_near(void) {
-  return hz4_load_relaxed(&hz4_limit_near);
-}
+extern _Atomic(bool) hz4_limit_due;
 
 // Whether to ask hz4_limit_begin_trim.
 HZ4_INLINE bool hz4_limit_is_due(void) {

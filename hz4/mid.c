@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/misuse.h"

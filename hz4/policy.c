@@ -1,6 +1,5 @@
 #include "hz4/policy.h"
 
-#include "hz4/limit.h"
 #include "hz4/options.h"
 #include "hz4/sys.h"
 
@@ -162,8 +161,7 @@ static bool is_emptying(const struct hz4_policy_class *c) {
 }
 
 uint32_t hz4_policy_depot(const struct hz4_policy_class *c, uint64_t out) {
-  bool tight = is_emptying(c) || hz4_limit_is_near();
-  size_t share = out >> (tight ? HZ4_DEPOT_SHARE_SHIFT + 1 : HZ4_DEPOT_SHARE_SHIFT);
+  size_t share = out >> (is_emptying(c) ? HZ4_DEPOT_SHARE_SHIFT + 1 : HZ4_DEPOT_SHARE_SHIFT);
   return (uint32_t)at_most(at_least(share, c->allowance), HZ4_DEPOT_OBJECTS_MAX);
 }
 

@@ -91,7 +91,7 @@ static size_t share_of(const struct hz4_tcache *cache) {
     if (share < HZ4_TCACHE_BYTES_MIN) share = HZ4_TCACHE_BYTES_MIN;
     if (share < bytes) bytes = share;
   }
-  return hz4_limit_is_near() ? bytes >> HZ4_LIMIT_CACHES_NEAR_SHIFT : bytes;
+  return bytes;
 }
 
 // Notes a miss or an overflow. Returns how many objects the bin should have room for, if its class and the budget allow;

@@ -45,7 +45,6 @@ TEST_F(Limit, WithoutOneAllIsCountedAndNothingRefused) {
   EXPECT_TRUE(hz4_limit_take(size_t{1} << 62));
   hz4_limit_take_anyway(10);
   EXPECT_EQ(Stats().used_bytes, (size_t{1} << 62) + 10);
-  EXPECT_FALSE(hz4_limit_is_near());
   EXPECT_FALSE(hz4_limit_is_due());
   EXPECT_FALSE(Trim(0));
   EXPECT_EQ(Stats().soft_bytes, 0u);
@@ -86,24 +85,27 @@ TEST_F(Limit, HardIsExactHoweverManyThreadsAsk) {
   EXPECT_EQ(Stats().used_bytes, 0u);
 }
 
-TEST_F(Limit, NearFromASixteenthBelowUntilAQuarterBelow) {
+TEST_F(Limit, DueFromASixteenthBelowAnewAfterItWasAQuarterBelow) {
   hz4_limit_configure(kSoft, kNone);
   hz4_limit_take(kNear);
-  EXPECT_FALSE(hz4_limit_is_near());
+  EXPECT_FALSE(hz4_limit_is_due());
   hz4_limit_take(1);
-  EXPECT_TRUE(hz4_limit_is_near());
   EXPECT_TRUE(hz4_limit_is_due());
   EXPECT_TRUE(hz4_limit_take(10000)) << "soft refuses nothing";
+  EXPECT_TRUE(Trim(0)) << "in vain";
+  Pass(10 * HZ4_LIMIT_PAUSE_NS);
   hz4_limit_give(10000 + kNear - kOver);
-  EXPECT_TRUE(hz4_limit_is_near());
-  hz4_limit_give(1);
-  EXPECT_FALSE(hz4_limit_is_near());
+  hz4_limit_take(kNear - kOver);
+  EXPECT_FALSE(hz4_limit_is_due());
+  hz4_limit_give(kNear - kOver + 1);
+  hz4_limit_take(kNear - kOver + 1);
+  EXPECT_TRUE(hz4_limit_is_due());
 }
 
 TEST_F(Limit, HardAloneIsSoftToo) {
   hz4_limit_configure(kNone, kSoft);
   hz4_limit_take(kNear + 1);
-  EXPECT_TRUE(hz4_limit_is_near());
+  EXPECT_TRUE(hz4_limit_is_due());
 }
 
 TEST_F(Limit, TheNextTrimIsDueWhenASixteenthMoreIsUsed) {
@@ -116,7 +118,6 @@ TEST_F(Limit, TheNextTrimIsDueWhenASixteenthMoreIsUsed) {
   EXPECT_FALSE(hz4_limit_is_due());
   hz4_limit_take(1);
   EXPECT_TRUE(Trim(1000));
-  EXPECT_FALSE(hz4_limit_is_near()) << "it gave back enough";
   Pass(10 * HZ4_LIMIT_PAUSE_NS);
   hz4_limit_take(kNear - 1101);
   EXPECT_FALSE(hz4_limit_is_due());
@@ -176,12 +177,11 @@ TEST_F(Limit, WhoBeginsATrimAndNeverEndsItStopsNobody) {
 TEST_F(Limit, ALimitBelowWhatIsUsedIsNearAtOnce) {
   hz4_limit_take(5000);
   hz4_limit_configure(kSoft, 2000);
-  EXPECT_TRUE(hz4_limit_is_near());
+  EXPECT_TRUE(hz4_limit_is_due());
   EXPECT_TRUE(Trim(4000));
-  EXPECT_FALSE(hz4_limit_is_near());
   hz4_limit_configure(kNone, kNone);
   hz4_limit_take(5000);
-  EXPECT_FALSE(hz4_limit_is_near());
+  EXPECT_FALSE(hz4_limit_is_due());
 }
 
 TEST_F(Limit, CachesHaveAShareOfTheLeast) {

@@ -21,7 +21,6 @@ static struct hz4_span *spans[BLOCKS];
 static int begun;
 
 struct hz4_option_values hz4_option = {.dirty_kib = HZ4_PAGE_BYTES >> 10};
-_Atomic(bool) hz4_limit_near;
 
 uint64_t hz4_sys_now_ns(void) {
   weave_fail("large blocks need no clock");

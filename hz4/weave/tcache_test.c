@@ -24,7 +24,6 @@ const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
     [CLASS] = {.object_bytes = HZ4_INBOX_OBJECT_MAX, .bin_slots_max = 2},
 };
 struct hz4_option_values hz4_option;
-_Atomic(bool) hz4_limit_near;
 size_t hz4_limit_of_caches(size_t wanted) {
   return wanted;
 }
