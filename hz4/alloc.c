@@ -60,6 +60,7 @@ static void *take_object(uint32_t size_class, bool *zeroed) {
 
 // The class of the bin for a block of this size and alignment; 0 when it is a large one. pre: align is a power of two, from 16.
 static uint32_t class_for(size_t size, size_t align) {
+  if (size == 0 && align == 16) return HZ4_ZERO_CLASS;
   size = hz4_harden_room(size);
   if (size > HZ4_CLASS_MAX_BYTES || align > HZ4_PAGE_BYTES) return 0;
   // Spans are aligned to pages, so a class whose size is a multiple of align has aligned objects. A power of two that
@@ -73,7 +74,7 @@ static uint32_t class_for(size_t size, size_t align) {
 static void *alloc_class(uint32_t size_class, size_t size, bool *zeroed) {
   void *object = take_object(size_class, zeroed);
   if (object == NULL) return NULL;
-  hz4_unpoison(object, hz4_class_bytes(size_class));
+  hz4_unpoison(object, hz4_class_usable(size_class));
   if (hz4_option.harden != 0) hz4_harden_out(object, size);
   return object;
 }
@@ -156,7 +157,7 @@ void hz4_alloc_keep_to_limit(void) {
   hz4_limit_end_trim(used);
 }
 
-// pre: 1 <= size <= PTRDIFF_MAX.
+// pre: size <= PTRDIFF_MAX.
 static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   int saved = errno;
   bool wanted = *zeroed;
@@ -200,7 +201,7 @@ static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
 
 // Where the fast path had nothing. pre: as alloc_block. frame: of the function that the program called.
 static void *alloc_slow(size_t size, size_t align, bool *zeroed, const void *frame) {
-  if (HZ4_LIKELY(!hz4_sample_is_on())) return alloc_block(size, align, zeroed);
+  if (HZ4_LIKELY(!hz4_sample_is_on()) || size == 0) return alloc_block(size, align, zeroed);
   size_t mean = hz4_sample_passes(size) ? 0 : hz4_sample_due(size);
   void *block = mean != 0 ? take_sample(size, mean, size, align, zeroed, frame) : NULL;
   return block != NULL ? block : alloc_uncounted(size, align, zeroed);
@@ -209,7 +210,7 @@ static void *alloc_slow(size_t size, size_t align, bool *zeroed, const void *fra
 HZ4_NOINLINE static void *malloc_slow(size_t size) {
   if (HZ4_UNLIKELY(size > PTRDIFF_MAX)) return no_memory();
   bool zeroed = false;
-  return alloc_slow(size != 0 ? size : 1, 16, &zeroed, HZ4_FRAME());
+  return alloc_slow(size, 16, &zeroed, HZ4_FRAME());
 }
 
 // Short, for hardened each malloc comes here.
@@ -217,13 +218,13 @@ void *hz4_alloc_malloc_slow(size_t size) {
   size_t room = hz4_harden_room(size);
   bool looked = hz4_option.harden == 0 || hz4_sample_is_on();
   if (HZ4_UNLIKELY(looked || room > HZ4_CLASS_MAX_BYTES)) return malloc_slow(size);
-  void *object = from_bin(hz4_class_of_bin(room), size != 0 ? size : 1);
+  void *object = from_bin(hz4_class_of_bin(room), size);
   return HZ4_LIKELY(object != NULL) ? object : malloc_slow(size);
 }
 
 HZ4_NOINLINE static void *calloc_slow(size_t bytes) {
   bool zeroed = bytes >= HZ4_CALLOC_FRESH_MIN;
-  void *block = alloc_slow(bytes != 0 ? bytes : 1, 16, &zeroed, HZ4_FRAME());
+  void *block = alloc_slow(bytes, 16, &zeroed, HZ4_FRAME());
   // Only what came fresh from the system is trusted to be zero. Clearing that would bring it into memory.
   if (block != NULL && !zeroed) memset(block, 0, bytes);
   return block;
@@ -313,8 +314,8 @@ static size_t check_object(uint32_t size_class, const void *ptr, const char *com
   size_t offset = (size_t)((const char *)ptr - span->base);
   if (HZ4_UNLIKELY(!begins_at(size_class, offset))) hz4_panic_pointer(complaint, ptr);
   if (span->state != NULL) hz4_harden_check(span, ptr, complaint);
-  hz4_poison_check(ptr);
-  return span->slack != NULL ? hz4_harden_asked(span, ptr) : hz4_class_bytes(size_class);
+  if (hz4_class_usable(size_class) != 0) hz4_poison_check(ptr);
+  return span->slack != NULL ? hz4_harden_asked(span, ptr) : hz4_class_usable(size_class);
 }
 
 // What is wrong with a free of ptr, which is in a page of this class, as far as can be told by arithmetic; NULL: nothing.
@@ -350,12 +351,12 @@ void hz4_alloc_free_slow(void *ptr) {
     return;
   }
   size_t size_class = span->size_class;
-  hz4_poison_check(ptr);
+  if (hz4_class_usable((uint32_t)size_class) != 0) hz4_poison_check(ptr);
   if (HZ4_UNLIKELY(!hz4_harden_in(span, ptr))) {
     free_wrongly(span, ptr);
     return;
   }
-  hz4_poison(ptr, hz4_class_bytes((uint32_t)size_class));
+  hz4_poison(ptr, hz4_class_usable((uint32_t)size_class));
   void *other = hz4_harden_push(size_class, ptr);
   if (HZ4_UNLIKELY(other != NULL)) free_slowly(other, (uint32_t)size_class, HZ4_FRAME());
   else hz4_count_fast((uint32_t)size_class, HZ4_COUNT_free_calls);
@@ -380,8 +381,9 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
   }
   if (span == NULL) return true;  // or else only those calls that overflow a bin would find something
   // What realloc gave is for free_sized (C23).
-  if (align > 16) return hz4_class_bytes(class_for(size, align)) == hz4_class_bytes(size_class);
-  return hz4_class_bytes(class_for(size, 16)) == hz4_class_bytes(size_class) || stays(hz4_class_bytes(size_class), size);
+  if (align > 16) return hz4_class_usable(class_for(size, align)) == hz4_class_usable(size_class);
+  size_t usable = hz4_class_usable(size_class);
+  return hz4_class_usable(class_for(size, 16)) == usable || stays(usable, size);
 }
 
 void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
@@ -469,7 +471,7 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
     if (span->kind == HZ4_SPAN_MAPPED) return realloc_large(span, size);
     return stays(sample->usable, size) ? ptr : realloc_by_copy(ptr, sample->usable, size);
   }
-  size_t bytes = hz4_class_bytes(size_class), usable = bytes;
+  size_t bytes = hz4_class_usable(size_class), usable = bytes;
   if (HZ4_UNLIKELY(!is_surely_object(size_class, ptr))) usable = check_object(size_class, ptr, complaint);
   const struct hz4_span *span = hz4_option.harden > 1 ? hz4_pagemap_span(ptr) : NULL;
   bool dressed = span != NULL && span->slack != NULL;
@@ -485,9 +487,9 @@ void *hz4_alloc_aligned_by(size_t align, size_t size, const void *frame) {
     return NULL;
   }
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
-  if (size == 0) size = 1;
   void *object = NULL;
   if (align <= 16) align = 16;
+  else if (size == 0) size = 1;  // those lie in memory
   if (HZ4_LIKELY(!hz4_sample_is_on())) object = from_bin(class_for(size, align), size);
   if (HZ4_LIKELY(object != NULL)) return object;
   bool zeroed = false;

@@ -65,7 +65,7 @@ HZ4_INLINE void hz4_count_fast(uint32_t size_class, enum hz4_counter id) {
 HZ4_INLINE void *hz4_alloc_taken(uint32_t size_class, void *object) {
   if (HZ4_UNLIKELY(object == NULL)) return NULL;
   hz4_count_fast(size_class, HZ4_COUNT_malloc_calls);
-  hz4_unpoison(object, hz4_class_bytes(size_class));
+  hz4_unpoison(object, hz4_class_usable(size_class));
   return object;
 }
 
@@ -93,9 +93,9 @@ HZ4_INLINE bool hz4_alloc_free_fast(void *ptr) {
   size_t size_class = hz4_pagemap_class(ptr);
   // Nor does one of class 0 (NULL, foreign, large, hardened).
   if (HZ4_UNLIKELY(!hz4_class_may_begin_at(size_class, ptr))) return false;
-  if (HZ4_POISON && size_class != 0) {
+  if (HZ4_POISON && hz4_class_usable((uint32_t)size_class) != 0) {
     hz4_poison_check(ptr);
-    hz4_poison(ptr, hz4_class_bytes((uint32_t)size_class));
+    hz4_poison(ptr, hz4_class_usable((uint32_t)size_class));
   }
   HZ4_PREFETCH(ptr, hz4_front.ahead);
   if (HZ4_UNLIKELY(!hz4_sequence_push(size_class, ptr))) return false;

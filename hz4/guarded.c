@@ -1,11 +1,14 @@
 #include "hz4/guarded.h"
 
+#include <errno.h>
+
 #include "hz4/guard.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
 #include "hz4/span.h"
+#include "hz4/sys.h"
 
 // What was freed, the oldest where the next one goes.
 static _Atomic(struct hz4_span *) quarantine[HZ4_QUARANTINE_BLOCKS];
@@ -110,6 +113,20 @@ bool hz4_guarded_grow(struct hz4_span *span, size_t bytes) {
   span->base = place.body + before;
   span->bytes = body_bytes - before;
   return true;
+}
+
+void *hz4_guarded_nothing(size_t bytes) {
+  char *base = hz4_os_map(bytes, HZ4_PAGE_BYTES);
+  if (base == NULL) return NULL;
+  if (!hz4_pagemap_reserve(base, bytes >> HZ4_PAGE_SHIFT)) {
+    hz4_os_unmap(base, bytes);
+    return NULL;
+  }
+  int saved = errno;
+  hz4_sys_forbid(base, bytes);
+  errno = saved;
+  hz4_poison(base, bytes);
+  return base;
 }
 
 size_t hz4_guarded_bytes(void) {

@@ -27,6 +27,10 @@ void hz4_guarded_free(struct hz4_span *span);
 // advised the kernel of a part. pre: out of the page map, bytes > span->bytes.
 bool hz4_guarded_grow(struct hz4_span *span, size_t bytes);
 
+// Addresses for blocks of no bytes, whole pages, with room in the page map. NULL: there are none. (Where the system does not
+// forbid them, nobody finds out who touches them.)
+void *hz4_guarded_nothing(size_t bytes);
+
 // Of addresses, that are kept inaccessible.
 size_t hz4_guarded_bytes(void);
 

@@ -43,7 +43,7 @@ enum { HZ4_STATE_NONE, HZ4_STATE_LIVE, HZ4_STATE_FREED };
 // What is to be asked for instead. (At least 17: so that a descriptor with a slack for each object is one block of
 // meta's.)
 HZ4_INLINE size_t hz4_harden_room(size_t size) {
-  if (HZ4_LIKELY(hz4_option.harden < 2)) return size;
+  if (HZ4_LIKELY(hz4_option.harden < 2) || size == 0) return size;
   return size < 16 ? 17 : size + 1;
 }
 

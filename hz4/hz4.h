@@ -39,7 +39,7 @@ extern "C" {
 // The version of the library, as "0.1.0", for good.
 HZ4_API const char *hz4_version(void);
 
-// C17 7.22.3. size 0 gives a unique block that can be freed (glibc manual, "Basic Memory Allocation").
+// C17 7.22.3. size 0 gives a unique block that can be freed (glibc manual, "Basic Memory Allocation"); nobody may touch it.
 HZ4_API void *hz4_malloc(size_t size);
 
 // Zeroed memory, always. ENOMEM when count * size overflows.

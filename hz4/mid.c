@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "hz4/guarded.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/misuse.h"
@@ -91,10 +92,14 @@ static void relink_locked(struct mid_class *mid, struct hz4_span *span, uint32_t
 static struct hz4_span *new_span(uint32_t size_class) {
   const struct hz4_class_info *info = &hz4_class_table[size_class];
   uint32_t level = size_class < HZ4_SAMPLE_CLASS ? (uint32_t)hz4_option.harden : 0;
+  bool nothing = size_class == HZ4_ZERO_CLASS;
+  if (nothing && level > 1) level = 1;  // there is no room for canaries
   uint32_t meta_bytes = hz4_span_meta_bytes(size_class, level);
   struct hz4_span *span = hz4_meta_alloc(meta_bytes);
   if (span == NULL) return NULL;
-  struct hz4_run run = hz4_segment_alloc(info->span_pages, true);
+  struct hz4_run run = {0};
+  if (nothing) run.base = hz4_guarded_nothing(HZ4_PAGE_BYTES);
+  else run = hz4_segment_alloc(info->span_pages, true);
   if (run.base == NULL) {
     hz4_meta_free(span, meta_bytes);
     return NULL;
@@ -146,10 +151,11 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   hz4_meta_free(span, span->meta_bytes);
 }
 
-// Closes the span, so that any class may use its memory: it is complete, and not being purged. Hardened, it waits, and
+// Closes the span, so that any class may use its memory, if it has any: it is complete, and not being purged. Hardened, it waits, and
 // the one is closed that waited before, if nobody took of it: what is freed is not another class's at once. Returns the
 // number of spans closed.
 static uint32_t close_complete_locked(struct mid_class *mid, struct hz4_span *span) {
+  if (span->segment == NULL) return 0;
   struct hz4_span *closing = span;
   if (hz4_option.harden != 0) {
     closing = mid->waiting != span ? mid->waiting : NULL;
@@ -168,7 +174,7 @@ static uint32_t close_empty_locked(struct mid_class *mid) {
     struct hz4_span *span = mid->partial[bucket], *next;
     for (uint32_t n = mid->spans_in[bucket]; n != 0; --n, span = next) {
       next = span->next;
-      if (!is_complete(span)) continue;
+      if (!is_complete(span) || span->segment == NULL) continue;
       unlink_locked(mid, span);
       close_span_locked(mid, span);
       ++closed;
@@ -266,7 +272,7 @@ static void fill_batch_locked(struct mid_class *mid, struct batch *batch, struct
     struct hz4_span *span = next_to_purge_locked(mid);
     if (span == NULL) break;
     --budget->looks;
-    if (span->free_count * 8 < span->object_count * mid->purge_eighths) continue;
+    if (span->segment == NULL || span->free_count * 8 < span->object_count * mid->purge_eighths) continue;
     size_t found = hz4_span_purge(span, batch->runs + batch->count, HZ4_PURGE_RUNS - batch->count);
     if (found == 0) continue;
     for (size_t end = batch->count + found; batch->count < end; ++batch->count) {
@@ -486,6 +492,11 @@ void hz4_mid_add_stats(uint32_t size_class, struct hz4_mid_stats *sum) {
   struct mid_class *mid = &classes[size_class];
   if (!hz4_lock_enter(&mid->lock)) return;
   size_t object_bytes = hz4_class_bytes(size_class);
+  if (size_class == HZ4_ZERO_CLASS) {
+    sum->nothing_bytes += (uint64_t)mid->span_count << HZ4_PAGE_SHIFT;
+    hz4_lock_release(&mid->lock);
+    return;
+  }
   sum->spans += mid->span_count;
   sum->span_bytes += (uint64_t)mid->span_count * hz4_class_table[size_class].span_pages << HZ4_PAGE_SHIFT;
   sum->span_objects += mid->object_count;
@@ -509,7 +520,8 @@ static const char *broken_in_bucket_locked(struct mid_class *mid, uint32_t size_
   for (uint32_t n = 0; n < mid->spans_in[bucket]; ++n, span = span->next) {
     const char *broken = hz4_span_broken(span);
     if (broken != NULL) return broken;
-    bool partial = span->free_count > 0 && (!is_complete(span) || hz4_option.harden != 0 || bucket == PURGING);
+    bool waits = hz4_option.harden != 0 || span->segment == NULL || bucket == PURGING;
+    bool partial = span->free_count > 0 && (!is_complete(span) || waits);
     HZ4_HOLDS(partial, "mid: a full or an empty span is listed as partial");
     HZ4_HOLDS(span->kind == HZ4_SPAN_OBJECTS && span->size_class == size_class, "mid: a span of another class");
     HZ4_HOLDS(span->bucket == bucket && (bucket == PURGING || bucket_of(span) == bucket),

@@ -58,10 +58,11 @@ bool hz4_mid_is_declining(uint32_t size_class);
 // Empties all depots into their spans. True when a span went back to its segment.
 bool hz4_mid_trim(void);
 
-// out_bytes: of objects that the spans gave out; takes: calls of hz4_mid_take; purged_bytes: so far, inside spans in use.
+// out_bytes: of objects that the spans gave out; takes: calls of hz4_mid_take; purged_bytes: so far, inside spans in use;
+// nothing_bytes: addresses of the zero class, which counts nowhere else.
 struct hz4_mid_stats {
   uint64_t spans, span_bytes, span_objects, free_objects, depot_objects, depot_bytes, free_bytes, out_bytes, takes,
-      purged_bytes;
+      purged_bytes, nothing_bytes;
 };
 void hz4_mid_stats(struct hz4_mid_stats *out);
 void hz4_mid_add_stats(uint32_t size_class, struct hz4_mid_stats *sum);  // of one class

@@ -31,12 +31,12 @@
 
 // Where a cache's tops and limits begin, and how far caches are from each other: the assembly has them as numbers.
 #define HZ4_CACHE_TOP_OFFSET 8
-#define HZ4_CACHE_LIMIT_OFFSET 1000
+#define HZ4_CACHE_LIMIT_OFFSET 1008
 // Its bins, of which each begins with the address of the array, lie so far from each other.
-#define HZ4_CACHE_BINS_OFFSET 1992
+#define HZ4_CACHE_BINS_OFFSET 2008
 #define HZ4_CACHE_BIN_BYTES 16
 // How many bytes are left until its next sample, a signed word.
-#define HZ4_CACHE_LEFT_OFFSET 3976
+#define HZ4_CACHE_LEFT_OFFSET 4008
 #define HZ4_CACHE_SHIFT 13
 #define HZ4_CACHE_BYTES ((size_t)1 << HZ4_CACHE_SHIFT)
 // Zeros before a cache: what HZ4_TOP_CLAIMED and _AFAR lead to.

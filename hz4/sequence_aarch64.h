@@ -55,7 +55,7 @@ HZ4_INLINE void *hz4_sequence_pop_counted(size_t size_class, size_t size) {
   void *object;
   uintptr_t cache, bin, top, left;
   __asm__ volatile(HZ4_SEQUENCE_BEGIN HZ4_SEQUENCE_BIN
-                   "ldr %[left], [%[cache], #3976]\n\t"
+                   "ldr %[left], [%[cache], #4008]\n\t"
                    "subs %[left], %[left], %[size]\n\t"
                    "mov %[object], xzr\n\t"
                    "b.lt 2f\n\t"
@@ -63,7 +63,7 @@ HZ4_INLINE void *hz4_sequence_pop_counted(size_t size_class, size_t size) {
                    "ldr %[object], [%[cache], %[top]]\n\t"
                    "cbz %[object], 2f\n\t"
                    "sub %[top], %[top], #8\n\t"
-                   "str %[left], [%[cache], #3976]\n\t"
+                   "str %[left], [%[cache], #4008]\n\t"
                    "str %[top], [%[bin], #8]\n"
                    HZ4_SEQUENCE_END
                    : [object] "=&r"(object), [cache] "=&r"(cache), [bin] "=&r"(bin), [top] "=&r"(top), [left] "=&r"(left)
@@ -86,7 +86,7 @@ HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
                    "b.eq 2f\n\t"
                    "eor %[limit], %[top], %[top]\n\t"
                    "add %[limit], %[limit], %[bin]\n\t"
-                   "ldr %[limit], [%[limit], #1000]\n\t"
+                   "ldr %[limit], [%[limit], #1008]\n\t"
                    "subs %[limit], %[limit], %[top]\n\t"
                    "b.ls 2f\n\t"
                    "add %[top], %[top], #8\n\t"
@@ -112,7 +112,7 @@ HZ4_INLINE void *hz4_sequence_swap(size_t size_class, uint32_t random, void *obj
                    "eor %[bytes], %[top], %[top]\n\t"
                    "add %[bytes], %[bytes], %[bin]\n\t"
                    "add %[bytes], %[bytes], %[size_class], lsl #3\n\t"
-                   "ldr %[bytes], [%[bytes], #1992]\n\t"
+                   "ldr %[bytes], [%[bytes], #2008]\n\t"
                    "add %[bin], %[cache], %[top]\n\t"
                    "sub %[bytes], %[bin], %[bytes]\n\t"
                    "cmp %[bytes], %[most]\n\t"

@@ -62,14 +62,14 @@ HZ4_INLINE void *hz4_sequence_pop_counted(size_t size_class, size_t size) {
   // The flags are the subtraction's, if that is the end, or else the test's.
   __asm__ volatile(HZ4_SEQUENCE_BEGIN
                    "movq " HZ4_SEQUENCE_TOP ", %[top]\n\t"
-                   "movq 3976(%[cache]), %[left]\n\t"
+                   "movq 4008(%[cache]), %[left]\n\t"
                    "subq %[size], %[left]\n\t"
                    "jl 2f\n\t"
                    "movq (%[cache], %[top]), %[object]\n\t"
                    "testq %[object], %[object]\n\t"
                    "jz 2f\n\t"
                    "leaq -8(%[top]), %[top]\n\t"
-                   "movq %[left], 3976(%[cache])\n\t"
+                   "movq %[left], 4008(%[cache])\n\t"
                    "movq %[top], " HZ4_SEQUENCE_TOP "\n"
                    HZ4_SEQUENCE_END
                    : [object] "=&a"(object), [cache] "=&r"(cache), [top] "=&r"(top), [left] "=&r"(left), "=@ccg"(any)
@@ -87,7 +87,7 @@ HZ4_INLINE bool hz4_sequence_push(size_t size_class, void *object) {
   HZ4_SEQUENCE_RELEASE(object);
   __asm__ goto(HZ4_SEQUENCE_BEGIN_IN("%%r8")
                "movq 8(%%r8, %[size_class], 8), %%r9\n\t"
-               "cmpq 1000(%%r8, %[size_class], 8), %%r9\n\t"
+               "cmpq 1008(%%r8, %[size_class], 8), %%r9\n\t"
                "jae %l[full]\n\t"
                "cmpq %[object], (%%r8, %%r9)\n\t"
                "je %l[full]\n\t"
@@ -116,7 +116,7 @@ HZ4_INLINE void *hz4_sequence_swap(size_t size_class, uint32_t random, void *obj
                    "testq %[other], %[other]\n\t"
                    "jz 2f\n\t"
                    "leaq (%[cache], %[top]), %[bytes]\n\t"
-                   "subq 1992(%[cache], %[bin]), %[bytes]\n\t"
+                   "subq 2008(%[cache], %[bin]), %[bytes]\n\t"
                    "cmpq %[most], %[bytes]\n\t"
                    "cmovaq %[most], %[bytes]\n\t"
                    "imulq %[random], %[bytes]\n\t"

@@ -18,14 +18,14 @@
    (((uint64_t)1 << 48) + BYTES(c) - 1) / BYTES(c)}
 #define CLASS(c) [c] = INFO(c),
 // The tiny bins, and then the tiny classes of each home.
-#define TINY(n) [97 + (n) * 3] = INFO(1), [98 + (n) * 3] = INFO(2), [99 + (n) * 3] = INFO(3),
+#define TINY(n) [98 + (n) * 3] = INFO(1), [99 + (n) * 3] = INFO(2), [100 + (n) * 3] = INFO(3),
 #define SAMPLE(n) [HZ4_SAMPLE_CLASS + (n)] = INFO(8 + (n) * 8),
 #define CLASS8(c) CLASS(c) CLASS(c + 1) CLASS(c + 2) CLASS(c + 3) CLASS(c + 4) CLASS(c + 5) CLASS(c + 6) CLASS(c + 7)
 
 const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
     CLASS8(1) CLASS8(9) CLASS8(17) CLASS8(25) CLASS8(33) CLASS8(41)
     CLASS8(49) CLASS8(57) CLASS8(65) CLASS8(73) CLASS8(81) CLASS8(89)
-    TINY(0) TINY(1) TINY(2) TINY(3) TINY(4) TINY(5) TINY(6) TINY(7) TINY(8)
+    [HZ4_ZERO_CLASS] = INFO(1), TINY(0) TINY(1) TINY(2) TINY(3) TINY(4) TINY(5) TINY(6) TINY(7) TINY(8)
     SAMPLE(0) SAMPLE(1) SAMPLE(2) SAMPLE(3) SAMPLE(4) SAMPLE(5)
     SAMPLE(6) SAMPLE(7) SAMPLE(8) SAMPLE(9) SAMPLE(10) SAMPLE(11)};
 
@@ -35,13 +35,13 @@ const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
 #define INVERSE1(c) [c] = INVERSE(c),
 #define INVERSE8(c) INVERSE1(c) INVERSE1(c + 1) INVERSE1(c + 2) INVERSE1(c + 3) \
     INVERSE1(c + 4) INVERSE1(c + 5) INVERSE1(c + 6) INVERSE1(c + 7)
-#define TINY_INVERSE(n) [97 + (n) * 3] = INVERSE(1), [98 + (n) * 3] = INVERSE(2), [99 + (n) * 3] = INVERSE(3),
+#define TINY_INVERSE(n) [98 + (n) * 3] = INVERSE(1), [99 + (n) * 3] = INVERSE(2), [100 + (n) * 3] = INVERSE(3),
 
 const uint32_t hz4_class_inverse[HZ4_CLASS_SLOTS] = {
     0,  // nothing begins there: free takes the slow path
     INVERSE8(1) INVERSE8(9) INVERSE8(17) INVERSE8(25) INVERSE8(33) INVERSE8(41)
     INVERSE8(49) INVERSE8(57) INVERSE8(65) INVERSE8(73) INVERSE8(81) INVERSE8(89)
-    TINY_INVERSE(0) TINY_INVERSE(1) TINY_INVERSE(2) TINY_INVERSE(3) TINY_INVERSE(4) TINY_INVERSE(5)
+    [HZ4_ZERO_CLASS] = INVERSE(1), TINY_INVERSE(0) TINY_INVERSE(1) TINY_INVERSE(2) TINY_INVERSE(3) TINY_INVERSE(4) TINY_INVERSE(5)
     TINY_INVERSE(6) TINY_INVERSE(7) TINY_INVERSE(8)};
 
 // The class of sizes 16 n + 1 to 16 n + 16, as hz4_class_of_size has it.
@@ -58,7 +58,7 @@ const uint32_t hz4_class_inverse[HZ4_CLASS_SLOTS] = {
 #define MOST(byte) (uint8_t)(HZ4_CLASS_MAX_BYTES >> (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (byte) : 7 - (byte)) * 8)
 struct hz4_class_of_malloc hz4_class_malloc = {
     .table = {MOST(0), MOST(1), MOST(2), MOST(3), MOST(4), MOST(5), MOST(6), MOST(7),
-              1, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)}};
+              HZ4_ZERO_CLASS, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)}};
 _Static_assert(HZ4_CLASS_MAX_BYTES / 16 == 4 * 4096 && sizeof(size_t) == HZ4_CLASS_TABLE_FIRST, "the table lists every size");
 
 _Atomic(bool) hz4_class_tiny_is_parted;
@@ -72,7 +72,6 @@ static void part(size_t entry, uint32_t size_class) {
 void hz4_class_part_tiny(void) {
   hz4_store_relaxed(&hz4_class_tiny_is_parted, true);
   for (uint32_t c = 1; c <= HZ4_TINY_CLASSES; ++c) part(c, c);
-  part(0, 1);
 }
 
 void hz4_class_hide(void) {

@@ -12,8 +12,10 @@
 // which are refilled with what is from the cache's own spans.
 //
 // The pages of sampled objects (sample.h) have class 0 in the page map, so that free takes the slow path; their spans are of
-// classes of their own. Four ranges of classes, then:
+// classes of their own. And blocks of no bytes are of the zero class, whose spans are addresses that nobody may touch: there
+// they lie 16 bytes apart, so that each is one of its own. The ranges of classes, then:
 //   1 .. HZ4_CLASS_COUNT                    by size; the tiny ones as long as there is one cache
+//   HZ4_ZERO_CLASS                          blocks of no bytes
 //   HZ4_TINY_BIN .., HZ4_TINY_CLASSES       tiny bins: no object and no span is of such a class
 //   HZ4_TINY_HOME .. HZ4_CLASS_SLOTS - 1    tiny objects, by home and size
 //   HZ4_SAMPLE_CLASS .. HZ4_MID_CLASSES - 1 sampled objects, of powers of two: no bin is of such a class
@@ -23,7 +25,8 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-#define HZ4_TINY_BIN (HZ4_CLASS_COUNT + 1)
+#define HZ4_ZERO_CLASS (HZ4_CLASS_COUNT + 1)
+#define HZ4_TINY_BIN (HZ4_ZERO_CLASS + 1)
 #define HZ4_TINY_HOME (HZ4_TINY_BIN + HZ4_TINY_CLASSES)
 #define HZ4_SAMPLE_CLASS HZ4_CLASS_SLOTS
 #define HZ4_SAMPLE_BYTES_MIN ((size_t)128)
@@ -81,7 +84,7 @@ void hz4_class_hide(void);
 }
 #endif
 
-// pre: size <= HZ4_CLASS_MAX_BYTES. That of size 0 is that of size 1.
+// pre: size <= HZ4_CLASS_MAX_BYTES.
 HZ4_INLINE uint32_t hz4_class_of_malloc(size_t size) {
   return hz4_load_relaxed(&hz4_class_malloc.table[(size + 15 + HZ4_CLASS_TABLE_FIRST * 16) / 16]);
 }
@@ -94,7 +97,8 @@ HZ4_INLINE uint32_t hz4_class_of_sample(size_t bytes) {
 
 // The same, hidden or not.
 HZ4_INLINE uint32_t hz4_class_of_bin(size_t size) {
-  uint32_t c = hz4_class_of_size(size != 0 ? size : 1);
+  if (HZ4_UNLIKELY(size == 0)) return HZ4_ZERO_CLASS;
+  uint32_t c = hz4_class_of_size(size);
   return c <= HZ4_TINY_CLASSES && hz4_load_relaxed(&hz4_class_tiny_is_parted) ? HZ4_TINY_BIN + c - 1 : c;
 }
 
@@ -113,8 +117,14 @@ HZ4_INLINE uint32_t hz4_class_by_size(uint32_t size_class) {
   return size_class < HZ4_TINY_BIN ? size_class : (size_class - HZ4_TINY_BIN) % HZ4_TINY_CLASSES + 1;
 }
 
+// From one object to the next.
 HZ4_INLINE size_t hz4_class_bytes(uint32_t size_class) {
   return hz4_class_table[size_class].object_bytes;
+}
+
+// What the program may use of an object.
+HZ4_INLINE size_t hz4_class_usable(uint32_t size_class) {
+  return size_class != HZ4_ZERO_CLASS ? hz4_class_bytes(size_class) : 0;
 }
 
 // False: no object of the class begins there; or it is class 0.

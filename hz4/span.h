@@ -24,7 +24,7 @@ struct hz4_span {
   // constant while the span is in use
   char *base;
   size_t bytes;  // whole pages
-  struct hz4_segment *segment;  // not MAPPED
+  struct hz4_segment *segment;  // not MAPPED; NULL: the zero class's, which has no memory
   uint32_t meta_bytes;          // of this descriptor
   uint32_t object_count;        // OBJECTS
   uint8_t kind;

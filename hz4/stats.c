@@ -21,8 +21,9 @@ static void add_counters(struct hz4_stats *s, struct hz4_tcache *cache) {
   if (stash > s->inbox_stash_max) s->inbox_stash_max = stash;
 }
 
-// The class by size of objects of this class, whatever else tells it apart.
+// The class by size of objects of this class, whatever else tells it apart; 0: that of no bytes.
 static uint32_t class_by_size(uint32_t size_class) {
+  if (size_class == HZ4_ZERO_CLASS) return 0;
   return hz4_class_of_size(hz4_class_bytes(size_class));
 }
 
@@ -33,8 +34,8 @@ static void add_waiting(struct hz4_stats *s, struct hz4_tcache *cache) {
     uint64_t in_bin = hz4_bin_objects_lately(cache, c), in_inbox = sent_to ? hz4_inbox_objects(&cache->inbox[c]) : 0;
     if (in_bin + in_inbox == 0) continue;
     s->waiting[class_by_size(c)] += (uint32_t)(in_bin + in_inbox);
-    s->bin_bytes += in_bin * hz4_class_bytes(c);
-    s->inbox_bytes += in_inbox * hz4_class_bytes(c);
+    s->bin_bytes += in_bin * hz4_class_usable(c);
+    s->inbox_bytes += in_inbox * hz4_class_usable(c);
   }
 }
 
@@ -59,7 +60,7 @@ static void sum_up(struct hz4_stats *s) {
   s->active_bytes = hz4_stats_minus(in_use, s->segment.purged_inside_bytes);
   s->free_bytes = hz4_stats_minus(in_use, s->allocated_bytes + s->cached_bytes);
   s->dirty_bytes = s->segment.dirty_bytes + s->large.cached_bytes;
-  s->retained_bytes = s->segment.clean_bytes + s->large.retained_bytes;
+  s->retained_bytes = s->segment.clean_bytes + s->large.retained_bytes + s->mid.nothing_bytes;
   s->metadata_bytes = hz4_stats_minus(s->os.mapped_bytes, in_use + s->dirty_bytes + s->retained_bytes);
 }
 
@@ -73,7 +74,7 @@ void hz4_stats_gather(struct hz4_stats *s) {
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     uint64_t held_back = hz4_transfer_waiting(c);
     s->waiting[class_by_size(c)] += (uint32_t)held_back;
-    s->inbox_bytes += held_back * hz4_class_bytes(c);
+    s->inbox_bytes += held_back * hz4_class_usable(c);
   }
   hz4_thread_stats(&s->thread);
   hz4_mid_stats(&s->mid);

@@ -321,7 +321,7 @@ size_t hz4_tcache_bytes_here(void) {
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS && hz4_is_attached(); ++c) {
     struct hz4_held held;
     if (!hz4_bin_claim(c, &held)) continue;
-    bytes += hz4_bin_objects(&held) * hz4_class_bytes(c);
+    bytes += hz4_bin_objects(&held) * hz4_class_usable(c);
     hz4_bin_publish(&held);
   }
   return bytes;

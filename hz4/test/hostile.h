@@ -51,13 +51,13 @@ struct MarkedBlock {
   unsigned char ByteAt(size_t at) const { return static_cast<unsigned char>((seed ^ at * 0x9e3779b97f4a7c15u) >> 32 | 1); }
   void Mark() const {
     Each(usable, [this](size_t at) { ptr[at] = ByteAt(at); });
-    ptr[usable - 1] = ByteAt(usable - 1);
+    if (usable != 0) ptr[usable - 1] = ByteAt(usable - 1);
   }
   // The first `bytes` bytes of the block, which now may lie elsewhere.
   void Check(const unsigned char *at, size_t bytes) const {
     const size_t edge = usable < 4096 ? usable : 512;
     Each(bytes, [&](size_t i) { HZ4_DEMAND((i >= edge && i % 16384 != 0) || at[i] == ByteAt(i)); });
-    HZ4_DEMAND(bytes < usable || at[usable - 1] == ByteAt(usable - 1));
+    HZ4_DEMAND(bytes < usable || usable == 0 || at[usable - 1] == ByteAt(usable - 1));
   }
   void CheckHere() const {
     HZ4_DEMAND(hz4_malloc_usable_size(ptr) == usable);
@@ -104,7 +104,7 @@ class HostileWork {
     HZ4_DEMAND(reinterpret_cast<uintptr_t>(ptr) % least == 0);
     const MarkedBlock block = {static_cast<unsigned char *>(ptr), size, hz4_malloc_usable_size(ptr), least,
                                random_.Next()};
-    HZ4_DEMAND(block.usable >= size && block.usable > 0);
+    HZ4_DEMAND(block.usable >= size && (block.usable > 0 || size == 0));
     block.Mark();
     live_.push_back(block);
     bytes_ += block.usable;

@@ -91,9 +91,9 @@ TEST(SizeClass, TinyOnesAreSmallerThanACacheLine) {
   }
 }
 
-TEST(SizeClass, ClassesAreOfThreeRanges) {
+TEST(SizeClass, ClassesAreOfFourRanges) {
   for (uint32_t c = 0; c < HZ4_CLASS_SLOTS; ++c) {
-    const bool by_size = c <= HZ4_CLASS_COUNT, at_home = c > HZ4_CLASS_COUNT + HZ4_TINY_CLASSES;
+    const bool by_size = c <= HZ4_ZERO_CLASS, at_home = c >= HZ4_TINY_HOME;
     EXPECT_EQ(hz4_class_is_tiny_bin(c), !by_size && !at_home) << c;
     const uint32_t size_class = hz4_class_by_size(c);
     if (by_size) {
@@ -138,15 +138,15 @@ TEST(SizeClass, EveryHomeHasItsTinyClasses) {
 // For good: so this is the only test that parts them.
 TEST(SizeClass, MallocsClassBeforeAndAfterParting) {
   for (size_t size = 0; size <= HZ4_CLASS_MAX_BYTES; ++size) {
-    ASSERT_EQ(hz4_class_of_malloc(size), hz4_class_of_size(size == 0 ? 1 : size)) << size;
+    ASSERT_EQ(hz4_class_of_malloc(size), size == 0 ? HZ4_ZERO_CLASS : hz4_class_of_size(size)) << size;
   }
   for (int times : {1, 2}) {
     hz4_class_part_tiny();
     for (size_t size = 0; size <= HZ4_CLASS_MAX_BYTES; ++size) {
-      const uint32_t c = hz4_class_of_malloc(size), by_size = hz4_class_of_size(size == 0 ? 1 : size);
+      const uint32_t c = hz4_class_of_malloc(size), by_size = size == 0 ? HZ4_ZERO_CLASS : hz4_class_of_size(size);
       ASSERT_EQ(c, by_size <= HZ4_TINY_CLASSES ? HZ4_TINY_BIN + by_size - 1 : by_size) << size << " " << times;
       ASSERT_EQ(hz4_class_by_size(c), by_size) << size;
-      ASSERT_EQ(hz4_class_is_tiny_bin(c), size <= 48) << size;
+      ASSERT_EQ(hz4_class_is_tiny_bin(c), size != 0 && size <= 48) << size;
       ASSERT_GE(hz4_class_bytes(c), size);
     }
   }
