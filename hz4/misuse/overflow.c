@@ -1,12 +1,13 @@
 #include "hz4/misuse/misuse.h"
 
-// Neighbours on both sides, and all of it freed in the end, with whatever lies in caches.
+// Away from the block. It has neighbours on both sides, and all is freed in the end, with whatever lies in caches.
 static bool touch(size_t size, long at, long bytes, bool write) {
   char *before = malloc(size), *block = malloc(size), *behind = malloc(size);
   char *first = (char *)announce(block) + at;
   for (long i = 0; i < bytes; ++i) {
-    if (write) put(first + i, 0x5a);
-    else get(first + i);
+    char *next = at < 0 ? first - i : first + i;
+    if (write) put(next, 0x5a);
+    else get(next);
   }
   went_on();
   free(block);
@@ -26,6 +27,18 @@ static bool read_behind(size_t size, long bytes) {
 
 static bool write_far(size_t size, long distance) {
   return touch(size, (long)size + distance, 1, true);
+}
+
+static bool write_before(size_t size, long bytes) {
+  return touch(size, -1, bytes, true);
+}
+
+static bool read_before(size_t size, long bytes) {
+  return touch(size, -1, bytes, false);
+}
+
+static bool write_far_before(size_t size, long distance) {
+  return touch(size, -distance, 1, true);
 }
 
 // What realloc left where it was ends before.
@@ -106,5 +119,27 @@ const struct misuse_case misuse_overflow[] = {
     {"calloc_small", write_behind_calloc, SMALL},
     {"calloc_run", write_behind_calloc, 1 << 20},
     {"found_by_realloc", found_by_realloc, SMALL, 5000},
+    {NULL},
+};
+
+const struct misuse_case misuse_underflow[] = {
+    {"by_1_tiny", write_before, 8, 1},
+    {"by_1_small", write_before, SMALL, 1},
+    {"by_1_mid", write_before, MID, 1},
+    {"by_1_run", write_before, 10 << 16, 1},
+    {"by_1_mapped", write_before, MAPPED, 1},
+    {"by_8_small", write_before, SMALL, 8},
+    {"by_16_small", write_before, SMALL, 16},
+    {"by_16_run", write_before, RUN, 16},
+    {"by_64_small", write_before, SMALL, 64},
+    {"by_page_small", write_before, SMALL, 4096},
+    {"by_page_mid", write_before, MID, 4096},
+    {"by_page_run", write_before, RUN, 4096},
+    {"by_page_mapped", write_before, MAPPED, 4096},
+    {"by_64k_small", write_before, SMALL, 1 << 16},
+    {"by_4m_small", write_before, SMALL, 4 << 20},
+    {"far_run", write_far_before, RUN, 60000},
+    {"read_by_8_small", read_before, SMALL, 8},
+    {"read_by_page_run", read_before, RUN, 4096},
     {NULL},
 };
