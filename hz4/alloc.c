@@ -75,8 +75,7 @@ static void *alloc_class(uint32_t size_class, size_t size, bool *zeroed) {
   void *object = take_object(size_class, zeroed);
   if (object == NULL) return NULL;
   hz4_unpoison(object, hz4_class_usable(size_class));
-  if (hz4_option.harden != 0) hz4_harden_out(object, size);
-  return object;
+  return hz4_option.harden != 0 ? hz4_harden_out(object, size) : object;
 }
 
 void *hz4_alloc_unsampled(size_t size) {
@@ -180,8 +179,7 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
 // As hz4_alloc_from_bin.
 HZ4_INLINE void *from_bin(uint32_t size_class, size_t size) {
   void *object = hz4_alloc_from_bin(size_class);
-  if (HZ4_LIKELY(object != NULL) && hz4_option.harden != 0) hz4_harden_out(object, size);
-  return object;
+  return HZ4_LIKELY(object != NULL) && hz4_option.harden != 0 ? hz4_harden_out(object, size) : object;
 }
 
 // A block, of `bytes`, for an allocation of `size` that is due to be a sample by this mean. NULL: it is none, and *zeroed as it was.
@@ -193,7 +191,7 @@ static void *take_sample(size_t size, size_t mean, size_t bytes, size_t align, b
   return block;
 }
 
-// While there is sampling: an object out of a bin, or a block from elsewhere. pre: as alloc_block.
+// While there is sampling, or hardened: an object out of a bin, or a block from elsewhere. pre: as alloc_block.
 static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
   void *object = !*zeroed ? from_bin(class_for(size, align), size) : NULL;
   return object != NULL ? object : alloc_block(size, align, zeroed);
@@ -201,7 +199,9 @@ static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
 
 // Where the fast path had nothing. pre: as alloc_block. frame: of the function that the program called.
 static void *alloc_slow(size_t size, size_t align, bool *zeroed, const void *frame) {
-  if (HZ4_LIKELY(!hz4_sample_is_on()) || size == 0) return alloc_block(size, align, zeroed);
+  if (HZ4_LIKELY(!hz4_sample_is_on()) || size == 0) {
+    return hz4_option.harden != 0 ? alloc_uncounted(size, align, zeroed) : alloc_block(size, align, zeroed);
+  }
   size_t mean = hz4_sample_passes(size) ? 0 : hz4_sample_due(size);
   void *block = mean != 0 ? take_sample(size, mean, size, align, zeroed, frame) : NULL;
   return block != NULL ? block : alloc_uncounted(size, align, zeroed);
@@ -218,7 +218,7 @@ void *hz4_alloc_malloc_slow(size_t size) {
   size_t room = hz4_harden_room(size);
   bool looked = hz4_option.harden == 0 || hz4_sample_is_on();
   if (HZ4_UNLIKELY(looked || room > HZ4_CLASS_MAX_BYTES)) return malloc_slow(size);
-  void *object = from_bin(hz4_class_of_bin(room), size);
+  void *object = from_bin(hz4_class_of_malloc(room), size);
   return HZ4_LIKELY(object != NULL) ? object : malloc_slow(size);
 }
 
@@ -252,7 +252,9 @@ static void free_object(uint32_t size_class, void *ptr) {
 // To Mid: a flush would use more stack than there may be by now.
 void hz4_alloc_free_unsampled(void *object) {
   const struct hz4_span *span = hz4_pagemap_find(object);
-  if (span->state != NULL && !hz4_harden_in(span, object)) hz4_panic_pointer(hz4_harden_wrong(span, object), object);
+  const struct hz4_page_states *note = hz4_option.harden != 0 ? hz4_pagemap_states(object) : NULL;
+  if (note != NULL && !hz4_harden_in(note, object)) hz4_panic_pointer(hz4_harden_wrong(object), object);
+  if (note != NULL && hz4_option.harden > 1) hz4_harden_undress(object);
   hz4_transfer_give(span->size_class, &object, 1, NULL, true);
 }
 
@@ -313,7 +315,7 @@ static size_t check_object(uint32_t size_class, const void *ptr, const char *com
   if (HZ4_UNLIKELY(span == NULL)) hz4_panic_pointer(complaint, ptr);
   size_t offset = (size_t)((const char *)ptr - span->base);
   if (HZ4_UNLIKELY(!begins_at(size_class, offset))) hz4_panic_pointer(complaint, ptr);
-  if (span->state != NULL) hz4_harden_check(span, ptr, complaint);
+  if (span->state != NULL) hz4_harden_check(ptr, complaint);
   if (hz4_class_usable(size_class) != 0) hz4_poison_check(ptr);
   return span->slack != NULL ? hz4_harden_asked(span, ptr) : hz4_class_usable(size_class);
 }
@@ -326,40 +328,50 @@ static const char *wrong_begin(uint32_t size_class, const void *ptr) {
   return "free of a pointer into the middle of an object";
 }
 
-HZ4_NOINLINE static void free_slowly(void *ptr, uint32_t size_class, const void *frame) {
+// Its frame is taken for that of the function which the program called: all on the way here are left by then.
+HZ4_NOINLINE static void free_slowly(void *ptr, uint32_t size_class) {
+  if (ptr == NULL) return;
   int saved = errno;
   const char *wrong = size_class != 0 ? wrong_begin(size_class, ptr) : NULL;
   if (HZ4_UNLIKELY(wrong != NULL)) hz4_misuse_note(wrong, ptr);
   else if (size_class != 0) free_object(size_class, ptr);
   else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
-  else free_slow_block(ptr, frame);
+  else free_slow_block(ptr, HZ4_FRAME());
   hz4_misuse_report();
   do_chores();
   errno = saved;
 }
 
-HZ4_NOINLINE static void free_wrongly(const struct hz4_span *span, const void *ptr) {
-  hz4_misuse_note(hz4_harden_wrong(span, ptr), ptr);
+HZ4_NOINLINE static void free_wrongly(const void *ptr) {
+  hz4_misuse_note(hz4_harden_wrong(ptr), ptr);
   hz4_misuse_report();
 }
 
-void hz4_alloc_free_slow(void *ptr) {
-  if (ptr == NULL) return;
-  const struct hz4_span *span = hz4_option.harden != 0 ? hz4_pagemap_find(ptr) : NULL;
-  if (span == NULL || span->state == NULL) {
-    free_slowly(ptr, (uint32_t)hz4_pagemap_class(ptr), HZ4_FRAME());
-    return;
-  }
-  size_t size_class = span->size_class;
+// note: what the page map has of ptr's states.
+HZ4_INLINE void free_hardened(void *ptr, const struct hz4_page_states *note, bool dressed) {
+  size_t size_class = hz4_load_relaxed(&note->size_class);
   if (hz4_class_usable((uint32_t)size_class) != 0) hz4_poison_check(ptr);
-  if (HZ4_UNLIKELY(!hz4_harden_in(span, ptr))) {
-    free_wrongly(span, ptr);
+  if (HZ4_UNLIKELY(!hz4_harden_in(note, ptr))) {
+    free_wrongly(ptr);
     return;
   }
+  if (dressed) hz4_harden_undress(ptr);
   hz4_poison(ptr, hz4_class_usable((uint32_t)size_class));
   void *other = hz4_harden_push(size_class, ptr);
-  if (HZ4_UNLIKELY(other != NULL)) free_slowly(other, (uint32_t)size_class, HZ4_FRAME());
+  if (HZ4_UNLIKELY(other != NULL)) free_slowly(other, (uint32_t)size_class);
   else hz4_count_fast((uint32_t)size_class, HZ4_COUNT_free_calls);
+}
+
+HZ4_NOINLINE static void free_dressed(void *ptr, const struct hz4_page_states *note) {
+  free_hardened(ptr, note, true);
+}
+
+// Hardened, each free comes here: so nothing is called from which it would have to come back.
+void hz4_alloc_free_slow(void *ptr) {
+  const struct hz4_page_states *note = hz4_option.harden != 0 ? hz4_pagemap_states(ptr) : NULL;
+  if (note == NULL) free_slowly(ptr, (uint32_t)hz4_pagemap_class(ptr));
+  else if (HZ4_LIKELY(hz4_option.harden < 2)) free_hardened(ptr, note, false);
+  else free_dressed(ptr, note);
 }
 
 // Whether the block at ptr can have been asked for with this size and alignment, or been resized to this size.
@@ -376,7 +388,7 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
   }
   const struct hz4_span *span = hz4_option.harden != 0 ? hz4_pagemap_span(ptr) : NULL;
   if (span != NULL && span->slack != NULL) {
-    hz4_harden_check(span, ptr, NULL);
+    hz4_harden_check(ptr, NULL);
     if (hz4_harden_asked(span, ptr) != (size != 0 ? size : 1)) return false;
   }
   if (span == NULL) return true;  // or else only those calls that overflow a bin would find something

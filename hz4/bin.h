@@ -76,7 +76,6 @@ struct hz4_tcache {
   struct hz4_counters counters;
   // shared
   _Atomic(uint64_t) inbox_stash_max;  // most objects found waiting at once
-  _Atomic(uint64_t) random;  // likewise, with HZ4_HARDEN
   struct hz4_inbox inbox[HZ4_CLASS_SLOTS];
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 

@@ -15,10 +15,15 @@ void hz4_harden_complain(const char *complaint, const void *ptr) {
   hz4_panic_pointer(complaint, ptr);
 }
 
-const char *hz4_harden_wrong(const struct hz4_span *span, const void *ptr) {
-  const _Atomic(uint8_t) *state = hz4_harden_state(span, ptr);
+const char *hz4_harden_wrong(const void *ptr) {
+  const _Atomic(uint8_t) *state = hz4_harden_state(ptr);
   if (state == NULL) return "free of a pointer into the middle of an object";
   return hz4_load_relaxed(state) == HZ4_STATE_FREED ? "double free" : "free of a pointer that is not allocated";
+}
+
+void *hz4_harden_out_unknown(void *object) {
+  if (hz4_pagemap_find(object) == NULL) hz4_harden_complain("double free, found by malloc", object);
+  return object;
 }
 
 // ---- level 2 ----
@@ -60,16 +65,21 @@ static bool is_zero(const void *object, size_t bytes) {
   return any == 0;
 }
 
-void hz4_harden_dress(const struct hz4_span *span, void *object, uint8_t state, size_t size) {
+void *hz4_harden_dress(void *object, uint8_t state, size_t size) {
+  const struct hz4_span *span = hz4_pagemap_find(object);
+  if (HZ4_UNLIKELY(span->slack == NULL)) return object;
   size_t bytes = bytes_of(span);
   if (bytes <= HZ4_CLEAR_MAX) {
     if (state == HZ4_STATE_NONE) memset(object, 0, bytes);
     else if (HZ4_UNLIKELY(!is_zero(object, bytes))) hz4_panic_pointer("write after free", object);
   }
   put_canary(span, object, size);
+  return object;
 }
 
-void hz4_harden_undress(const struct hz4_span *span, void *object) {
+void hz4_harden_undress(void *object) {
+  const struct hz4_span *span = hz4_pagemap_find(object);
+  if (HZ4_UNLIKELY(span->slack == NULL)) return;
   check_canary(span, object);
   if (bytes_of(span) <= HZ4_CLEAR_MAX) memset(object, 0, bytes_of(span));
 }

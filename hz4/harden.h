@@ -3,8 +3,9 @@
 // State: a byte for each object beside its span's bitmap, LIVE (the program has it), FREED, or NONE (nobody has had
 // it). Whoever takes an object for the program finds that it is not LIVE and makes it so; whoever frees it finds it
 // LIVE and makes it FREED. Where it waits meanwhile, in a bin, a batch, a depot or its span, is nothing to the state.
-// So that malloc and free need no test for this, their fast paths find nothing to do: malloc's table of classes leads
-// to bin 0, which is empty, and the page map has class 0 for spans that have states, where no object begins.
+// So that malloc and free need no test for this, their fast paths find nothing to do: no size is small enough for malloc's,
+// and the page map has class 0 for spans that have states, where no object begins. What it notes of such a page besides
+// leads to an object's state by arithmetic alone.
 //
 // The bytes are read and written by relaxed loads and stores; an exchange would wait for all stores before it.
 // Argument. A correct program passes an object from its free to the next malloc by the bin's sequences or by Mid's
@@ -25,6 +26,7 @@
 #include "hz4/pagemap.h"
 #include "hz4/random.h"
 #include "hz4/sequence.h"
+#include "hz4/sizeclass.h"
 #include "hz4/span.h"
 
 #ifdef __cplusplus
@@ -47,10 +49,11 @@ HZ4_INLINE size_t hz4_harden_room(size_t size) {
   return size < 16 ? 17 : size + 1;
 }
 
-// Dresses the object, which was in this state, for a program that asked for size bytes; undresses it, where it was
-// freed. pre: as hz4_panic; the span has slacks.
-void hz4_harden_dress(const struct hz4_span *span, void *object, uint8_t state, size_t size);
-void hz4_harden_undress(const struct hz4_span *span, void *object);
+// Dresses the object, which was in this state, for a program that asked for size bytes, and returns it; undresses it, before
+// it is in a bin. pre: as hz4_panic. (Spans of the zero class, and what is older than the options, have no slacks: there
+// nothing is done.)
+void *hz4_harden_dress(void *object, uint8_t state, size_t size);
+void hz4_harden_undress(void *object);
 
 // What was asked for. pre: the program has the object.
 size_t hz4_harden_asked(const struct hz4_span *span, const void *object);
@@ -66,56 +69,65 @@ void hz4_harden_begin(void);
 __attribute__((noreturn, cold)) void hz4_harden_complain(const char *complaint, const void *ptr);
 
 // What is wrong with a free of a pointer at which the program has no object.
-__attribute__((cold)) const char *hz4_harden_wrong(const struct hz4_span *span, const void *ptr);
+__attribute__((cold)) const char *hz4_harden_wrong(const void *ptr);
+
+// The object, which is from before HZ4_HARDEN was read; or else aborts: its span is gone.
+__attribute__((cold)) void *hz4_harden_out_unknown(void *object);
 
 #ifdef __cplusplus
 }
 #endif
 
-// NULL: no object begins there. pre: the span is one of objects, has states and holds ptr.
-HZ4_INLINE _Atomic(uint8_t) *hz4_harden_state(const struct hz4_span *span, const void *ptr) {
-  // The fraction below 2^48 is less than the reciprocal just where the offset is a multiple of the object's size.
-  uint64_t index = (uint64_t)((const char *)ptr - span->base) * span->reciprocal;
-  return HZ4_LIKELY(index << 16 < span->reciprocal << 16) ? &span->state[index >> 48] : NULL;
+// Of what the page map notes of ptr's page. NULL: no object begins there.
+HZ4_INLINE _Atomic(uint8_t) *hz4_harden_state_at(const struct hz4_page_states *note, const void *ptr) {
+  uint64_t reciprocal = hz4_load_relaxed(&note->reciprocal);
+  unsigned __int128 index = (unsigned __int128)((uintptr_t)ptr - hz4_load_relaxed(&note->base)) * reciprocal;
+  // The fraction is less than the reciprocal just where the offset is a multiple of the object's size.
+  if (HZ4_UNLIKELY((uint64_t)index >= reciprocal)) return NULL;
+  _Atomic(uint8_t) *state = (_Atomic(uint8_t) *)hz4_load_relaxed(&note->state) + (uint64_t)(index >> 64);
+  if (state == NULL) __builtin_unreachable();
+  return state;
+}
+
+// Likewise. NULL also: it is in no span that has states.
+HZ4_INLINE _Atomic(uint8_t) *hz4_harden_state(const void *ptr) {
+  const struct hz4_page_states *note = hz4_pagemap_states(ptr);
+  return note != NULL ? hz4_harden_state_at(note, ptr) : NULL;
 }
 
 // Aborts where the program does not have an object at ptr, with the complaint; NULL: with what is wrong with a free of it.
-// pre: as hz4_panic, and as above.
-HZ4_INLINE void hz4_harden_check(const struct hz4_span *span, const void *ptr, const char *complaint) {
-  const _Atomic(uint8_t) *state = hz4_harden_state(span, ptr);
+// pre: as hz4_panic, and the span of ptr has states.
+HZ4_INLINE void hz4_harden_check(const void *ptr, const char *complaint) {
+  const _Atomic(uint8_t) *state = hz4_harden_state(ptr);
   if (HZ4_LIKELY(state != NULL && hz4_load_relaxed(state) == HZ4_STATE_LIVE)) return;
-  hz4_harden_complain(complaint != NULL ? complaint : hz4_harden_wrong(span, ptr), ptr);
+  hz4_harden_complain(complaint != NULL ? complaint : hz4_harden_wrong(ptr), ptr);
 }
 
 // The object leaves for the program, which asked for size bytes. Aborts where it cannot: somebody has it, or its span
 // is gone. pre: as hz4_panic.
-HZ4_INLINE void hz4_harden_out(void *object, size_t size) {
-  const char *complaint = "double free, found by malloc";
-  const struct hz4_span *span = hz4_pagemap_find(object);
-  if (HZ4_UNLIKELY(span == NULL)) hz4_harden_complain(complaint, object);
-  if (HZ4_UNLIKELY(span->state == NULL)) return;  // from before HZ4_HARDEN was read
-  _Atomic(uint8_t) *state = hz4_harden_state(span, object);
-  uint8_t found = state != NULL ? hz4_load_relaxed(state) : (uint8_t)HZ4_STATE_LIVE;
-  if (HZ4_UNLIKELY(found == HZ4_STATE_LIVE)) hz4_harden_complain(complaint, object);
+HZ4_INLINE void *hz4_harden_out(void *object, size_t size) {
+  const struct hz4_page_states *note = hz4_pagemap_states(object);
+  if (HZ4_UNLIKELY(note == NULL)) return hz4_harden_out_unknown(object);
+  _Atomic(uint8_t) *state = hz4_harden_state_at(note, object);
+  uint8_t found = HZ4_LIKELY(state != NULL) ? hz4_load_relaxed(state) : (uint8_t)HZ4_STATE_LIVE;
+  if (HZ4_UNLIKELY(found == HZ4_STATE_LIVE)) hz4_harden_complain("double free, found by malloc", object);
   hz4_store_relaxed(state, HZ4_STATE_LIVE);
-  if (HZ4_UNLIKELY(span->slack != NULL)) hz4_harden_dress(span, object, found, size);
+  return HZ4_LIKELY(hz4_option.harden < 2) ? object : hz4_harden_dress(object, found, size);
 }
 
-// The object comes back from the program, with what level 2 finds in it. False: the program does not have it. pre: as
-// hz4_panic, and as above.
-HZ4_INLINE bool hz4_harden_in(const struct hz4_span *span, void *ptr) {
-  _Atomic(uint8_t) *state = hz4_harden_state(span, ptr);
+// The object comes back from the program. False: that does not have it. note: as above.
+HZ4_INLINE bool hz4_harden_in(const struct hz4_page_states *note, const void *ptr) {
+  _Atomic(uint8_t) *state = hz4_harden_state_at(note, ptr);
   if (HZ4_UNLIKELY(state == NULL || hz4_load_relaxed(state) != HZ4_STATE_LIVE)) return false;
   hz4_store_relaxed(state, HZ4_STATE_FREED);
-  if (HZ4_UNLIKELY(span->slack != NULL)) hz4_harden_undress(span, ptr);
   return true;
 }
 
 // Puts what came back into this CPU's bin. Returns the object that has no room there, or NULL.
 HZ4_INLINE void *hz4_harden_push(size_t size_class, void *ptr) {
-  struct hz4_tcache *cache = (struct hz4_tcache *)hz4_sequence_cache();
-  void *other = hz4_sequence_swap(size_class, hz4_random_of(&cache->random), ptr);
+  void *other = hz4_sequence_swap(size_class, hz4_random_of(&hz4_front.random), ptr);
   if (other == NULL) other = ptr;
+  HZ4_PREFETCH(other, hz4_front.ahead);
   return HZ4_LIKELY(hz4_sequence_push(size_class, other)) ? NULL : other;
 }
 

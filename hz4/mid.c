@@ -113,6 +113,7 @@ static struct hz4_span *new_span(uint32_t size_class) {
   // Free must not push by itself what it has not looked at (states), or has a record (samples).
   bool hidden = level != 0 || size_class >= HZ4_SAMPLE_CLASS;
   hz4_pagemap_set(span->base, info->span_pages, span, hidden ? 0 : size_class);
+  if (level != 0) hz4_pagemap_set_states(span, UINT64_MAX / info->object_bytes + 1);
   return span;
 }
 
@@ -144,6 +145,7 @@ static void close_span_locked(struct mid_class *mid, struct hz4_span *span) {
   mid->free_count -= span->free_count;
   size_t pages = span->bytes >> HZ4_PAGE_SHIFT;
   hz4_pagemap_set(span->base, pages, NULL, 0);
+  if (span->state != NULL) hz4_pagemap_set_states(span, 0);
   hz4_segment_closed(hz4_span_purged_bytes(span));
   // Cannot fail: fork has not come to the segment lock while a lock of Mid is held.
   hz4_segment_free(span->segment, span->base, pages, span->purged != 0);

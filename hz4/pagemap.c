@@ -49,6 +49,17 @@ void hz4_pagemap_set(const void *base, size_t pages, struct hz4_span *span, uint
   }
 }
 
+void hz4_pagemap_set_states(const struct hz4_span *span, uint64_t reciprocal) {
+  for (size_t page = page_of(span->base), end = page + (span->bytes >> HZ4_PAGE_SHIFT); page < end; ++page) {
+    struct hz4_pagemap_region *region = hz4_pagemap_region(page / HZ4_PAGEMAP_REGION_PAGES);
+    struct hz4_page_states *states = &region->states[page % HZ4_PAGEMAP_REGION_PAGES];
+    hz4_store_relaxed(&states->base, (uintptr_t)span->base);
+    hz4_store_relaxed(&states->reciprocal, reciprocal);
+    hz4_store_relaxed(&states->size_class, span->size_class);
+    hz4_store_relaxed(&states->state, reciprocal != 0 ? (uintptr_t)span->state : 0);
+  }
+}
+
 struct hz4_span *hz4_pagemap_span(const void *ptr) {
   return hz4_pagemap_find(ptr);
 }

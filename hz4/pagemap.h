@@ -25,9 +25,18 @@ struct hz4_span;
 #define HZ4_PAGEMAP_REGION_PAGES ((size_t)1 << 16)  // a page's number in its region is the low half of its number
 #define HZ4_PAGEMAP_REGIONS (((size_t)1 << (HZ4_ADDRESS_BITS - HZ4_PAGE_SHIFT)) / HZ4_PAGEMAP_REGION_PAGES)
 
+// With HZ4_HARDEN, of a page of a span of objects: where their states are (harden.h), 0: nowhere; where the span begins; and
+// of its class the number and the reciprocal, ceil(2^64 / bytes).
+struct hz4_page_states {
+  _Atomic(uintptr_t) state, base;
+  _Atomic(uint64_t) reciprocal;
+  _Atomic(uint64_t) size_class;
+};
+
 struct hz4_pagemap_region {
   _Atomic(uint8_t) size_class[HZ4_PAGEMAP_REGION_PAGES];  // the leaf
   _Atomic(struct hz4_span *) span[HZ4_PAGEMAP_REGION_PAGES];
+  struct hz4_page_states states[HZ4_PAGEMAP_REGION_PAGES];
 };
 
 // All zero at first: nothing has to be called before the functions below.
@@ -74,11 +83,25 @@ HZ4_INLINE struct hz4_span *hz4_pagemap_find(const void *ptr) {
 }
 struct hz4_span *hz4_pagemap_span(const void *ptr);
 
+// What is noted of the states of the objects in this page; NULL: nothing. For any pointer.
+HZ4_INLINE const struct hz4_page_states *hz4_pagemap_states(const void *ptr) {
+  size_t index = (uintptr_t)ptr / ((uintptr_t)HZ4_PAGEMAP_REGION_PAGES << HZ4_PAGE_SHIFT);
+  if (HZ4_UNLIKELY(index >= HZ4_PAGEMAP_REGIONS)) return NULL;
+  uintptr_t offset = hz4_load_acquire(&hz4_pagemap.leaf[index]);  // as above
+  if (HZ4_UNLIKELY(offset == 0)) return NULL;
+  struct hz4_pagemap_region *region = (struct hz4_pagemap_region *)((uintptr_t)hz4_pagemap.none + offset);
+  const struct hz4_page_states *found = &region->states[((uintptr_t)ptr >> HZ4_PAGE_SHIFT) % HZ4_PAGEMAP_REGION_PAGES];
+  return HZ4_LIKELY(hz4_load_relaxed(&found->state) != 0) ? found : NULL;
+}
+
 // Makes sure that pages [base, base + pages) can be set without failing. False: no memory, or an address beyond the map.
 bool hz4_pagemap_reserve(const void *base, size_t pages);
 
 // pre: reserved. Registers the pages, with the class that hz4_pagemap_class is to say; span NULL and class 0 clear them.
 void hz4_pagemap_set(const void *base, size_t pages, struct hz4_span *span, uint32_t size_class);
+
+// Notes it of all pages of a span of objects that has states; reciprocal 0: no more. pre: likewise.
+void hz4_pagemap_set_states(const struct hz4_span *span, uint64_t reciprocal);
 
 #ifdef __cplusplus
 }

@@ -17,14 +17,14 @@ void hz4_random_seed(uint64_t seed);
 
 // 32 bits, of which the high ones are the better: to be scaled by a multiplication. Of two threads that draw from one state at
 // once both may have the same number.
-HZ4_INLINE uint32_t hz4_random_of(_Atomic(uint64_t) *state) {
-  uint64_t next = hz4_load_relaxed(state) * 6364136223846793005u + hz4_random_secret;  // Knuth's multiplier for 64 bits
-  hz4_store_relaxed(state, next);
+HZ4_INLINE uint32_t hz4_random_of(uint64_t *state) {
+  uint64_t next = hz4_peek(state) * 6364136223846793005u + hz4_random_secret;  // Knuth's multiplier for 64 bits
+  hz4_poke(state, next);
   return (uint32_t)(next >> 32);
 }
 
 // Of a state that all share: for what is seldom.
-extern _Atomic(uint64_t) hz4_random_shared;
+extern uint64_t hz4_random_shared;
 
 HZ4_INLINE uint32_t hz4_random(void) {
   return hz4_random_of(&hz4_random_shared);

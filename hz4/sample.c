@@ -151,8 +151,9 @@ static void refresh(void) {
     hz4_store_release(&hz4_sample_epoch, least != 0 ? seen | 1 : 0);  // publishes the mean to hz4_sample_due
     for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) look_again(&cache->sampler);
     look_again(&hz4_no_cache.cache.sampler);
-    hz4_store_relaxed(&hz4_class_malloc.most_counted, least != 0 && hz4_option.harden == 0 ? HZ4_CLASS_MAX_BYTES : 0);
-    hz4_store_relaxed(&hz4_class_malloc.most, least != 0 ? 0 : HZ4_CLASS_MAX_BYTES);
+    bool hardened = hz4_option.harden != 0;
+    hz4_store_relaxed(&hz4_class_malloc.most_counted, least != 0 && !hardened ? HZ4_CLASS_MAX_BYTES : 0);
+    hz4_store_relaxed(&hz4_class_malloc.most, least != 0 || hardened ? 0 : HZ4_CLASS_MAX_BYTES);
   } while (!hz4_cas_strong_acq_rel(&changes, &seen, seen));
 }
 

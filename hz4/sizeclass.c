@@ -63,19 +63,16 @@ _Static_assert(HZ4_CLASS_MAX_BYTES / 16 == 4 * 4096 && sizeof(size_t) == HZ4_CLA
 
 _Atomic(bool) hz4_class_tiny_is_parted;
 
-// But not where the class is hidden, which it is from the beginning or never.
-static void part(size_t entry, uint32_t size_class) {
-  _Atomic(uint8_t) *found = &hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST + entry];
-  if (hz4_load_relaxed(found) == size_class) hz4_store_relaxed(found, (uint8_t)(HZ4_TINY_BIN + size_class - 1));
-}
-
 void hz4_class_part_tiny(void) {
   hz4_store_relaxed(&hz4_class_tiny_is_parted, true);
-  for (uint32_t c = 1; c <= HZ4_TINY_CLASSES; ++c) part(c, c);
+  for (uint32_t c = 1; c <= HZ4_TINY_CLASSES; ++c) {
+    hz4_store_relaxed(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST + c], (uint8_t)(HZ4_TINY_BIN + c - 1));
+  }
 }
 
 void hz4_class_hide(void) {
-  for (size_t i = 0; i <= HZ4_CLASS_MAX_BYTES / 16; ++i) hz4_store_relaxed(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST + i], 0);
+  hz4_store_relaxed(&hz4_class_malloc.most, 0);
+  hz4_store_relaxed(&hz4_class_malloc.table[HZ4_CLASS_TABLE_FIRST], 0);
 }
 
 _Static_assert(HZ4_CLASS_COUNT == 96 && HZ4_TINY_CLASSES == 3 && HZ4_HOMES == 8, "the table lists every class");

@@ -60,9 +60,10 @@ extern const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES];
 #define HZ4_CLASS_TABLE_FIRST 8
 extern struct hz4_class_of_malloc {
   union {
-    _Atomic(size_t) most;  // the fast path is for sizes up to this: HZ4_CLASS_MAX_BYTES; or 0, while there is sampling
-    // From the ninth byte on: the class of the bin that malloc takes from, for size 0, and sizes 16 n - 15 to 16 n; 0 where
-    // it is hidden. (As fast as the arithmetic.)
+    // The fast path is for sizes up to this: HZ4_CLASS_MAX_BYTES; or 0, while there is sampling, and hardened.
+    _Atomic(size_t) most;
+    // From the ninth byte on: the class of the bin that malloc takes from, for size 0 (hardened that has none),
+    // and sizes 16 n - 15 to 16 n. (As fast as the arithmetic.)
     _Atomic(uint8_t) table[HZ4_CLASS_TABLE_FIRST + HZ4_CLASS_MAX_BYTES / 16 + 1];
   };
   _Atomic(size_t) most_counted;  // while there is sampling the fast path that counts is for sizes up to this; else 0

@@ -39,7 +39,6 @@ struct hz4_span {
   // OBJECTS: of each object that is out, by whoever has it: what the class has beyond the requested size, less one;
   // NULL: not known
   uint16_t *slack;
-  uint64_t reciprocal;  // OBJECTS: that of the class
   // OBJECTS: under the class's lock.
   struct hz4_span *next, *prev;
   uint32_t free_count;

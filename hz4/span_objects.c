@@ -27,7 +27,6 @@ void hz4_span_cut(struct hz4_span *span, uint32_t size_class, bool zeroed, uint3
   span->size_class = (uint8_t)size_class;
   span->object_count = span->free_count = objects;
   span->fresh_from = zeroed ? 0 : objects;
-  span->reciprocal = hz4_class_table[size_class].reciprocal;
   span->slack = level >= 2 ? (uint16_t *)(span->free_bits + words) : NULL;
   char *states = (char *)(span->free_bits + words) + (level >= 2 ? objects * sizeof(uint16_t) : 0);
   span->state = level >= 1 ? (_Atomic(uint8_t) *)states : NULL;

@@ -14,6 +14,7 @@
 #include "hz4/misuse.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
+#include "hz4/random.h"
 #include "hz4/report.h"
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
@@ -258,6 +259,7 @@ bool hz4_thread_attach(void) {
   hz4_thread_init();
   if (hz4_is_attached()) return true;
   if (hz4_front.ended || hz4_front.lent || hz4_front.starting) return false;
+  hz4_front.random = hz4_random();
   char *caches = find_cpu_caches();
   return caches != NULL && (attach_to_cpus(caches) || attach_to_own());
 }

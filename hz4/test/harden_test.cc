@@ -19,20 +19,20 @@ const bool is_set = setenv("HZ4_HARDEN", "1", 1) == 0;  // before the first mall
 
 // An object begins where the offset is a multiple of the class's size, and nowhere else.
 TEST(Harden, AStateIsWhereAnObjectBegins) {
-  static _Atomic(uint8_t) states[HZ4_PAGE_BYTES / 16 + 1];
-  for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
-    const struct hz4_class_info &info = hz4_class_table[c];
-    struct hz4_span span = {};
-    span.base = reinterpret_cast<char *>(HZ4_PAGE_BYTES);
-    span.reciprocal = info.reciprocal;
-    span.state = states;
+  for (uint32_t c = 1; c <= HZ4_ZERO_CLASS; ++c) {
+    void *block = hz4_alloc_malloc(c == HZ4_ZERO_CLASS ? 0 : hz4_class_bytes(c));
+    const struct hz4_span *span = hz4_pagemap_find(block);
+    ASSERT_EQ(span->size_class, c);
     uint32_t index = 0;
-    for (size_t offset = 0; offset < info.span_pages * HZ4_PAGE_BYTES; ++offset) {
-      const _Atomic(uint8_t) *expected = offset == index * size_t{info.object_bytes} ? &states[index++] : nullptr;
-      ASSERT_EQ(hz4_harden_state(&span, span.base + offset), expected) << c << " " << offset;
+    for (size_t offset = 0; offset < span->bytes; ++offset) {
+      const bool begins = offset == index * hz4_class_bytes(c);
+      ASSERT_EQ(hz4_harden_state(span->base + offset), begins ? &span->state[index++] : nullptr) << c << " " << offset;
     }
-    ASSERT_LE(index, info.span_objects + 1) << "and one state more than objects is there";
+    ASSERT_LE(index, span->object_count + 1) << "and one state more than objects is there";
+    hz4_alloc_free(block);
   }
+  EXPECT_EQ(hz4_harden_state(&is_set), nullptr);
+  EXPECT_EQ(hz4_harden_state(reinterpret_cast<void *>(UINTPTR_MAX)), nullptr);
 }
 
 TEST(Harden, TheFastPathsFindNothing) {
@@ -71,7 +71,7 @@ TEST(HardenDeathTest, AFreeThatWasRacedIsFoundByMalloc) {
   EXPECT_DEATH(
       {
         hz4_alloc_free(block);
-        hz4_store_relaxed(hz4_harden_state(hz4_pagemap_find(block), block), HZ4_STATE_LIVE);
+        hz4_store_relaxed(hz4_harden_state(block), HZ4_STATE_LIVE);
         hz4_alloc_free(block);
         for (int i = 0; i < 100000; ++i) hz4_alloc_malloc(100);
       },

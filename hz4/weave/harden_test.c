@@ -10,16 +10,14 @@ enum { CLASS = 1, OBJECTS = 2 };
 struct hz4_pagemap hz4_pagemap;
 struct hz4_area hz4_no_area = {.id = HZ4_AREA_NO_ID};
 __thread struct hz4_front hz4_front __attribute__((tls_model("initial-exec")));
-_Atomic(uint64_t) hz4_random_shared;
+uint64_t hz4_random_shared;
 uint64_t hz4_random_secret = 1;
 
 // Level 2 is nothing to the states.
 struct hz4_option_values hz4_option;
-void hz4_harden_dress(const struct hz4_span *of, void *object, uint8_t state, size_t size) {
-  (void)of, (void)object, (void)state, (void)size;
-}
-void hz4_harden_undress(const struct hz4_span *of, void *object) {
-  (void)of, (void)object;
+void *hz4_harden_dress(void *object, uint8_t state, size_t size) {
+  (void)state, (void)size;
+  return object;
 }
 
 static _Alignas(HZ4_CACHE_BYTES) char memory[2][HZ4_CACHE_BYTES];
@@ -30,7 +28,6 @@ static void *slots[OBJECTS + 3];
 #define OBJECT(n) ((char *)(3 * HZ4_PAGEMAP_REGION_PAGES * HZ4_PAGE_BYTES) + (n) * OBJECT_BYTES)
 static unsigned written[OBJECTS];
 static _Atomic(uint8_t) states[OBJECTS + 1];
-static struct hz4_span span;
 static struct hz4_pagemap_region region;
 
 // A complaint ends what the thread does.
@@ -44,8 +41,12 @@ void hz4_harden_complain(const char *complaint, const void *ptr) {
   hz4_fetch_add_relaxed(&complaints, 1);
   __builtin_longjmp(after_complaint, 1);
 }
-const char *hz4_harden_wrong(const struct hz4_span *of, const void *ptr) {
-  return of != NULL && ptr != NULL ? "wrong" : NULL;
+const char *hz4_harden_wrong(const void *ptr) {
+  return ptr != NULL ? "wrong" : NULL;
+}
+void *hz4_harden_out_unknown(void *object) {
+  weave_check(false);
+  return object;
 }
 
 static void begin(void) {
@@ -55,14 +56,13 @@ static void begin(void) {
 }
 static char *take(void) {
   char *object = hz4_sequence_pop(CLASS);
-  if (object != NULL) hz4_harden_out(object, 1);
-  return object;
+  return object != NULL ? hz4_harden_out(object, 1) : NULL;
 }
 static void write_to(const char *object) {
   ++written[(object - OBJECT(0)) / OBJECT_BYTES];
 }
 static void give(void *object) {
-  if (!hz4_harden_in(&span, object)) hz4_harden_complain("wrong", object);
+  if (!hz4_harden_in(hz4_pagemap_states(object), object)) hz4_harden_complain("wrong", object);
   if (hz4_harden_push(CLASS, object) == NULL) return;
   weave_check(complaints_are_right);  // it is on top already: the slow path says so
   hz4_fetch_add_relaxed(&complaints, 1);
@@ -75,11 +75,13 @@ static void set_up(void) {
   cache->bins[CLASS].slots = slots;
   hz4_store_relaxed(&cache->top[CLASS], (uintptr_t)slots - (uintptr_t)cache);
   hz4_store_relaxed(&cache->limit[CLASS], (uintptr_t)(slots + OBJECTS + 1) - (uintptr_t)cache);
-  span = (struct hz4_span){.base = OBJECT(0), .object_count = OBJECTS, .size_class = CLASS, .state = states};
-  span.reciprocal = ((uint64_t)1 << 48) / OBJECT_BYTES;
   uintptr_t page = (uintptr_t)OBJECT(0) >> HZ4_PAGE_SHIFT;
   hz4_store_relaxed(&hz4_pagemap.leaf[page / HZ4_PAGEMAP_REGION_PAGES], (uintptr_t)&region - (uintptr_t)hz4_pagemap.none);
-  hz4_store_relaxed(&region.span[page % HZ4_PAGEMAP_REGION_PAGES], &span);
+  struct hz4_page_states *note = &region.states[page % HZ4_PAGEMAP_REGION_PAGES];
+  hz4_store_relaxed(&note->state, (uintptr_t)states);
+  hz4_store_relaxed(&note->base, (uintptr_t)OBJECT(0));
+  hz4_store_relaxed(&note->reciprocal, UINT64_MAX / OBJECT_BYTES + 1);
+  hz4_store_relaxed(&note->size_class, CLASS);
   hz4_harden_out(OBJECT(0), 1);
   hz4_harden_out(OBJECT(1), 1);
   give(OBJECT(1));

@@ -87,7 +87,7 @@ bool hz4_segment_purge(size_t keep_bytes) {
 }
 struct hz4_pagemap hz4_pagemap;
 void hz4_class_part_tiny(void) {}
-_Atomic(uint64_t) hz4_random_shared;
+uint64_t hz4_random_shared;
 uint64_t hz4_random_secret;
 uint32_t hz4_pagemap_class_of(const void *ptr) {
   return (uint32_t)hz4_pagemap_class(ptr);
