@@ -258,16 +258,6 @@ void hz4_alloc_free_unsampled(void *object) {
   hz4_transfer_give(span->size_class, &object, 1, NULL, true);
 }
 
-// The span of a large block, or of a sampled object, whose record *sample is then; that of a large block may be NULL.
-// Aborts, naming the pointer, when ptr is not the address of one.
-static struct hz4_span *slow_span(const void *ptr, struct hz4_sample **sample, const char *complaint) {
-  struct hz4_span *span = hz4_pagemap_span(ptr);
-  *sample = span != NULL ? hz4_sample_of(span, ptr) : NULL;
-  bool is_block = *sample != NULL || (span != NULL && span->kind == HZ4_SPAN_MAPPED && span->base == ptr);
-  if (HZ4_UNLIKELY(!is_block)) hz4_panic_pointer(complaint, ptr);
-  return span;
-}
-
 // What is wrong is noted: who frees goes on, if it is not to be the end (hz4_misuse_report).
 static void free_slow_block(void *ptr, const void *frame) {
   struct hz4_span *span = hz4_pagemap_span(ptr);
@@ -307,17 +297,27 @@ HZ4_INLINE bool is_surely_object(uint32_t size_class, const void *ptr) {
          (uintptr_t)ptr >> HZ4_ADDRESS_BITS == 0 && begins_at(size_class, (uintptr_t)ptr % HZ4_PAGE_BYTES);
 }
 
-// Aborts, naming the pointer, when ptr is in a span of this class but is not the address of an object; hardened, also
-// when nobody has that object. Returns its usable size. (By default free does not know who has it: the object comes to Mid
-// sooner or later.)
-static size_t check_object(uint32_t size_class, const void *ptr, const char *complaint) {
-  const struct hz4_span *span = hz4_pagemap_span(ptr);
-  if (HZ4_UNLIKELY(span == NULL)) hz4_panic_pointer(complaint, ptr);
-  size_t offset = (size_t)((const char *)ptr - span->base);
-  if (HZ4_UNLIKELY(!begins_at(size_class, offset))) hz4_panic_pointer(complaint, ptr);
-  if (span->state != NULL) hz4_harden_check(ptr, complaint);
+// A block that the program has, and what it may use of it.
+struct block {
+  struct hz4_span *span;  // NULL: there is none
+  size_t usable;
+};
+
+// Whether small objects are the program's is known hardened only. (By default the object comes to Mid sooner or later.)
+static struct block find_block(const void *ptr) {
+  struct block none = {NULL, 0};
+  struct hz4_span *span = hz4_pagemap_span(ptr);
+  if (HZ4_UNLIKELY(span == NULL)) return none;
+  uint32_t size_class = hz4_pagemap_class_of(ptr);
+  if (size_class == 0) {
+    const struct hz4_sample *sample = hz4_sample_of(span, ptr);
+    if (span->kind == HZ4_SPAN_MAPPED) return span->base == ptr ? (struct block){span, span->bytes} : none;
+    return sample != NULL ? (struct block){span, sample->usable} : none;
+  }
+  if (HZ4_UNLIKELY(!begins_at(size_class, (size_t)((const char *)ptr - span->base)))) return none;
+  if (span->state != NULL && hz4_load_relaxed(hz4_harden_state(ptr)) != HZ4_STATE_LIVE) return none;
   if (hz4_class_usable(size_class) != 0) hz4_poison_check(ptr);
-  return span->slack != NULL ? hz4_harden_asked(span, ptr) : hz4_class_usable(size_class);
+  return (struct block){span, span->slack != NULL ? hz4_harden_asked(span, ptr) : hz4_class_usable(size_class)};
 }
 
 // What is wrong with a free of ptr, which is in a page of this class, as far as can be told by arithmetic; NULL: nothing.
@@ -374,28 +374,24 @@ void hz4_alloc_free_slow(void *ptr) {
   else free_dressed(ptr, note);
 }
 
-// Whether the block at ptr can have been asked for with this size and alignment, or been resized to this size.
+// Whether the block at ptr can have been asked for with this size and alignment, or been resized to this size. Of what is no
+// block free says so itself.
 static bool may_be(const void *ptr, size_t align, size_t size) {
   if (!hz4_is_power_of_two(align)) return false;
   uint32_t size_class = hz4_pagemap_class_of(ptr);
-  if (size_class == 0) {
-    if (is_foreign(ptr)) return true;
+  if (size_class != 0 && hz4_option.harden == 0) return true;  // or else only those calls that overflow a bin would find something
+  struct block block = find_block(ptr);
+  if (block.span == NULL) return true;
+  if (block.span->slack != NULL) {
+    if (block.usable != (size != 0 ? size : 1)) return false;
+  } else if (size_class == 0) {
     // A block of a class's size too, where there was no memory for a span.
-    struct hz4_sample *sample;
-    struct hz4_span *span = slow_span(ptr, &sample, "free of a pointer that is not allocated");
     if (!hz4_is_aligned(ptr, align)) return false;
-    return span->kind == HZ4_SPAN_MAPPED ? hz4_large_may_hold(span, size) : size <= sample->usable;
+    return block.span->kind == HZ4_SPAN_MAPPED ? hz4_large_may_hold(block.span, size) : size <= block.usable;
   }
-  const struct hz4_span *span = hz4_option.harden != 0 ? hz4_pagemap_span(ptr) : NULL;
-  if (span != NULL && span->slack != NULL) {
-    hz4_harden_check(ptr, NULL);
-    if (hz4_harden_asked(span, ptr) != (size != 0 ? size : 1)) return false;
-  }
-  if (span == NULL) return true;  // or else only those calls that overflow a bin would find something
-  // What realloc gave is for free_sized (C23).
-  if (align > 16) return hz4_class_usable(class_for(size, align)) == hz4_class_usable(size_class);
   size_t usable = hz4_class_usable(size_class);
-  return hz4_class_usable(class_for(size, 16)) == usable || stays(usable, size);
+  // What realloc gave is for free_sized (C23).
+  return hz4_class_usable(class_for(size, align)) == usable || (align <= 16 && stays(usable, size));
 }
 
 void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
@@ -409,23 +405,23 @@ void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
 
 // ---- realloc and sizes ----
 
-HZ4_NOINLINE static size_t usable_size_slow(uint32_t size_class, const void *ptr) {
+HZ4_NOINLINE static size_t usable_size_wrongly(const void *ptr) {
+  hz4_misuse_note("malloc_usable_size of a pointer that is not allocated", ptr);
+  hz4_misuse_report();
+  return 0;
+}
+
+HZ4_NOINLINE static size_t usable_size_slow(const void *ptr) {
   if (ptr == NULL) return 0;
-  const char *complaint = "malloc_usable_size of a pointer that is not allocated";
-  if (size_class == 0) size_class = hz4_pagemap_class_of(ptr);
-  if (size_class == 0 && is_foreign(ptr)) return hz4_alloc_foreign->usable_size((void *)(uintptr_t)ptr);
-  if (size_class == 0) {
-    struct hz4_sample *sample;
-    struct hz4_span *span = slow_span(ptr, &sample, complaint);
-    return span->kind == HZ4_SPAN_MAPPED ? span->bytes : sample->usable;
-  }
-  return check_object(size_class, ptr, complaint);
+  if (is_foreign(ptr)) return hz4_alloc_foreign->usable_size((void *)(uintptr_t)ptr);
+  struct block block = find_block(ptr);
+  return HZ4_LIKELY(block.span != NULL) ? block.usable : usable_size_wrongly(ptr);
 }
 
 size_t hz4_alloc_usable_size(const void *ptr) {
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
   if (HZ4_LIKELY(is_surely_object(size_class, ptr))) return hz4_class_bytes(size_class);
-  return usable_size_slow(size_class, ptr);
+  return usable_size_slow(ptr);
 }
 
 // What grows by little will most likely grow on: an object has at least a quarter more then. (But what is asked for is known
@@ -467,6 +463,13 @@ HZ4_NOINLINE static void *realloc_large(struct hz4_span *span, size_t size) {
   return resized;
 }
 
+HZ4_NOINLINE static void *realloc_wrongly(const void *ptr) {
+  hz4_misuse_note("realloc of a pointer that is not allocated", ptr);
+  hz4_misuse_report();
+  errno = EINVAL;
+  return NULL;
+}
+
 void *hz4_alloc_realloc(void *ptr, size_t size) {
   if (ptr == NULL) return hz4_alloc_malloc(size);
   if (size == 0) {
@@ -475,20 +478,19 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
   }
   if (size > PTRDIFF_MAX) return no_memory();
   uint32_t size_class = hz4_pagemap_class_of(ptr);
-  const char *complaint = "realloc of a pointer that is not allocated";
-  if (size_class == 0) {
+  size_t room = hz4_class_usable(size_class), usable = room;
+  bool dressed = false;
+  if (HZ4_UNLIKELY(!is_surely_object(size_class, ptr))) {
     if (is_foreign(ptr)) return realloc_by_copy(ptr, hz4_alloc_foreign->usable_size(ptr), size);
-    struct hz4_sample *sample;
-    struct hz4_span *span = slow_span(ptr, &sample, complaint);
-    if (span->kind == HZ4_SPAN_MAPPED) return realloc_large(span, size);
-    return stays(sample->usable, size) ? ptr : realloc_by_copy(ptr, sample->usable, size);
+    struct block block = find_block(ptr);
+    if (HZ4_UNLIKELY(block.span == NULL)) return realloc_wrongly(ptr);
+    if (block.span->kind == HZ4_SPAN_MAPPED) return realloc_large(block.span, size);
+    usable = block.usable;
+    if (size_class == 0) room = usable;
+    dressed = block.span->slack != NULL;
+    if (dressed && stays(room, size) && hz4_harden_resize(block.span, ptr, size)) return ptr;
   }
-  size_t bytes = hz4_class_usable(size_class), usable = bytes;
-  if (HZ4_UNLIKELY(!is_surely_object(size_class, ptr))) usable = check_object(size_class, ptr, complaint);
-  const struct hz4_span *span = hz4_option.harden > 1 ? hz4_pagemap_span(ptr) : NULL;
-  bool dressed = span != NULL && span->slack != NULL;
-  if (stays(bytes, size) && (!dressed || hz4_harden_resize(span, ptr, size))) return ptr;
-  return realloc_by_copy(ptr, usable, size);
+  return stays(room, size) && !dressed ? ptr : realloc_by_copy(ptr, usable, size);
 }
 
 // ---- alignment ----

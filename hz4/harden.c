@@ -54,15 +54,17 @@ static void check_canary(const struct hz4_span *span, const void *object) {
   size_t slack = *slack_of(span, object) + (size_t)1;
   const char *found = (const char *)object + bytes_of(span) - slack;
   uint64_t canary = canary_of(object);
-  int differs = HZ4_LIKELY(slack >= HZ4_CANARY_BYTES) ? memcmp(found, &canary, HZ4_CANARY_BYTES)
-                                                      : memcmp(found, &canary, slack);
-  if (HZ4_UNLIKELY(differs != 0)) hz4_panic_pointer("write past the end of a block", object);
+  bool differs = HZ4_LIKELY(slack >= HZ4_CANARY_BYTES) ? memcmp(found, &canary, HZ4_CANARY_BYTES) != 0
+                                                       : memcmp(found, &canary, slack) != 0;
+  if (HZ4_UNLIKELY(differs)) hz4_panic_pointer("write past the end of a block", object);
 }
 
+// Objects are of sixteen bytes each, as many as a vector.
 static bool is_zero(const void *object, size_t bytes) {
-  uint64_t any = 0;
-  for (const uint64_t *word = object, *end = word + bytes / 8; word < end; ++word) any |= *word;
-  return any == 0;
+  typedef uint64_t vector __attribute__((vector_size(16), may_alias));
+  vector any = {0, 0};
+  for (const vector *next = object, *end = next + bytes / 16; next < end; ++next) any |= *next;
+  return (any[0] | any[1]) == 0;
 }
 
 void *hz4_harden_dress(void *object, uint8_t state, size_t size) {

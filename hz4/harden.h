@@ -95,14 +95,6 @@ HZ4_INLINE _Atomic(uint8_t) *hz4_harden_state(const void *ptr) {
   return note != NULL ? hz4_harden_state_at(note, ptr) : NULL;
 }
 
-// Aborts where the program does not have an object at ptr, with the complaint; NULL: with what is wrong with a free of it.
-// pre: as hz4_panic, and the span of ptr has states.
-HZ4_INLINE void hz4_harden_check(const void *ptr, const char *complaint) {
-  const _Atomic(uint8_t) *state = hz4_harden_state(ptr);
-  if (HZ4_LIKELY(state != NULL && hz4_load_relaxed(state) == HZ4_STATE_LIVE)) return;
-  hz4_harden_complain(complaint != NULL ? complaint : hz4_harden_wrong(ptr), ptr);
-}
-
 // The object leaves for the program, which asked for size bytes. Aborts where it cannot: somebody has it, or its span
 // is gone. pre: as hz4_panic.
 HZ4_INLINE void *hz4_harden_out(void *object, size_t size) {

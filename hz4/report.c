@@ -9,7 +9,7 @@
 
 static size_t class_bytes(const void *ptr) {
   const struct hz4_span *span = hz4_pagemap_span(ptr);
-  return span != NULL && span->kind == HZ4_SPAN_OBJECTS ? hz4_class_bytes(span->size_class) : 0;
+  return span != NULL && span->kind == HZ4_SPAN_OBJECTS ? hz4_class_usable(span->size_class) : 0;
 }
 
 static void more(int fd, const void *ptr, const void *frame) {
