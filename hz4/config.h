@@ -67,6 +67,7 @@
 // (sizeclass.h), modulo so many caches.
 #define HZ4_TINY_CLASSES 3
 #define HZ4_HOMES 8
+// Class 0, and that of blocks of no bytes, are the two beside.
 #define HZ4_CLASS_SLOTS (HZ4_CLASS_COUNT + 2 + HZ4_TINY_CLASSES * (1 + HZ4_HOMES))
 // Sampled objects have spans of their own, of powers of two from 128 bytes: a descriptor has a pointer for each object, and
 // is to be one block of meta's.
