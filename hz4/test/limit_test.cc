@@ -52,12 +52,13 @@ TEST_F(Limit, WithoutOneAllIsCountedAndNothingRefused) {
 }
 
 TEST_F(Limit, HardRefusesWhatWouldExceedIt) {
+  const uint64_t refused = Stats().refused;
   hz4_limit_configure(kNone, 1000);
   EXPECT_TRUE(hz4_limit_take(600));
   EXPECT_FALSE(hz4_limit_take(401));
   EXPECT_FALSE(hz4_limit_take(SIZE_MAX)) << "a sum that overflows";
   EXPECT_EQ(Stats().used_bytes, 600u);
-  EXPECT_EQ(Stats().refused, 2u);
+  EXPECT_EQ(Stats().refused - refused, 2u);
   EXPECT_TRUE(hz4_limit_take(400));
   EXPECT_FALSE(hz4_limit_take(1));
   EXPECT_TRUE(hz4_limit_take(0));
