@@ -275,12 +275,12 @@ TEST_F(Tcache, ABinGrowsByWhatWasTakenFromAnother) {
   for (int i = 0; i < 40; ++i) cache.FreeAll(idle, cache.MallocMany(idle, 400));
   hz4_tcache_set_budget(0);
   const std::vector<void *> held = cache.MallocMany(busy, 300);  // so that the waves are no declines
-  ASSERT_EQ(cache.Count(HZ4_COUNT_bin_shrink), 0u);
+  const uint64_t shrunk = cache.Count(HZ4_COUNT_bin_shrink);
   const size_t room = cache.Capacity(busy), half = cache.Capacity(idle) - cache.Capacity(idle) / 2;
   const size_t more = (room + kNoObjects) * hz4_class_bytes(busy), less = half * hz4_class_bytes(idle);
   hz4_tcache_set_budget(cache.get()->capacity_bytes - less + more);
   std::vector<void *> objects;
-  for (bool allocate = true; cache.Count(HZ4_COUNT_bin_shrink) == 0;) {
+  for (bool allocate = true; cache.Count(HZ4_COUNT_bin_shrink) == shrunk;) {
     ASSERT_EQ(cache.Capacity(busy), room);
     if (objects.empty() || objects.size() == 200) allocate = objects.empty();
     if (allocate) {
@@ -496,7 +496,7 @@ TEST_F(Tcache, SpansThatCloseLeaveBoundedDirt) {
   cache.FreeAll(c, cache.MallocMany(c, size_t{64} << 10));
   struct hz4_segment_stats stats;
   hz4_segment_stats(&stats);
-  EXPECT_GT(stats.peak_used_bytes, uint64_t{64} << 20);
+  EXPECT_GE(stats.peak_used_bytes, uint64_t{64} << 20);
   EXPECT_LE(stats.dirty_bytes, (uint64_t{4} << 20) + stats.used_bytes / 16) << "the bound of segment.c";
 }
 
