@@ -18,7 +18,29 @@ enum { FREE = 0, TAKEN = 1, CONTENDED = 2, FORKED = 3 };
 // Debug builds: bit r is set while this thread holds a lock of rank r.
 static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
 
+// With --config=stats: the longest times of each rank, and since when this thread holds a lock of it.
+static _Atomic(uint64_t) longest_held[HZ4_RANK_TEST + 1], longest_waited[HZ4_RANK_TEST + 1];
+static __thread uint64_t held_since[HZ4_RANK_TEST + 1] __attribute__((tls_model("initial-exec")));
+
+// By the clock that is good to the nanosecond.
+static uint64_t now_ns(void) {
+  struct timespec now = {0};
+  hz4_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void note_time(_Atomic(uint64_t) *longest, uint64_t since) {
+  uint64_t ns = now_ns() - since, most = hz4_load_relaxed(longest);
+  while (ns > most && !hz4_cas_weak_relaxed(longest, &most, ns)) continue;
+}
+
+struct hz4_lock_times hz4_lock_longest(enum hz4_lock_rank rank) {
+  if (!HZ4_STATS_FAST) return (struct hz4_lock_times){0};
+  return (struct hz4_lock_times){hz4_load_relaxed(&longest_held[rank]), hz4_load_relaxed(&longest_waited[rank])};
+}
+
 static void note_acquired(const struct hz4_lock *lock) {
+  if (HZ4_STATS_FAST && !hz4_self.hurried) held_since[lock->rank] = now_ns();
   // Who does not wait may take locks in any order, and the handler of a signal may fork wherever its thread is.
   if (!HZ4_DEBUG || hz4_self.hurried || lock->rank == HZ4_RANK_FORK) return;
   uint32_t taken = held_ranks | (hz4_self.left != NULL ? 1u << hz4_self.left->lock->rank : 0);
@@ -27,6 +49,7 @@ static void note_acquired(const struct hz4_lock *lock) {
 }
 
 static void note_released(const struct hz4_lock *lock) {
+  if (HZ4_STATS_FAST && !hz4_self.hurried) note_time(&longest_held[lock->rank], held_since[lock->rank]);
   if (HZ4_DEBUG && !hz4_self.hurried) held_ranks &= ~(1u << lock->rank);
 }
 
@@ -66,7 +89,7 @@ static void wait_for_fork(struct hz4_lock *lock) {
 //
 // No sleeper misses fork's arrival: one that slept on CONTENDED is woken by hz4_lock_fork_acquire, which sets FORKED
 // before it wakes; one that is about to sleep asks the kernel to check for CONTENDED, finds FORKED, and looks again.
-static bool acquire_slow(struct hz4_lock *lock, bool gated) {
+static bool wait_for(struct hz4_lock *lock, bool gated) {
   for (int i = 0; i < HZ4_LOCK_SPINS; ++i) {
     if (hz4_load_relaxed(&lock->state) == FREE && try_acquire(lock, TAKEN)) return true;
     relax();
@@ -85,6 +108,13 @@ static bool acquire_slow(struct hz4_lock *lock, bool gated) {
       futex(&lock->state, FUTEX_WAIT, seen == FORKED ? FORKED : CONTENDED, NULL);
     }
   }
+}
+
+static bool acquire_slow(struct hz4_lock *lock, bool gated) {
+  uint64_t since = HZ4_STATS_FAST ? now_ns() : 0;
+  bool acquired = wait_for(lock, gated);
+  if (HZ4_STATS_FAST) note_time(&longest_waited[lock->rank], since);
+  return acquired;
 }
 
 bool hz4_lock_enter(struct hz4_lock *lock) {

@@ -40,6 +40,10 @@ enum hz4_lock_rank {
 // Ranks that still are held over system calls.
 #define HZ4_RANKS_OVER_CALLS (1u << HZ4_RANK_THREADS)
 
+// X(rank, name)
+#define HZ4_LOCK_RANKS(X) \
+  X(THREADS, threads) X(AFAR, afar) X(MID, mid) X(LARGE, large) X(SEGMENT, segment) X(META, meta)
+
 struct hz4_lock {
   _Atomic(uint32_t) state;  // free, taken, taken and somebody may sleep, taken by fork
   uint8_t rank;
@@ -75,6 +79,13 @@ struct hz4_away {
 // pre: the lock is held; afterwards it is again.
 void hz4_lock_leave(struct hz4_lock *lock, struct hz4_away *away);
 void hz4_lock_return(struct hz4_away *away);
+
+// The longest that one of this rank was held, but not by fork, and that somebody waited for one. Only with --config=stats;
+// else 0.
+struct hz4_lock_times {
+  uint64_t held_ns, waited_ns;
+};
+struct hz4_lock_times hz4_lock_longest(enum hz4_lock_rank rank);
 
 // Debug builds: aborts unless this thread holds a lock of this rank.
 void hz4_lock_assert_held(const struct hz4_lock *lock);

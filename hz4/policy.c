@@ -20,17 +20,10 @@ HZ4_IN_DATA static _Atomic(uint64_t) purged_ns, wanted_ns;
 HZ4_IN_DATA static _Atomic(size_t) wanted_bytes, swings, peak_bytes;
 HZ4_IN_DATA static _Atomic(bool) purged_since;  // since something was wanted
 
-static uint64_t soon_ns(void) {
-  return hz4_option_now(&hz4_option.refault_ms) * 1000000;
-}
-
-static uint64_t lasts_ns(void) {
-  return soon_ns() * HZ4_THRASHING_LASTS;
-}
-
-// Whether less than `within` has passed since `then`.
-static bool is_recent(uint64_t then, uint64_t within) {
-  return then != 0 && hz4_sys_now_ns() - then < within;
+// Whether less than so many times HZ4_REFAULT_MS have passed since then.
+static bool is_recent(const _Atomic(uint64_t) *then_ns, uint64_t times) {
+  uint64_t then = hz4_load_relaxed(then_ns);
+  return then != 0 && hz4_sys_now_ns() - then < hz4_option_now(&hz4_option.refault_ms) * 1000000 * times;
 }
 
 static bool is_enough(void) {
@@ -44,8 +37,8 @@ void hz4_policy_purged(void) {
 }
 
 bool hz4_policy_wanted(size_t bytes) {
-  if (!is_recent(hz4_load_relaxed(&purged_ns), soon_ns())) return false;
-  bool goes_on = is_recent(hz4_load_relaxed(&wanted_ns), lasts_ns());
+  if (!is_recent(&purged_ns, 1)) return false;
+  bool goes_on = is_recent(&wanted_ns, HZ4_THRASHING_LASTS);
   size_t swing = hz4_load_relaxed(&purged_since) ? 1 : 0;
   hz4_store_relaxed(&purged_since, false);
   hz4_store_relaxed(&swings, (goes_on ? hz4_load_relaxed(&swings) : 0) + swing);
@@ -55,7 +48,7 @@ bool hz4_policy_wanted(size_t bytes) {
 }
 
 bool hz4_policy_is_thrashing(void) {
-  return is_enough() && is_recent(hz4_load_relaxed(&wanted_ns), lasts_ns());
+  return is_enough() && is_recent(&wanted_ns, HZ4_THRASHING_LASTS);
 }
 
 // ---- free pages ----

@@ -1,5 +1,6 @@
 // The report for people, of at most 80 columns; and behind it the counters, a line for each layer.
 #include "hz4/hz4.h"
+#include "hz4/lock.h"
 #include "hz4/sizeclass.h"
 #include "hz4/stats.h"
 #include "hz4/syscall.h"
@@ -163,6 +164,19 @@ static void put_seed_lines(struct hz4_writer *w, const struct hz4_stats *s) {
   hz4_put_text(w, "\n");
 }
 
+// The longest times, by the locks' ranks: those that are not 0.
+static void put_locks(struct hz4_writer *w) {
+  if (!HZ4_STATS_FAST) return;
+  hz4_put_text(w, "[HZ4_LOCKS]");
+#define PUT(rank, name)                                              \
+  struct hz4_lock_times name = hz4_lock_longest(HZ4_RANK_##rank);    \
+  if (name.held_ns != 0) put(w, " " #name "_held_ns=", name.held_ns); \
+  if (name.waited_ns != 0) put(w, " " #name "_waited_ns=", name.waited_ns);
+  HZ4_LOCK_RANKS(PUT)
+#undef PUT
+  hz4_put_text(w, "\n");
+}
+
 void hz4_stats_put_report(struct hz4_writer *w, const struct hz4_stats *s) {
   put_memory(w, s);
   put_classes(w, s);
@@ -178,6 +192,7 @@ void hz4_stats_put_report(struct hz4_writer *w, const struct hz4_stats *s) {
     }
     hz4_put_text(w, "\n");
   }
+  put_locks(w);
   hz4_put_text(w, "[HZ4_HEAP]");
 #define PUT(group, key, value) put(w, " " #group "_" #key "=", value);
   HZ4_STATS_TABLE(PUT)

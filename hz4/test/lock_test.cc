@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -112,6 +113,33 @@ void ForkAcquire(hz4_lock *lock) {
 void ForkRelease(hz4_lock *lock) {
   hz4_lock_fork_release(lock);
   hz4_lock_fork_end();
+}
+
+// Counted with --config=stats: who waits waits for as long as the lock is held from then on.
+TEST(Lock, LongestTimes) {
+  Lock lock(HZ4_RANK_TEST);
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  hz4_lock_acquire(&lock);
+  const uint32_t taken_state = lock.state;
+  const auto begun = now();
+  std::thread waiter([&] {
+    hz4_lock_acquire(&lock);
+    hz4_lock_release(&lock);
+  });
+  while (lock.state == taken_state) sched_yield();  // the waiter is about to sleep
+  const auto asleep = now();
+  while (now() - asleep < std::chrono::milliseconds(1)) continue;
+  const auto ended = now();
+  hz4_lock_release(&lock);
+  waiter.join();
+  const hz4_lock_times longest = hz4_lock_longest(HZ4_RANK_TEST);
+  if (HZ4_STATS_FAST == 0) {
+    EXPECT_EQ(longest.held_ns + longest.waited_ns, 0u);
+    return;
+  }
+  const auto ns = [](auto time) { return static_cast<uint64_t>(std::chrono::nanoseconds(time).count()); };
+  EXPECT_GE(longest.held_ns, ns(ended - begun));
+  EXPECT_GE(longest.waited_ns, ns(ended - asleep));
 }
 
 // How often this thread has slept.

@@ -96,6 +96,7 @@ TEST(Stats, TextHasTheSeedsLines) {
     ASSERT_EQ(lines.count(prefix), 1u) << prefix;
     for (const char *name : names) EXPECT_EQ(lines.at(prefix).count(name), 1u) << prefix << " " << name;
   }
+  EXPECT_EQ(lines.count("HZ4_LOCKS"), HZ4_STATS_FAST != 0 ? 1u : 0u);
   // What only --config=stats counts is never a zero that looks like a count.
   EXPECT_EQ(lines.at("HZ4_MID_STATS_B1").at("malloc_calls") == "n/a", HZ4_STATS_FAST == 0);
 }
