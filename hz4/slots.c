@@ -114,7 +114,7 @@ static void give_slot(size_t index) {
 }
 
 void *hz4_slots_alloc(size_t size, size_t align, bool at_end, const uintptr_t *stack, uint32_t depth) {
-  size_t index, bytes;
+  size_t index = 0, bytes;
   if (slots == NULL || size > HZ4_SLOT_BYTES_MAX || align > hz4_sys_page_bytes() || !take_slot(&index)) return NULL;
   struct slot *slot = &slots[index];
   slot->block = base_of(index);
