@@ -12,6 +12,7 @@
 #include "hz4/sample.h"
 #include "hz4/sys.h"
 #include "hz4/syscall.h"
+#include "hz4/writer.h"
 
 // ---- the file ----
 
@@ -55,16 +56,6 @@ static void put_number(struct file *f, uint64_t number, unsigned base) {
   put(f, start, (size_t)(digits + sizeof(digits) - start));
 }
 
-// 1 - e^-x, x >= 0: by the series where x is small, from half of x otherwise.
-static double chance_of(double x) {
-  int doublings = 0;
-  if (x > 64) return 1;
-  for (; x > 1.0 / 1024; x /= 2) ++doublings;
-  double chance = x - x * x / 2 + x * x * x / 6;
-  for (; doublings > 0; --doublings) chance = chance * (2 - chance);
-  return chance;
-}
-
 // As if each sample had been counted once: readers scale each line by the inverse of the chance that its mean object had to
 // be a sample.
 struct counts {
@@ -74,7 +65,7 @@ struct counts {
 static struct counts unscaled(uint64_t parts, uint64_t bytes) {
   if (parts == 0 || bytes == 0) return (struct counts){0, 0};
   double objects = (double)parts / (1 << HZ4_PROFILE_PART_SHIFT);
-  double chance = chance_of((double)bytes / objects / (double)hz4_profile_mean());
+  double chance = hz4_sample_chance((double)bytes / objects / (double)hz4_profile_mean());
   return (struct counts){(uint64_t)(objects * chance + 0.5), (uint64_t)((double)bytes * chance + 0.5)};
 }
 
@@ -357,25 +348,23 @@ static size_t append(char *path, size_t used, const char *text) {
   return used;
 }
 
-static size_t append_number(char *path, size_t used, uint64_t number, unsigned least_digits) {
-  char digits[21], *start = digits + sizeof(digits) - 1;
-  *start = '\0';
-  for (; number != 0 || least_digits != 0; number /= 10) {
-    *--start = (char)('0' + number % 10);
-    if (least_digits != 0) --least_digits;
-  }
-  return append(path, used, start);
-}
-
-static size_t name_of(char *path, const char *prefix, long pid, enum hz4_profile_due due, enum hz4_profile_format format) {
+static void name_of(char *path, const char *prefix, long pid, enum hz4_profile_due due, enum hz4_profile_format format) {
   static const char *const words[] = {[HZ4_PROFILE_DUE_PEAK] = "peak", [HZ4_PROFILE_DUE_EXIT] = "exit"};
   static uint64_t last;  // of those that have numbers
-  size_t used = append(path, 0, prefix);
-  used = append(path, used, ".");
-  used = append_number(path, used, (uint64_t)pid, 1);
-  used = append(path, used, ".");
-  used = due == HZ4_PROFILE_DUE_NUMBERED ? append_number(path, used, ++last, 4) : append(path, used, words[due]);
-  return append(path, used, format == HZ4_PROFILE_FORMAT_TEXT ? ".heap" : ".pb");
+  struct hz4_writer w = {.buffer = path, .size = PATH_MAX - 1, .fd = -1};
+  hz4_put_text(&w, prefix);
+  hz4_put_text(&w, ".");
+  hz4_put_number(&w, (uint64_t)pid);
+  hz4_put_text(&w, ".");
+  if (due == HZ4_PROFILE_DUE_NUMBERED) {
+    ++last;
+    for (uint64_t least = 1000; least > last; least /= 10) hz4_put_text(&w, "0");
+    hz4_put_number(&w, last);
+  } else {
+    hz4_put_text(&w, words[due]);
+  }
+  hz4_put_text(&w, format == HZ4_PROFILE_FORMAT_TEXT ? ".heap" : ".pb");
+  path[w.used] = '\0';
 }
 
 // ---- a profile ----

@@ -64,9 +64,8 @@ static double minus_log(double u) {
   return e * 0.69314718055994530942 - 2 * sum;
 }
 
-// 1 - exp(-x) for x >= 0, without libm and without loss where x is small: of a small part of x by a series, and q(2x) is
-// q(x) (2 - q(x)).
-static double one_minus_exp(double x) {
+// Of a small part of x by a series, and that of 2x is q(x) (2 - q(x)).
+double hz4_sample_chance(double x) {
   int doublings = 0;
   if (x > 64) return 1;
   for (; x > 0x1p-10; x /= 2) ++doublings;
@@ -76,7 +75,7 @@ static double one_minus_exp(double x) {
 }
 
 static double chance(size_t size, size_t mean) {
-  return one_minus_exp((double)size / (double)mean);
+  return hz4_sample_chance((double)size / (double)mean);
 }
 
 // The clock, a system call, is looked at for each 32nd sample, and for each while they are slowed down: so that a thread which

@@ -61,6 +61,9 @@ void hz4_sample_start(enum hz4_sample_use use, size_t mean, const struct hz4_sam
 // What is sampled already stays so until it is freed.
 void hz4_sample_stop(enum hz4_sample_use use);
 
+// 1 - exp(-x), how likely x means of bytes have a sample, for x >= 0; without libm, and without loss where x is small.
+double hz4_sample_chance(double x);
+
 // ---- for alloc.c ----
 
 struct hz4_span;
