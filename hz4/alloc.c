@@ -420,7 +420,7 @@ HZ4_NOINLINE static size_t usable_size_slow(const void *ptr) {
 
 size_t hz4_alloc_usable_size(const void *ptr) {
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
-  if (HZ4_LIKELY(is_surely_object(size_class, ptr))) return hz4_class_bytes(size_class);
+  if (HZ4_LIKELY(is_surely_object(size_class, ptr))) return hz4_class_usable(size_class);
   return usable_size_slow(ptr);
 }
 

@@ -39,6 +39,7 @@ TEST(ApiTest, SizeZeroGivesUniqueBlocks) {
   for (size_t i = 0; i < 1000; i++) {
     for (void *ptr : {hz4_malloc(0), hz4_calloc(0, 8), hz4_calloc(8, 0), hz4_realloc(nullptr, 0)}) {
       ASSERT_NE(ptr, nullptr);
+      EXPECT_EQ(hz4_malloc_usable_size(ptr), 0u);
       EXPECT_TRUE(seen.insert(ptr).second);
     }
   }
