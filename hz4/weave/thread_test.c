@@ -37,6 +37,8 @@ const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {[CLASS] = {.obje
 struct hz4_pagemap hz4_pagemap;
 void hz4_class_part_tiny(void) {}
 void hz4_harden_begin(void) {}
+uint64_t hz4_random_shared;
+uint64_t hz4_random_secret;
 uint32_t hz4_pagemap_class_of(const void *ptr) {
   return (uint32_t)hz4_pagemap_class(ptr);
 }
