@@ -147,7 +147,8 @@ def verdict(rows):
     if subject is None:
         return SUBJECT + " was not run."
     if not subject["valid"]:
-        return "%s is not ranked, for its runs do not count: %s." % (SUBJECT, subject["reason"])
+        advice = " Stop what else runs here, and try again." if subject["reason"].startswith("it ran on") else ""
+        return "%s is not ranked, for its runs do not count: %s.%s" % (SUBJECT, subject["reason"], advice)
     if best is None:
         return "%s is alone." % SUBJECT
     return "%s has %.2f times the speed of the best other, %s, with a peak of %.0f MB instead of %.0f." % (
