@@ -3,6 +3,7 @@
 import glob
 import gzip
 import os
+import re
 import shutil
 import tempfile
 import unittest
@@ -72,6 +73,21 @@ class ProfileTest(unittest.TestCase):
         self.assertEqual(hz4("run", "-o", "profile=" + prefix, "-o", "profile_bytes=1", subject())[0], 7)
         (written,) = glob.glob(prefix + "*")
         self.assertEqual(self.profile("-t", written), (5, "pprof -sample_index=inuse_space -text %s\n" % written, ""))
+
+    def test_a_picture_is_one_file(self):
+        """By the real tools: an SVG that a browser shows without another file or a server."""
+        if shutil.which("go") is None or shutil.which("dot") is None:
+            self.skipTest("SKIPPED: go or graphviz is not installed")
+        prefix = os.path.join(self.folder, "of")
+        self.assertEqual(hz4("run", "-o", "profile=" + prefix, "-o", "profile_bytes=1", subject())[0], 7)
+        (written,) = glob.glob(prefix + "*")
+        real = clean(PATH=os.environ["PATH"], HOME=self.folder, GOCACHE=os.path.join(self.folder, "go"))
+        self.assertEqual(hz4("profile", written, env=real)[0], 0)
+        with open(written + ".svg", encoding="utf-8") as file:
+            svg = file.read()
+        self.assertIn("<svg", svg)
+        self.assertIn("inuse_space", svg)
+        self.assertEqual(re.findall(r"""(?:src|href)=["'](?!#)|url\((?!#)|@import""", svg), [])
 
     def test_no_profile(self):
         for text in (b"", b"x", b"heap", b"{}"):
