@@ -238,14 +238,15 @@ uint32_t hz4_bin_put(struct hz4_held *held, void *const *objects, uint32_t n) {
   return rest;
 }
 
-uint32_t hz4_bin_take_oldest(struct hz4_held *held, uint32_t keep, void **out) {
+uint32_t hz4_bin_take(struct hz4_held *held, uint32_t keep, void **out) {
   uint32_t n = hz4_bin_objects(held);
   if (n <= keep) return 0;
   uint32_t leaving = n - keep < HZ4_MOVE_OBJECTS ? n - keep : HZ4_MOVE_OBJECTS;
-  void **oldest = held->bin->slots + 1;
-  memcpy(out, oldest, leaving * sizeof(void *));
+  uint32_t above = leaving * 4 < n ? n / 4 : n - leaving;
+  void **from = held->top + 1 - above - leaving;
+  memcpy(out, from, leaving * sizeof(void *));
   for (uint32_t i = 0; i < leaving; ++i) HZ4_SEQUENCE_ACQUIRE(out[i]);
-  memmove(oldest, oldest + leaving, (n - leaving) * sizeof(void *));
+  memmove(from, from + leaving, above * sizeof(void *));
   held->top -= leaving;
   return leaving;
 }

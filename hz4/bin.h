@@ -169,8 +169,9 @@ void hz4_bin_set_capacity(struct hz4_held *held, uint32_t objects);
 // Puts objects on top as far as they fit, the last ones, the very last on top. Returns how many did not fit, the first.
 uint32_t hz4_bin_put(struct hz4_held *held, void *const *objects, uint32_t count);
 
-// Takes the oldest objects until `keep` are left, or HZ4_MOVE_OBJECTS. Returns their number.
-uint32_t hz4_bin_take_oldest(struct hz4_held *held, uint32_t keep, void **out);
+// Takes objects until `keep` are left, or HZ4_MOVE_OBJECTS: the oldest; but where they are few of many, those below the
+// newest quarter, for all above what is taken are moved. Returns their number.
+uint32_t hz4_bin_take(struct hz4_held *held, uint32_t keep, void **out);
 
 // Takes all: the bin is left without an array, and published. *length is that of the array, *count of the objects from its
 // second slot on. NULL: it had none.

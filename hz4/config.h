@@ -194,6 +194,9 @@
 #define HZ4_MID_ALONE_VISITS 256
 // Pointers in a depot's first array.
 #define HZ4_DEPOT_SLOTS_MIN 128
+// Spans that one call of malloc or free meets, about: each costs 13 ns, and 100 where its lines are in another CPU's cache.
+// (With 8 or 12 the 99.9th percentile of free is the same, for each call costs 150 ns besides.)
+#define HZ4_MID_SPANS 16
 // Lists of partial spans by fullness.
 #define HZ4_MID_BUCKETS 4
 

@@ -21,20 +21,23 @@
 struct mid_class {
   struct hz4_lock lock;
   // under lock
-  uint32_t depot_count, depot_slots;
-  struct hz4_policy_class policy;
+  uint32_t depot_first, depot_count, depot_slots;  // a ring, the oldest first
+  _Atomic(uint32_t) portion;  // objects that one call should bring; read by anybody
   void **depot;
+  uint64_t object_count, free_count;  // of all spans; free_count: bits set
+  uint64_t visited;                   // spans that objects came home to, so far
+  struct hz4_policy_class policy;
+  uint64_t span_count, takes, purged_bytes;  // takes, purged_bytes: so far
   struct hz4_span *partial[HZ4_MID_BUCKETS + 1];  // spans with free objects, each list a ring; bucket 0 has the fullest
   uint32_t spans_in[HZ4_MID_BUCKETS + 1];         // how many
   // Of each list so many spans, from the first on, are still to be purged inside: if so many of 8 parts are free.
   uint32_t to_purge[HZ4_MID_BUCKETS], purge_eighths;
   bool purge_goes_on;
   struct hz4_span *waiting;  // the span that was complete last, when it is not to be closed at once
-  uint64_t span_count, object_count, free_count;  // of all spans; free_count: bits set
-  uint64_t takes, purged_bytes;                   // so far
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
-static struct mid_class classes[HZ4_MID_CLASSES] = {[0 ... HZ4_MID_CLASSES - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID)}};
+static struct mid_class classes[HZ4_MID_CLASSES] = {
+    [0 ... HZ4_MID_CLASSES - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID), .portion = HZ4_MOVE_OBJECTS}};
 
 // ---- spans ----
 
@@ -48,7 +51,7 @@ static void unlink_locked(struct mid_class *mid, struct hz4_span *span) {
 
 static void link_last_locked(struct mid_class *mid, struct hz4_span *span, uint32_t bucket) {
   struct hz4_span *first = mid->partial[bucket];
-  span->bucket = bucket;
+  span->bucket = (uint8_t)bucket;
   span->next = first != NULL ? first : span;
   span->prev = first != NULL ? first->prev : span;
   span->prev->next = span->next->prev = span;
@@ -189,7 +192,7 @@ static uint32_t close_empty_locked(struct mid_class *mid) {
 
 // Takes up to `want` objects out of the span; shuffled: from anywhere in it. 0: they have no memory, and the limit allows none.
 static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *span, void **out, uint32_t want,
-                                      bool shuffled) {
+                                      bool shuffled, size_t *wanted) {
   uint32_t before = span->free_count;
   uint64_t purged = span->purged;
   uint32_t taken;
@@ -199,7 +202,7 @@ static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *sp
                      : hz4_span_take(span, out, want, &filled);
     if (HZ4_LIKELY(filled == 0)) break;
     if (hz4_segment_fill(filled)) {
-      hz4_policy_wanted(filled);
+      *wanted += filled;
       break;
     }
     hz4_span_put(span, out, taken);
@@ -212,11 +215,25 @@ static uint32_t take_from_span_locked(struct mid_class *mid, struct hz4_span *sp
   return taken;
 }
 
+// Asks for the lines that an object meets as it comes home, or leaves.
+static void ask_for(const struct hz4_span *span) {
+  if (span == NULL) return;
+  __builtin_prefetch(&span->base, 1);
+  __builtin_prefetch(&span->free_bits, 1);
+}
+
+void hz4_mid_expect(uint32_t size_class) {
+  struct mid_class *mid = &classes[size_class];
+  __builtin_prefetch(mid, 1);
+  __builtin_prefetch(&mid->policy, 1);
+}
+
 // Brings objects home. Returns the number of spans that this closed.
 static uint32_t put_locked(struct mid_class *mid, uint32_t size_class, void *const *objects, uint32_t count) {
-  uint32_t closed = 0;
-  for (uint32_t i = 0; i < count;) {
-    struct hz4_span *span = hz4_pagemap_span(objects[i]);
+  uint32_t closed = 0, asked = 0;
+  for (uint32_t i = 0; i < count; ++mid->visited) {
+    for (; asked < count && asked < i + HZ4_MID_SPANS; ++asked) ask_for(hz4_pagemap_find(objects[asked]));
+    struct hz4_span *span = hz4_pagemap_find(objects[i]);
     if (HZ4_UNLIKELY(span == NULL || span->size_class != size_class)) {
       hz4_misuse_note("free of a pointer that is not allocated", objects[i++]);
       continue;
@@ -336,6 +353,24 @@ static uint64_t out_locked(const struct mid_class *mid) {
   return mid->object_count - mid->free_count;
 }
 
+static void depot_put_locked(struct mid_class *mid, void *const *objects, uint32_t n) {
+  if (n == 0) return;
+  uint32_t at = (mid->depot_first + mid->depot_count) & (mid->depot_slots - 1), room = mid->depot_slots - at;
+  uint32_t first = n < room ? n : room;
+  memcpy(mid->depot + at, objects, first * sizeof(void *));
+  memcpy(mid->depot, objects + first, (n - first) * sizeof(void *));
+  mid->depot_count += n;
+}
+
+// The newest; pre: there are so many.
+static void depot_take_locked(struct mid_class *mid, void **out, uint32_t n) {
+  mid->depot_count -= n;
+  uint32_t at = (mid->depot_first + mid->depot_count) & (mid->depot_slots - 1), room = mid->depot_slots - at;
+  uint32_t first = n < room ? n : room;
+  memcpy(out, mid->depot + at, first * sizeof(void *));
+  memcpy(out + first, mid->depot, (n - first) * sizeof(void *));
+}
+
 // Makes room for `needed` pointers, if there is memory for the array; leaves the lock meanwhile.
 static void grow_depot_locked(struct mid_class *mid, uint32_t needed) {
   uint32_t slots = mid->depot_slots != 0 ? mid->depot_slots : HZ4_DEPOT_SLOTS_MIN;
@@ -348,8 +383,11 @@ static void grow_depot_locked(struct mid_class *mid, uint32_t needed) {
   void **other = depot;
   uint32_t other_slots = slots;
   if (slots > mid->depot_slots) {  // or else somebody else was faster
-    if (mid->depot != NULL) memcpy(depot, mid->depot, mid->depot_count * sizeof(void *));
     other = mid->depot;
+    uint32_t n = mid->depot_count;
+    if (n != 0) depot_take_locked(mid, depot, n);
+    mid->depot_first = 0;
+    mid->depot_count = n;
     other_slots = mid->depot_slots;
     mid->depot = depot;
     mid->depot_slots = slots;
@@ -373,11 +411,22 @@ static uint32_t fits_depot_locked(struct mid_class *mid, uint32_t count, uint32_
 
 // Moves the depot's oldest objects home until at most `keep` are left. Returns the number of spans closed.
 static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, uint32_t keep) {
-  if (mid->depot_count <= keep) return 0;
-  uint32_t n = mid->depot_count - keep, closed = put_locked(mid, size_class, mid->depot, n);
-  memmove(mid->depot, mid->depot + n, keep * sizeof(void *));
-  mid->depot_count = keep;
+  uint32_t closed = 0;
+  while (mid->depot_count > keep) {
+    uint32_t n = mid->depot_count - keep, room = mid->depot_slots - mid->depot_first;
+    if (n > room) n = room;
+    closed += put_locked(mid, size_class, mid->depot + mid->depot_first, n);
+    mid->depot_first = (mid->depot_first + n) & (mid->depot_slots - 1);
+    mid->depot_count -= n;
+  }
   return closed;
+}
+
+// How many objects should come by one call, where so many just went to so many spans.
+static uint32_t portion_of(uint32_t count, uint64_t spans) {
+  uint64_t portion = count * HZ4_MID_SPANS / spans;
+  if (portion < HZ4_MID_SPANS / 2) return HZ4_MID_SPANS / 2;
+  return portion < HZ4_MOVE_OBJECTS ? (uint32_t)portion : HZ4_MOVE_OBJECTS;
 }
 
 // Called when objects came home. What the depot keeps of a class that has declined keeps whole spans.
@@ -398,13 +447,13 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
   hz4_policy_visit(&mid->policy, owner, true);
   if (mid->depot_count != 0) {
     uint32_t n = mid->depot_count < want ? mid->depot_count : want;
-    mid->depot_count -= n;
-    memcpy(out, mid->depot + mid->depot_count, n * sizeof(void *));
+    depot_take_locked(mid, out, n);
     result.objects = result.from_depot = n;
   } else {
     hz4_policy_depot_empty(&mid->policy, hz4_class_bytes(size_class));
   }
-  for (uint32_t bucket = 0; result.objects < want && result.from_depot == 0;) {
+  size_t wanted = 0;  // of what was purged: the clock is looked at once
+  for (uint32_t bucket = 0, n = 0; result.objects < want && result.from_depot == 0 && n < HZ4_MID_SPANS; ++n) {
     while (bucket < HZ4_MID_BUCKETS && mid->partial[bucket] == NULL) ++bucket;
     struct hz4_span *span = bucket < HZ4_MID_BUCKETS ? mid->partial[bucket] : NULL;
     if (span == NULL) {
@@ -414,16 +463,18 @@ struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t wan
       if (span == NULL) break;
       ++result.spans_opened;
     }
+    ask_for(span->next);
     hz4_store_relaxed(&span->owner, owner);
     if (zero && result.objects == 0 && hz4_span_next_is_zero(span)) {
       result.zeroed = true;
       want = 1;
     }
     bool shuffled = hz4_option.harden != 0 && !zero;
-    uint32_t taken = take_from_span_locked(mid, span, out + result.objects, want - result.objects, shuffled);
+    uint32_t taken = take_from_span_locked(mid, span, out + result.objects, want - result.objects, shuffled, &wanted);
     if (taken == 0) break;
     result.objects += taken;
   }
+  if (wanted != 0) hz4_policy_wanted(wanted);
   if (hz4_policy_rose(&mid->policy, out_locked(mid), hz4_class_bytes(size_class))) mid->purge_goes_on = false;
   result.alone = hz4_policy_is_alone(&mid->policy);
   result.declines = hz4_load_relaxed(&mid->policy.declines);
@@ -438,16 +489,19 @@ struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, ui
   if (!hz4_lock_enter(&mid->lock)) return result;
   hz4_policy_visit(&mid->policy, giver, giver == mid->policy.visitor && hz4_mid_owner(objects[0]) == giver);
   uint32_t limit = hz4_policy_depot(&mid->policy, out_locked(mid)), fit = fits_depot_locked(mid, count, limit);
-  if (fit != 0) memcpy(mid->depot + mid->depot_count, objects, fit * sizeof(void *));
-  mid->depot_count += fit;
+  uint32_t portion = HZ4_MOVE_OBJECTS;
+  depot_put_locked(mid, objects, fit);
   if (fit != count) {
+    uint64_t before = mid->visited;
     result.spans_closed = put_locked(mid, size_class, objects + fit, count - fit);
     // The bound sinks as objects come home: as many again may have to follow.
     limit = hz4_policy_depot(&mid->policy, out_locked(mid));
     uint32_t least = mid->depot_count > count ? mid->depot_count - count : 0;
     result.spans_closed += drain_depot_locked(mid, size_class, least > limit ? least : limit);
+    portion = portion_of(count, mid->visited - before);
     result.spans_closed += note_fall_locked(mid, size_class);
   }
+  if (portion != hz4_load_relaxed(&mid->portion)) hz4_store_relaxed(&mid->portion, portion);
   if (HZ4_UNLIKELY(purge && mid->purge_goes_on)) result.spans_closed += purge_some_locked(mid);
   result.objects = count;
   result.declines = hz4_load_relaxed(&mid->policy.declines);
@@ -466,6 +520,10 @@ __attribute__((no_sanitize("thread"))) uint64_t hz4_mid_glance_held(const void *
   uint64_t out = span->object_count - span->free_count;
   uint64_t kept = span->bytes - hz4_span_purged_bytes(span), used = out * hz4_class_bytes(span->size_class);
   return kept > used ? (kept - used) / out : 0;
+}
+
+uint32_t hz4_mid_portion(uint32_t size_class) {
+  return hz4_load_relaxed(&classes[size_class].portion);
 }
 
 uint32_t hz4_mid_declines(uint32_t size_class) {
@@ -547,7 +605,7 @@ static const char *broken_locked(struct mid_class *mid, uint32_t size_class) {
   HZ4_HOLDS(mid->depot_count <= mid->depot_slots, "mid: depot overflows its array");
   HZ4_HOLDS(mid->depot_count + mid->free_count <= mid->object_count, "mid: more objects than there are");
   for (uint32_t i = 0; i < mid->depot_count; ++i) {
-    struct hz4_span *span = hz4_pagemap_span(mid->depot[i]);
+    struct hz4_span *span = hz4_pagemap_span(mid->depot[(mid->depot_first + i) & (mid->depot_slots - 1)]);
     HZ4_HOLDS(span != NULL && span->size_class == size_class, "mid: a depot object of another class");
   }
   return NULL;

@@ -49,6 +49,13 @@ void *hz4_mid_owner(const void *object);
 // one keeps from the system. A glance without the lock, for statistics. pre: the object is out.
 uint64_t hz4_mid_glance_held(const void *object);
 
+// How many objects a full bin should give up at once, at most: where objects go home, each to its span, those of a call are
+// to meet about HZ4_MID_SPANS of them.
+uint32_t hz4_mid_portion(uint32_t size_class);
+
+// The thread will soon give objects of the class, or take some.
+void hz4_mid_expect(uint32_t size_class);
+
 // The class's count of declines now.
 uint32_t hz4_mid_declines(uint32_t size_class);
 

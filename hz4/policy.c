@@ -21,9 +21,9 @@ HZ4_IN_DATA static _Atomic(size_t) wanted_bytes, swings, peak_bytes;
 HZ4_IN_DATA static _Atomic(bool) purged_since;  // since something was wanted
 
 // Whether less than so many times HZ4_REFAULT_MS have passed since then.
-static bool is_recent(const _Atomic(uint64_t) *then_ns, uint64_t times) {
+static bool is_recent(const _Atomic(uint64_t) *then_ns, uint64_t times, uint64_t now) {
   uint64_t then = hz4_load_relaxed(then_ns);
-  return then != 0 && hz4_sys_now_ns() - then < hz4_option_now(&hz4_option.refault_ms) * 1000000 * times;
+  return then != 0 && now - then < hz4_option_now(&hz4_option.refault_ms) * 1000000 * times;
 }
 
 static bool is_enough(void) {
@@ -37,18 +37,19 @@ void hz4_policy_purged(void) {
 }
 
 bool hz4_policy_wanted(size_t bytes) {
-  if (!is_recent(&purged_ns, 1)) return false;
-  bool goes_on = is_recent(&wanted_ns, HZ4_THRASHING_LASTS);
+  uint64_t now = hz4_sys_now_ns();
+  if (!is_recent(&purged_ns, 1, now)) return false;
+  bool goes_on = is_recent(&wanted_ns, HZ4_THRASHING_LASTS, now);
   size_t swing = hz4_load_relaxed(&purged_since) ? 1 : 0;
   hz4_store_relaxed(&purged_since, false);
   hz4_store_relaxed(&swings, (goes_on ? hz4_load_relaxed(&swings) : 0) + swing);
   hz4_store_relaxed(&wanted_bytes, (goes_on ? hz4_load_relaxed(&wanted_bytes) : 0) + bytes);
-  hz4_store_relaxed(&wanted_ns, hz4_sys_now_ns());
+  hz4_store_relaxed(&wanted_ns, now);
   return is_enough();
 }
 
 bool hz4_policy_is_thrashing(void) {
-  return is_enough() && is_recent(&wanted_ns, HZ4_THRASHING_LASTS);
+  return is_enough() && is_recent(&wanted_ns, HZ4_THRASHING_LASTS, hz4_sys_now_ns());
 }
 
 // ---- free pages ----

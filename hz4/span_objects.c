@@ -140,6 +140,7 @@ bool hz4_span_next_is_zero(const struct hz4_span *span) {
 
 uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t count) {
   uint32_t n = 0, wrong = 0, size_class = span->size_class, first_word = span->first_word;
+  size_t bytes = (size_t)hz4_class_table[size_class].span_pages << HZ4_PAGE_SHIFT;
   size_t offset = (size_t)((char *)objects[0] - span->base);
   do {
     uint32_t index = hz4_class_object_index(size_class, offset);
@@ -154,7 +155,7 @@ uint32_t hz4_span_put(struct hz4_span *span, void *const *objects, uint32_t coun
       span->free_bits[index / 64] |= bit;
       if (index / 64 < first_word) first_word = index / 64;
     }
-  } while (++n < count && (offset = (size_t)((char *)objects[n] - span->base)) < span->bytes);
+  } while (++n < count && (offset = (size_t)((char *)objects[n] - span->base)) < bytes);
   span->first_word = first_word;
   span->free_count += n - wrong;
   return n;

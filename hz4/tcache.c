@@ -29,7 +29,7 @@ HZ4_NOINLINE static bool halve(uint32_t size_class) {
     if (!hz4_bin_claim(size_class, &held)) return false;
     held.bin->declines = (uint8_t)hz4_mid_declines(size_class);  // one halving for each
     if (room == 0 && held.bin->capacity >= HZ4_BIN_SLOTS_MIN - 1) room = held.bin->capacity / 2;
-    n = room != 0 ? hz4_bin_take_oldest(&held, room, objects) : 0;
+    n = room != 0 ? hz4_bin_take(&held, room, objects) : 0;
     bool done = hz4_bin_objects(&held) <= room;
     if (room != 0 && done && held.bin->capacity > room) hz4_bin_set_capacity(&held, room);
     hz4_bin_publish(&held);
@@ -249,7 +249,7 @@ static void *refill_from_own(uint32_t bin, uint32_t size_class) {
   void *objects[HZ4_MOVE_OBJECTS];
   struct hz4_held held;
   if (!hz4_bin_claim(size_class, &held)) return NULL;
-  uint32_t n = hz4_bin_take_oldest(&held, 0, objects), declines = held.bin->declines;
+  uint32_t n = hz4_bin_take(&held, 0, objects), declines = held.bin->declines;
   hz4_bin_publish(&held);
   if (n == 0) return NULL;
   put(bin, size_class, objects, n - 1, false, declines);
@@ -308,12 +308,13 @@ static void empty(struct hz4_held *held, bool purge) {
   hz4_bin_free_array(slots, length);
 }
 
-// How many objects of a full bin stay: half, for the mallocs to come. Who only frees has no use for them: then as many
-// leave as make whole batches, of those that are moved at once.
-static uint32_t staying(const struct hz4_bin *bin) {
-  if (bin->missed || bin->capacity < HZ4_BATCH_OBJECTS) return bin->capacity / 2;
-  uint32_t most = bin->capacity < HZ4_MOVE_OBJECTS ? bin->capacity : HZ4_MOVE_OBJECTS;
-  return bin->capacity - most / HZ4_BATCH_OBJECTS * HZ4_BATCH_OBJECTS;
+// How many objects of a full bin stay: half, for the mallocs to come, or more where objects go home. Who only frees has no
+// use for them: then as many leave as make whole batches, of those that are moved at once, for others wait for these.
+static uint32_t staying(const struct hz4_bin *bin, uint32_t portion) {
+  uint32_t capacity = bin->capacity, half = capacity - capacity / 2;
+  uint32_t most = capacity < HZ4_MOVE_OBJECTS ? capacity : HZ4_MOVE_OBJECTS;
+  if (bin->missed || bin->alone || capacity < HZ4_BATCH_OBJECTS) return capacity - (half < portion ? half : portion);
+  return capacity - most / HZ4_BATCH_OBJECTS * HZ4_BATCH_OBJECTS;
 }
 
 size_t hz4_tcache_bytes_here(void) {
@@ -356,10 +357,10 @@ static void empty_caches_of_cpus(void) {
 
 // The object into the claimed bin, of which part leaves if it is full. True when the class has declined. (By itself, so that
 // its array and claim_in_need's are not on the stack at once.)
-HZ4_NOINLINE static bool flush_claimed(struct hz4_held *held, void *object) {
+HZ4_NOINLINE static bool flush_claimed(struct hz4_held *held, void *object, uint32_t portion) {
   void *objects[HZ4_MOVE_OBJECTS];
   uint32_t size_class = held->size_class, n = 0;
-  if (hz4_bin_objects(held) >= held->bin->capacity) n = hz4_bin_take_oldest(held, staying(held->bin), objects);
+  if (hz4_bin_objects(held) >= held->bin->capacity) n = hz4_bin_take(held, staying(held->bin, portion), objects);
   bool fits = hz4_bin_objects(held) < held->bin->capacity;
   if (fits) *++held->top = object;
   uint8_t declines = held->bin->declines;
@@ -370,18 +371,20 @@ HZ4_NOINLINE static bool flush_claimed(struct hz4_held *held, void *object) {
 }
 
 HZ4_NOINLINE static bool flush(uint32_t size_class, void *object) {
+  uint32_t portion = hz4_mid_portion(size_class);
   struct hz4_held held;
   if (!claim_in_need(size_class, false, &held)) {
     hz4_transfer_give(size_class, &object, 1, NULL, true);
     return false;
   }
-  if (HZ4_LIKELY(held.top == NULL || *held.top != object)) return flush_claimed(&held, object);
+  if (HZ4_LIKELY(held.top == NULL || *held.top != object)) return flush_claimed(&held, object, portion);
   hz4_bin_publish(&held);
   hz4_misuse_note("double free", object);
   return false;
 }
 
 void hz4_tcache_overflow(uint32_t size_class, void *object) {
+  hz4_mid_expect(size_class);
   hz4_count_here(size_class, HZ4_COUNT_flush_calls, 1);
   if (!flush(size_class, object)) return;
   halve(size_class);

@@ -153,7 +153,7 @@ TEST_F(Bin, ALongerArrayHasTheSameObjects) {
   EXPECT_EQ(hz4_bin_objects_lately(cache_.get(), kClass), 0u);
 }
 
-TEST_F(Bin, TheOldestAreTaken) {
+TEST_F(Bin, TheOldestAreTakenOrFewOfManyBelowTheNewestQuarter) {
   for (uint32_t n : {0, 1, 2, 7, 100, 255, 600}) {
     for (uint32_t keep : {0, 1, 3, 127, 599, 600}) {
       hz4_held held = NewBin(kClass, 1024, 1000);
@@ -162,11 +162,13 @@ TEST_F(Bin, TheOldestAreTaken) {
       ASSERT_TRUE(Claim(kClass, &held));
       void *taken[HZ4_MOVE_OBJECTS];
       const uint32_t leave = std::min<uint32_t>(n > keep ? n - keep : 0, HZ4_MOVE_OBJECTS);
-      ASSERT_EQ(hz4_bin_take_oldest(&held, keep, taken), leave);
-      for (uint32_t i = 0; i < leave; ++i) ASSERT_EQ(taken[i], &things[i]);
+      ASSERT_EQ(hz4_bin_take(&held, keep, taken), leave);
+      const uint32_t first = leave * 4 < n ? n - n / 4 - leave : 0;
+      for (uint32_t i = 0; i < leave; ++i) ASSERT_EQ(taken[i], &things[first + i]);
       ASSERT_EQ(hz4_bin_objects(&held), n - leave);
       hz4_bin_publish(&held);
-      for (uint32_t i = n; i-- > leave;) ASSERT_EQ(hz4_sequence_pop(kClass), &things[i]);
+      for (uint32_t i = n; i-- > first + leave;) ASSERT_EQ(hz4_sequence_pop(kClass), &things[i]);
+      for (uint32_t i = first; i-- > 0;) ASSERT_EQ(hz4_sequence_pop(kClass), &things[i]);
       ASSERT_EQ(hz4_sequence_pop(kClass), nullptr);
       Delete(kClass);
     }
@@ -444,7 +446,7 @@ TEST_F(BinAfar, BesideThreadsThatGoOn) {
     if (ClaimAfar(cpus.cache(id)) == 0) continue;
     ++claimed;
     void *taken[HZ4_MOVE_OBJECTS];
-    const uint32_t n = hz4_bin_take_oldest(&held_[0], 0, taken);
+    const uint32_t n = hz4_bin_take(&held_[0], 0, taken);
     std::vector<void *> found(taken, taken + n);
     ASSERT_EQ(std::count(found.begin(), found.end(), nullptr), 0);
     for (; !carried.empty() && hz4_bin_objects(&held_[0]) < kCapacity; carried.pop_back()) *++held_[0].top = carried.back();

@@ -94,7 +94,7 @@ static void claim_and_take(void) {
   void *taken[HZ4_MOVE_OBJECTS];
   if (!hz4_bin_claim(CLASS, &held)) return;
   weave_check(hz4_bin_broken(&held) == NULL);
-  uint32_t n = hz4_bin_take_oldest(&held, 1, taken);
+  uint32_t n = hz4_bin_take(&held, 1, taken);
   hz4_bin_publish(&held);
   keep(taken, n);
 }

@@ -70,6 +70,13 @@ void *hz4_mid_owner(const void *object) {
   weave_check(object != NULL);
   return cache(0);
 }
+void hz4_mid_expect(uint32_t size_class) {
+  weave_check(size_class == CLASS);
+}
+uint32_t hz4_mid_portion(uint32_t size_class) {
+  weave_check(size_class == CLASS);
+  return HZ4_MOVE_OBJECTS;
+}
 uint32_t hz4_mid_declines(uint32_t size_class) {
   return size_class - CLASS;
 }
