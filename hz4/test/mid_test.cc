@@ -165,6 +165,27 @@ TEST_F(Mid, SpansWhoseObjectsAreHomeGoBack) {
   EXPECT_FALSE(hz4_mid_trim()) << "there is nothing more";
 }
 
+// Else one malloc or free of many is as long as there are objects in a refill, or a flush.
+TEST_F(Mid, OneCallMeetsFewSpans) {
+  int one;
+  const uint32_t c = ClassOf(2048), in_a_span = hz4_class_table[c].span_objects, kSpans = 2 * HZ4_MID_SPANS;
+  std::vector<void *> first, rest;  // of each span
+  for (uint32_t i = 0; i < kSpans; ++i) {
+    const std::vector<void *> span = Take(c, in_a_span, kAll, &one);
+    first.push_back(span[0]);
+    rest.insert(rest.end(), span.begin() + 1, span.end());
+  }
+  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &one), &one);  // home from now on
+  Give(c, {rest.begin(), rest.begin() + in_a_span - 1}, &one);
+  EXPECT_EQ(hz4_mid_portion(c), HZ4_MOVE_OBJECTS) << "all to one span";
+  Give(c, first, &one);
+  EXPECT_EQ(hz4_mid_portion(c), HZ4_MID_SPANS) << "each to its own";
+  const std::vector<void *> taken = Take(c, kSpans, 0, &one);
+  EXPECT_EQ(taken.size(), static_cast<size_t>(HZ4_MID_SPANS));
+  Give(c, taken, &one);
+  Give(c, {rest.begin() + in_a_span - 1, rest.end()}, &one);
+}
+
 TEST_F(Mid, FullerSpansAreServedFirst) {
   const uint32_t c = ClassOf(2048);
   const uint32_t in_a_span = hz4_class_table[c].span_objects;
