@@ -92,8 +92,8 @@ static void say_huge_pages(void) {
   }
   if (name == NULL) line("huge pages", "the kernel has none");
   else if (strcmp(name, "always") == 0)
-    line("huge pages", "always: what is resident is rounded up to 2 MiB; madvise gives less RSS");
-  else if (strcmp(name, "madvise") == 0) line("huge pages", "madvise: HZ4_HUGE_PAGES=1 asks for them");
+    line("huge pages", "always: of hz4's memory only what is used densely, unless HZ4_HUGE_PAGES=all");
+  else if (strcmp(name, "madvise") == 0) line("huge pages", "madvise: asked for where memory is used densely, or as HZ4_HUGE_PAGES says");
   else line("huge pages", "%s: HZ4_HUGE_PAGES has no effect", name);
   free(enabled);
 }

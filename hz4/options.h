@@ -28,7 +28,7 @@ extern "C" {
   X(dirty_kib, "HZ4_DIRTY_KIB", 4096, 0, 16777216, "KiB of free pages kept from the system, whatever is in use")    \
   X(dirty_shift, "HZ4_DIRTY_SHIFT", 4, 0, 63, "free pages kept besides: bytes in use / 2^this")                     \
   X(refault_ms, "HZ4_REFAULT_MS", 100, 0, 10000, "memory wanted again so soon after it went back is kept the next time")    \
-  X(huge_pages, "HZ4_HUGE_PAGES", 0, 0, 1, "ask the system for huge pages, for speed at the price of memory: 1 yes")     \
+  X(huge_pages, "HZ4_HUGE_PAGES", 2, 0, 2, "ask the system for huge pages where memory is used densely (2, or auto), for all of it (1, or all), or leave it alone (0, or never)") \
   X(harden, "HZ4_HARDEN", 0, 0, 2, "find wrong frees at once, delay reuse, order at random: 1; and wrong writes: 2") \
   X(guard_bytes, "HZ4_GUARD_BYTES", 0, 0, UINT64_C(1) << 50, "mean bytes between objects that lie between guard pages: 0 none, 100M or 8M") \
   X(guard_handler, "HZ4_GUARD_HANDLER", 0, 0, 1, "report faults at guarded objects on stderr, by a handler of SIGSEGV: 1 yes") \
@@ -53,6 +53,9 @@ extern "C" {
 #define HZ4_OPTION_WORDS(X)           \
   X(front, "cpu", HZ4_FRONT_CPU)       \
   X(front, "thread", HZ4_FRONT_THREAD) \
+  X(huge_pages, "never", 0)            \
+  X(huge_pages, "all", 1)              \
+  X(huge_pages, "auto", 2)             \
   X(harden, "off", 0)                  \
   X(harden, "on", 1)                   \
   X(report, "abort", 0)                \

@@ -9,10 +9,10 @@
 #include "hz4/sys.h"
 
 HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls,
-    purged_bytes, failed_calls;
+    purged_bytes, failed_calls, huge_bytes;
 
 // Set once.
-static bool huge_pages;
+static enum hz4_os_huge huge_pages = HZ4_OS_HUGE_AUTO;
 static size_t address_limit = SIZE_MAX;
 
 static void note_mapped(size_t bytes) {
@@ -77,15 +77,34 @@ static void *map_aligned(size_t bytes, size_t align) {
   return map_and_trim(bytes, align);
 }
 
-void hz4_os_configure(bool wanted) {
+void hz4_os_configure(enum hz4_os_huge wanted) {
   huge_pages = wanted;
   address_limit = hz4_sys_address_limit();
+}
+
+void hz4_os_wish_huge(void *base, size_t bytes, bool huge) {
+  int saved = errno;
+  hz4_lock_assert_none_held();
+  hz4_sys_wish_huge(base, bytes, huge);
+  if (huge) hz4_fetch_add_relaxed(&huge_bytes, bytes);
+  errno = saved;
+}
+
+size_t hz4_os_resident(const void *base, size_t bytes) {
+  int saved = errno;
+  hz4_lock_assert_none_held();
+  size_t resident = hz4_sys_resident(base, bytes);
+  errno = saved;
+  return resident;
 }
 
 void *hz4_os_map(size_t bytes, size_t align) {
   int saved = errno;
   void *base = map_aligned(bytes, align);
-  if (huge_pages && base != NULL && bytes >= HZ4_HUGE_BYTES) hz4_sys_wish_huge(base, bytes);
+  if (base != NULL) {
+    if (huge_pages == HZ4_OS_HUGE_ALL && bytes >= HZ4_HUGE_BYTES) hz4_os_wish_huge(base, bytes, true);
+    if (huge_pages == HZ4_OS_HUGE_AUTO && bytes < HZ4_HUGE_LEFT_BYTES) hz4_os_wish_huge(base, bytes, false);
+  }
   errno = saved;
   return base;
 }
@@ -178,4 +197,5 @@ void hz4_os_stats(struct hz4_os_stats *out) {
   out->remap_calls = hz4_load_relaxed(&remap_calls);
   out->purged_bytes = hz4_load_relaxed(&purged_bytes);
   out->failed_calls = hz4_load_relaxed(&failed_calls);
+  out->huge_bytes = hz4_load_relaxed(&huge_bytes);
 }

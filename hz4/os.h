@@ -15,14 +15,22 @@ extern "C" {
 
 size_t hz4_os_page_bytes(void);
 
-// Whether mappings that can hold a huge page are to be of such (HZ4_HUGE_PAGES). Set once, before threads.
-void hz4_os_configure(bool huge_pages);
+// What the system is told of huge pages (HZ4_HUGE_PAGES): nothing; to make them of all mappings that can hold one; to make none
+// of those below HZ4_HUGE_LEFT_BYTES, for nobody knows yet whether all of it will be used (huge.h). Set once, before threads.
+enum hz4_os_huge { HZ4_OS_HUGE_NEVER, HZ4_OS_HUGE_ALL, HZ4_OS_HUGE_AUTO };
+void hz4_os_configure(enum hz4_os_huge huge_pages);
 
 // Zeroed memory aligned to `align` (a power of two, at least a page). NULL when the system has none.
 void *hz4_os_map(size_t bytes, size_t align);
 
 // The same at this address, if nothing is there yet, and else anywhere; aligned to a page.
 void *hz4_os_map_at(void *address, size_t bytes);
+
+// Whether this memory is to come in huge pages, or in no more of them: a wish.
+void hz4_os_wish_huge(void *base, size_t bytes, bool huge);
+
+// How many bytes of this are in memory. 0: the system does not say, or not all of it is mapped.
+size_t hz4_os_resident(const void *base, size_t bytes);
 
 // False: the system refused (max_map_count), and the memory is still mapped. The caller keeps it or forgets it.
 bool hz4_os_unmap(void *base, size_t bytes);
@@ -49,7 +57,8 @@ bool hz4_os_move(void *base, size_t bytes, void *to, size_t to_bytes);
 
 // Bytes mapped now and at most, and calls made so far.
 struct hz4_os_stats {
-  uint64_t mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls, purged_bytes, failed_calls;
+  uint64_t mapped_bytes, peak_bytes, map_calls, unmap_calls, purge_calls, remap_calls, purged_bytes, failed_calls,
+      huge_bytes;  // asked for in huge pages
 };
 void hz4_os_stats(struct hz4_os_stats *out);
 

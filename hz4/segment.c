@@ -7,6 +7,7 @@
 
 #include "hz4/atomic.h"
 #include "hz4/guard.h"
+#include "hz4/huge.h"
 #include "hz4/limit.h"
 #include "hz4/list.h"
 #include "hz4/lock.h"
@@ -110,7 +111,7 @@ static void relist_locked(struct hz4_segment *segment) {
 
 // A mapping of `pages`, known to the page map; NULL: the system has none.
 static char *map_pages(size_t pages) {
-  char *base = hz4_os_map(pages << HZ4_PAGE_SHIFT, HZ4_PAGE_BYTES);
+  char *base = hz4_huge_map(pages << HZ4_PAGE_SHIFT);
   if (base == NULL) return NULL;
   if (!hz4_pagemap_reserve(base, pages)) {
     hz4_os_unmap(base, pages << HZ4_PAGE_SHIFT);

@@ -97,6 +97,7 @@ bool hz4_stats_class(const struct hz4_stats *s, uint32_t by_size, struct hz4_sta
   X(os, purge_calls, s->os.purge_calls)                   \
   X(os, purged_bytes, s->os.purged_bytes)                 \
   X(os, failed_calls, s->os.failed_calls)                 \
+  X(os, huge_bytes, s->os.huge_bytes)                     \
   X(limit, soft_bytes, s->limit.soft_bytes)               \
   X(limit, hard_bytes, s->limit.hard_bytes)               \
   X(limit, container_bytes, s->limit.container_bytes)     \

@@ -22,8 +22,10 @@ struct hz4_sys_run {
   size_t bytes;
 };
 size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count);
-// MADV_HUGEPAGE: the memory may come in huge pages. A wish: nothing depends on the answer.
-void hz4_sys_wish_huge(void *base, size_t bytes);
+// MADV_HUGEPAGE, MADV_NOHUGEPAGE: the memory may come in huge pages, or no more of it may. A wish: nothing depends on the answer.
+void hz4_sys_wish_huge(void *base, size_t bytes, bool huge);
+// mincore: how many bytes are in memory. 0 where the system does not say, or not all of it is mapped.
+size_t hz4_sys_resident(const void *base, size_t bytes);
 // MADV_GUARD_INSTALL: true when the pages are gone, and who touches them is ended. Linux 6.13; not of locked memory.
 bool hz4_sys_guard(void *base, size_t bytes);
 // MADV_GUARD_REMOVE: true when they can be touched again, and are zero.
@@ -41,7 +43,7 @@ bool hz4_sys_secure(void);
 uint64_t hz4_sys_secret(void);
 // How many bytes of addresses the process may have: the lesser of RLIMIT_AS and RLIMIT_DATA. SIZE_MAX: any number.
 size_t hz4_sys_address_limit(void);
-// A clock that never goes back, in ns, good to some milliseconds. 0: the system has none.
+// A clock that never goes back, in ns. 0: the system has none.
 uint64_t hz4_sys_now_ns(void);
 // Whether the calling thread is the only one that libc knows of. False also when libc does not say.
 bool hz4_sys_single_threaded(void);

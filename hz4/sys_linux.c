@@ -109,8 +109,19 @@ size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count) {
   return 0;
 }
 
-void hz4_sys_wish_huge(void *base, size_t bytes) {
-  call_madvise(base, bytes, MADV_HUGEPAGE);
+void hz4_sys_wish_huge(void *base, size_t bytes, bool huge) {
+  call_madvise(base, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+}
+
+size_t hz4_sys_resident(const void *base, size_t bytes) {
+  size_t page = hz4_sys_page_bytes(), pages = bytes / page, resident = 0;
+  unsigned char in_memory[256] = {0};
+  for (size_t at = 0; at < pages; at += sizeof(in_memory)) {
+    size_t count = pages - at < sizeof(in_memory) ? pages - at : sizeof(in_memory);
+    if (hz4_syscall(SYS_mincore, (const char *)base + at * page, count * page, in_memory) != 0) return 0;
+    for (size_t i = 0; i < count; ++i) resident += in_memory[i] & 1;
+  }
+  return resident * page;
 }
 
 bool hz4_sys_guard(void *base, size_t bytes) {
@@ -171,7 +182,7 @@ bool hz4_sys_secure(void) {
 // A system call: it is asked for seldom, beside calls that cost more, and libc's way around it is a name that others take.
 uint64_t hz4_sys_now_ns(void) {
   struct timespec now = {0};
-  if (hz4_syscall(SYS_clock_gettime, CLOCK_MONOTONIC_COARSE, &now) != 0) return 0;
+  if (hz4_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now) != 0) return 0;
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 

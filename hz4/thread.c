@@ -145,7 +145,7 @@ static void read_options(void) {
   if (!hz4_limit_option_read(hz4_option.limit)) {
     hz4_warn("neither SOFT[:HARD] nor cgroup[:SHARE], ignored: HZ4_LIMIT=", hz4_option.limit);
   }
-  hz4_os_configure(hz4_option.huge_pages != 0);
+  hz4_os_configure((enum hz4_os_huge)hz4_option.huge_pages);
   if (hz4_option.harden >= 2) hz4_guard_begin();
   if (hz4_option.harden != 0) hz4_harden_begin();
   hz4_report_configure(hz4_option.report != 0);

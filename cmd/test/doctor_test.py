@@ -83,7 +83,7 @@ class DoctorTest(unittest.TestCase):
     def test_machines(self):
         said = self.machine()
         self.assertEqual((said["huge pages"], said["cgroup"]), ("the kernel has none", "no limit of memory"))
-        for name, word in (("always", "rounded up"), ("madvise", "HZ4_HUGE_PAGES=1"), ("never", "no effect")):
+        for name, word in (("always", "used densely"), ("madvise", "used densely"), ("never", "no effect")):
             text = "always madvise never".replace(name, "[%s]" % name)
             said = self.machine(sys__kernel__mm__transparent_hugepage__enabled=text + "\n")
             self.assertTrue(said["huge pages"].startswith(name), said)

@@ -183,13 +183,13 @@ TEST_F(Options, BytesOfAText) {
 }
 
 TEST_F(Options, WordsStandForNumbers) {
-  Parse({"HZ4_HARDEN=on", "HZ4_INBOX=no", "HZ4_HUGE_PAGES=true", "HZ4_FRONT=thread", "HZ4_STATS=json"});
+  Parse({"HZ4_HARDEN=on", "HZ4_INBOX=no", "HZ4_HUGE_PAGES=all", "HZ4_FRONT=thread", "HZ4_STATS=json"});
   EXPECT_EQ(::hz4_option.harden, 1u);
   EXPECT_EQ(::hz4_option.inbox, 0u);
   EXPECT_EQ(::hz4_option.huge_pages, 1u);
   EXPECT_EQ(::hz4_option.front, uint64_t{HZ4_FRONT_THREAD});
   EXPECT_EQ(::hz4_option.stats, 2u);
-  Parse({"HZ4_HARDEN=off", "HZ4_INBOX=yes", "HZ4_HUGE_PAGES=false", "HZ4_FRONT=cpu", "HZ4_STATS=0"});
+  Parse({"HZ4_HARDEN=off", "HZ4_INBOX=yes", "HZ4_HUGE_PAGES=auto", "HZ4_FRONT=cpu", "HZ4_STATS=0"});
   EXPECT_TRUE(complaints.empty());
   EXPECT_TRUE(Unchanged());
   // Of another option, of none, and none at all.

@@ -142,14 +142,22 @@ TEST_F(Os, HugePagesAreAskedForWhereTheyAreWanted) {
     EXPECT_TRUE(hz4_os_unmap(base, bytes));
     return hz4_sys_fake.huge_bytes - before;
   };
+  const uint64_t small = hz4_sys_fake.small_bytes;
+  EXPECT_EQ(wished(HZ4_HUGE_LEFT_BYTES, 64 * kKiB), 0u);
+  EXPECT_EQ(hz4_sys_fake.small_bytes, small) << "that is left to the system";
+  EXPECT_EQ(wished(HZ4_HUGE_LEFT_BYTES - 64 * kKiB, 64 * kKiB), 0u);
+  EXPECT_EQ(hz4_sys_fake.small_bytes - small, HZ4_HUGE_LEFT_BYTES - 64 * kKiB);
+  hz4_os_configure(HZ4_OS_HUGE_NEVER);
   EXPECT_EQ(wished(16 * kMiB, 64 * kKiB), 0u) << "not wanted";
-  hz4_os_configure(true);
+  hz4_os_configure(HZ4_OS_HUGE_ALL);
+  const uint64_t asked = Stats().huge_bytes;
   EXPECT_EQ(wished(HZ4_HUGE_BYTES, 64 * kKiB), HZ4_HUGE_BYTES);
   EXPECT_EQ(wished(5 * kMiB, 32 * kMiB), 5 * kMiB);
   EXPECT_EQ(wished(HZ4_HUGE_BYTES - hz4_os_page_bytes(), 64 * kKiB), 0u);
   hz4_sys_fake.limit_bytes = 1;
   EXPECT_EQ(hz4_os_map(4 * kMiB, 64 * kKiB), nullptr);
-  hz4_os_configure(false);
+  hz4_os_configure(HZ4_OS_HUGE_AUTO);
+  EXPECT_EQ(Stats().huge_bytes - asked, HZ4_HUGE_BYTES + 5 * kMiB);
 }
 
 TEST_F(Os, UnmapThatFailsKeepsTheMemory) {
@@ -255,10 +263,10 @@ TEST_F(Os, ResizeThatFailsChangesNothing) {
 TEST_F(Os, TheAddressLimitIsThatOfTheBeginning) {
   EXPECT_EQ(hz4_os_address_limit(), SIZE_MAX);
   hz4_sys_fake.address_limit = 100 * kMiB;
-  hz4_os_configure(false);
+  hz4_os_configure(HZ4_OS_HUGE_AUTO);
   hz4_sys_fake.address_limit = 0;
   EXPECT_EQ(hz4_os_address_limit(), 100 * kMiB);
-  hz4_os_configure(false);
+  hz4_os_configure(HZ4_OS_HUGE_AUTO);
   EXPECT_EQ(hz4_os_address_limit(), SIZE_MAX);
 }
 

@@ -39,6 +39,8 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.high_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.high_maps, 0);
   hz4_store_relaxed(&hz4_sys_fake.huge_bytes, 0);
+  hz4_store_relaxed(&hz4_sys_fake.small_bytes, 0);
+  hz4_store_relaxed(&hz4_sys_fake.huge_ns, 0);
   hz4_store_relaxed(&hz4_sys_fake.now_ns, 0);
   hz4_store_relaxed(&hz4_sys_fake.secure, false);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
@@ -214,13 +216,25 @@ size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count) {
   return bytes;
 }
 
-void hz4_sys_wish_huge(void *base, size_t bytes) {
+void hz4_sys_wish_huge(void *base, size_t bytes, bool huge) {
   check_pages("sys_fake: huge pages not in whole pages", base, bytes);
   pthread_mutex_lock(&mutex);
   check_mapped("sys_fake: huge pages for memory that is not hz4's", (uintptr_t)base, bytes);
   pthread_mutex_unlock(&mutex);
-  hz4_fetch_add_relaxed(&hz4_sys_fake.huge_bytes, bytes);
+  hz4_fetch_add_relaxed(huge ? &hz4_sys_fake.huge_bytes : &hz4_sys_fake.small_bytes, bytes);
+  if (huge) hz4_fetch_add_relaxed(&hz4_sys_fake.now_ns, hz4_load_relaxed(&hz4_sys_fake.huge_ns));
   errno = EINVAL;  // as of a kernel that has none
+}
+
+// Memory that is not mapped is none, as a mapping that hz4 remembers may be.
+size_t hz4_sys_resident(const void *base, size_t bytes) {
+  size_t page = (size_t)sysconf(_SC_PAGESIZE), resident = 0;
+  unsigned char in_memory;
+  for (size_t at = 0; at < bytes; at += page) {
+    if (mincore((char *)(uintptr_t)base + at, page, &in_memory) != 0) return 0;
+    if (in_memory & 1) resident += page;
+  }
+  return resident;
 }
 
 static bool forbid(void *base, size_t bytes, int advice) {

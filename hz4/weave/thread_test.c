@@ -85,8 +85,8 @@ bool hz4_limit_option_read(const char *text) {
 size_t hz4_limit_of_caches(size_t wanted) {
   return wanted;
 }
-void hz4_os_configure(bool huge_pages) {
-  weave_check(!huge_pages);
+void hz4_os_configure(enum hz4_os_huge huge_pages) {
+  weave_check(huge_pages == HZ4_OS_HUGE_NEVER);
 }
 void hz4_guard_begin(void) {}
 void hz4_report_begin(void) {}
