@@ -229,12 +229,11 @@ void hz4_sys_wish_huge(void *base, size_t bytes, bool huge) {
 // Memory that is not mapped is none, as a mapping that hz4 remembers may be.
 size_t hz4_sys_resident(const void *base, size_t bytes) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE), resident = 0;
-  unsigned char in_memory;
-  for (size_t at = 0; at < bytes; at += page) {
-    if (mincore((char *)(uintptr_t)base + at, page, &in_memory) != 0) return 0;
-    if (in_memory & 1) resident += page;
-  }
-  return resident;
+  unsigned char in_memory[HZ4_SEGMENT_PAGES_MAX * HZ4_PAGE_BYTES / 4096];
+  HZ4_CHECK(bytes / page <= sizeof(in_memory), "sys_fake: more than a segment");
+  if (mincore((void *)(uintptr_t)base, bytes, in_memory) != 0) return 0;
+  for (size_t i = 0; i < bytes / page; ++i) resident += in_memory[i] & 1;
+  return resident * page;
 }
 
 static bool forbid(void *base, size_t bytes, int advice) {
