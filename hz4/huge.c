@@ -11,14 +11,14 @@
 // The last two segments of small pages: the address and, in the bits that are zero in it, the number of hz4's pages. The
 // newest is not full yet. A segment that was unmapped since is not looked for: the system says that it is not there, or
 // what is there now.
-static _Atomic(uintptr_t) newest, newest_but_one;
+HZ4_IN_DATA static _Atomic(uintptr_t) newest, newest_but_one;
 
 // Somebody is asking. Who needs a segment meanwhile has one of small pages: threads come many at once, and would each touch
 // a whole one. (In a child that was forked meanwhile it stays so, and there are none.)
-static _Atomic(bool) asking;
+HZ4_IN_DATA static _Atomic(bool) asking;
 
 // Segments of huge pages since the last of small ones; or, below zero, how many more will be of small ones.
-static _Atomic(int) turn;
+HZ4_IN_DATA static _Atomic(int) turn;
 
 static bool is_dense(uintptr_t sample) {
   size_t bytes = (sample & (HZ4_PAGE_BYTES - 1)) << HZ4_PAGE_SHIFT;
