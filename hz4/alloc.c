@@ -391,7 +391,7 @@ static bool may_be(const void *ptr, size_t align, size_t size) {
   }
   size_t usable = hz4_class_usable(size_class);
   // What realloc gave is for free_sized (C23).
-  return hz4_class_usable(class_for(size, align)) == usable || (align <= 16 && stays(usable, size));
+  return hz4_class_usable(class_for(size, align > 16 ? align : 16)) == usable || (align <= 16 && stays(usable, size));
 }
 
 void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {

@@ -45,6 +45,12 @@ TEST(Harden, TheFastPathsFindNothing) {
   }
 }
 
+TEST(Harden, ABlockOfNoBytesIsFreedByItsSizeWithWhateverAlignment) {
+  for (size_t align : {1, 2, 8, 16, 32, 4096}) {
+    hz4_alloc_free_sized(hz4_alloc_aligned(align, 0), align, 0);
+  }
+}
+
 TEST(Harden, WhatWasFreedLastIsNotAllocatedNext) {
   for (size_t size : {16, 100, 1000, 10000}) {
     std::set<size_t> delays;
