@@ -58,7 +58,8 @@ void *hz4_huge_map(size_t bytes) {
   bool known = hz4_option.huge_pages == HZ4_OS_HUGE_AUTO && hz4_os_page_bytes() == 4096;
   bool due = known && bytes == SEGMENT_BYTES && !hz4_guards && begin_asking();
   char *base = hz4_os_map(bytes, due ? HZ4_HUGE_BYTES : HZ4_PAGE_BYTES);
-  if (base != NULL && due) fill(base, bytes);
+  // Beyond what the page map has the caller cannot use it.
+  if (base != NULL && due && ((uintptr_t)base + bytes - 1) >> HZ4_ADDRESS_BITS == 0) fill(base, bytes);
   else if (base != NULL && known) note_small(base, bytes);
   if (due) hz4_store_release(&asking, false);
   return base;
