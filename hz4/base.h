@@ -66,6 +66,9 @@ void hz4_stderr_remember(void);
 // Writes it all, unless the system will not.
 void hz4_write(int fd, const char *text, size_t bytes);
 
+// Up to `size` bytes of the file, 0 where there is none.
+size_t hz4_read_file(const char *path, char *text, size_t size);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,10 +1,8 @@
 #include "hz4/cgroup.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 #include "hz4/sys.h"
-#include "hz4/syscall.h"
 
 #define ROOT_BYTES_MAX 200
 #define FILE_BYTES_MAX 32  // "/memory/memory.limit_in_bytes", which is the longest
@@ -14,21 +12,11 @@ struct scratch {
   char text[56 << 10], path[8 << 10];
 };
 
-// Up to `size` bytes of it, 0 where there is no such file.
-static size_t read_file(const char *path, char *text, size_t size) {
-  long fd = hz4_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  size_t have = 0;
-  for (long more; have < size && (more = hz4_syscall(SYS_read, fd, text + have, size - have)) > 0;) have += (size_t)more;
-  hz4_syscall(SYS_close, fd);
-  return have;
-}
-
 // Lowers the limit to the number in a file. "max" is none, nor what is larger than any memory, which is how version 1 says it.
 // False: there is no such file.
 static bool read_limit(const char *path, uint64_t *limit) {
   char text[32] = {0};  // MemorySanitizer does not see what is read
-  size_t length = read_file(path, text, 20), i = 0;
+  size_t length = hz4_read_file(path, text, 20), i = 0;
   uint64_t value = 0;
   for (; i < length && text[i] >= '0' && text[i] <= '9'; ++i) value = value * 10 + (uint64_t)(text[i] - '0');
   if (i != 0 && value < (uint64_t)1 << 62 && value < *limit) *limit = value;
@@ -89,7 +77,7 @@ static void read_line(const char *root, const char *line, struct scratch *scratc
 
 static void read_groups(const char *groups, const char *root, struct scratch *scratch,
                         struct hz4_cgroup_limits *limits) {
-  size_t length = read_file(groups, scratch->text, sizeof(scratch->text) - 1);
+  size_t length = hz4_read_file(groups, scratch->text, sizeof(scratch->text) - 1);
   scratch->text[length] = '\0';
   for (char *line = scratch->text, *end; *line != '\0'; line = end) {
     for (end = line; *end != '\0' && *end != '\n';) ++end;

@@ -178,6 +178,15 @@
 // How many objects of an overflow batch are asked for their owner.
 #define HZ4_OWNER_SAMPLES 4
 
+// ---- shards ----
+
+// Where more CPUs share a last-level cache they are several shards: the locks of one would be busy most of the time
+// (docs/scaling.md).
+#define HZ4_SHARD_CPUS 16
+// More shards, or CPUs, are counted modulo.
+#define HZ4_SHARDS_MAX 32
+#define HZ4_SHARD_CPUS_MAX 1024
+
 // ---- Mid ----
 
 // Objects that wait in a class's depot: at most 1/2^this of those that are out of its spans, or the class's allowance,

@@ -24,6 +24,8 @@
   X(flush_calls, "frees that found their bin full")                                              \
   X(flush_objects, "objects that left a bin for Mid or an inbox")                                \
   X(flush_lock, "flushes that took Mid's lock")                                                  \
+  X(shard_lock, "other shards' locks that refills and flushes took")                             \
+  X(shard_objects, "objects that went to another shard, or came from one, by these")             \
   X(inbox_push, "batches pushed to an owner's inbox")                                            \
   X(inbox_push_objects, "objects in them")                                                       \
   X(inbox_refused, "batches that an owner's inbox refused")                                      \

@@ -30,9 +30,9 @@ enum hz4_lock_rank {
   HZ4_RANK_FORK = 1,  // one fork at a time
   HZ4_RANK_THREADS,   // the list of idle caches
   HZ4_RANK_AFAR,      // claims from afar
-  HZ4_RANK_MID,       // one per size class
+  HZ4_RANK_MID,       // one per shard and size class
   HZ4_RANK_LARGE,     // cached mappings
-  HZ4_RANK_SEGMENT,   // segments and page runs
+  HZ4_RANK_SEGMENT,   // segments and page runs, one per shard
   HZ4_RANK_META,      // metadata blocks
   HZ4_RANK_TEST,
 };

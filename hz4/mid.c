@@ -12,6 +12,7 @@
 #include "hz4/policy.h"
 #include "hz4/random.h"
 #include "hz4/segment.h"
+#include "hz4/shard.h"
 #include "hz4/sizeclass.h"
 #include "hz4/span_objects.h"
 
@@ -27,6 +28,7 @@ struct mid_class {
   uint64_t object_count, free_count;  // of all spans; free_count: bits set
   uint64_t visited;                   // spans that objects came home to, so far
   struct hz4_policy_class policy;
+  uint8_t shard;                             // constant
   uint64_t span_count, takes, purged_bytes;  // takes, purged_bytes: so far
   struct hz4_span *partial[HZ4_MID_BUCKETS + 1];  // spans with free objects, each list a ring; bucket 0 has the fullest
   uint32_t spans_in[HZ4_MID_BUCKETS + 1];         // how many
@@ -36,8 +38,52 @@ struct mid_class {
   struct hz4_span *waiting;  // the span that was complete last, when it is not to be closed at once
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
-static struct mid_class classes[HZ4_MID_CLASSES] = {
-    [0 ... HZ4_MID_CLASSES - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID), .portion = HZ4_MOVE_OBJECTS}};
+static struct mid_class first_shard[HZ4_MID_CLASSES] = {
+    [0 ... HZ4_MID_CLASSES - 1] = {.lock = HZ4_LOCK_INIT(HZ4_RANK_MID), .portion = HZ4_MOVE_OBJECTS},
+};
+
+// The classes of each shard; NULL: nobody has come to it yet.
+static _Atomic(struct mid_class *) shards[HZ4_SHARDS_MAX] = {first_shard};
+
+// How often each class has declined.
+static _Atomic(uint32_t) declines[HZ4_MID_CLASSES];
+
+// ---- shards ----
+
+// NULL: there is none yet.
+static struct mid_class *made(uint32_t shard, uint32_t size_class) {
+  struct mid_class *classes = hz4_load_acquire(&shards[shard]);  // pairs with make
+  return classes != NULL ? &classes[size_class] : NULL;
+}
+
+// The first shard, where there is no memory for this one, or fork is on.
+HZ4_NOINLINE static struct mid_class *make(uint32_t shard) {
+  struct mid_class *classes = hz4_meta_alloc(sizeof(first_shard));
+  if (classes == NULL) return first_shard;
+  for (uint32_t c = 0; c < HZ4_MID_CLASSES; ++c) {
+    classes[c].lock.rank = HZ4_RANK_MID;
+    classes[c].shard = (uint8_t)shard;
+    hz4_store_relaxed(&classes[c].portion, HZ4_MOVE_OBJECTS);
+  }
+  struct mid_class *winner = first_shard;
+  // Fork takes this lock first, and so knows of all shards that there are.
+  if (hz4_lock_enter(&first_shard[1].lock)) {
+    winner = hz4_load_relaxed(&shards[shard]);
+    if (winner == NULL) hz4_store_release(&shards[shard], winner = classes);  // publishes the locks
+    hz4_lock_release(&first_shard[1].lock);
+  }
+  if (winner != classes) hz4_meta_free(classes, sizeof(first_shard));
+  return winner;
+}
+
+static struct mid_class *mid_of(uint32_t shard, uint32_t size_class) {
+  struct mid_class *mid = made(shard, size_class);
+  return HZ4_LIKELY(mid != NULL) ? mid : make(shard) + size_class;
+}
+
+static struct mid_class *mid_here(uint32_t size_class) {
+  return mid_of(hz4_shard_here(), size_class);
+}
 
 // ---- spans ----
 
@@ -92,7 +138,7 @@ static void relink_locked(struct mid_class *mid, struct hz4_span *span, uint32_t
 }
 
 // A fresh span that nobody knows yet.
-static struct hz4_span *new_span(uint32_t size_class) {
+static struct hz4_span *new_span(uint32_t size_class, uint8_t shard) {
   const struct hz4_class_info *info = &hz4_class_table[size_class];
   uint32_t level = size_class < HZ4_SAMPLE_CLASS ? (uint32_t)hz4_option.harden : 0;
   bool nothing = size_class == HZ4_ZERO_CLASS;
@@ -110,6 +156,7 @@ static struct hz4_span *new_span(uint32_t size_class) {
   span->base = run.base;
   span->bytes = (size_t)info->span_pages << HZ4_PAGE_SHIFT;
   span->segment = run.segment;
+  span->shard = shard;
   span->meta_bytes = meta_bytes;
   hz4_span_cut(span, size_class, run.zeroed, level);
   span->bucket_shift = (uint8_t)bucket_shift_of(info->span_objects);
@@ -124,7 +171,7 @@ static struct hz4_span *new_span(uint32_t size_class) {
 static struct hz4_span *open_span_locked(struct mid_class *mid, uint32_t size_class) {
   struct hz4_away away;
   hz4_lock_leave(&mid->lock, &away);
-  struct hz4_span *span = new_span(size_class);
+  struct hz4_span *span = new_span(size_class, mid->shard);
   hz4_lock_return(&away);
   if (span == NULL) return NULL;
   link_locked(mid, span, bucket_of(span));
@@ -223,19 +270,27 @@ static void ask_for(const struct hz4_span *span) {
 }
 
 void hz4_mid_expect(uint32_t size_class) {
-  struct mid_class *mid = &classes[size_class];
+  struct mid_class *mid = made(hz4_shard_here(), size_class);
+  if (mid == NULL) return;
   __builtin_prefetch(mid, 1);
   __builtin_prefetch(&mid->policy, 1);
 }
 
-// Brings objects home. Returns the number of spans that this closed.
-static uint32_t put_locked(struct mid_class *mid, uint32_t size_class, void *const *objects, uint32_t count) {
+// Brings objects home, but for those of other shards, which it moves to the front: *strays of them. Returns the number of
+// spans that this closed.
+static uint32_t put_locked(struct mid_class *mid, uint32_t size_class, void **objects, uint32_t count,
+                           uint32_t *strays) {
   uint32_t closed = 0, asked = 0;
+  *strays = 0;
   for (uint32_t i = 0; i < count; ++mid->visited) {
     for (; asked < count && asked < i + HZ4_MID_SPANS; ++asked) ask_for(hz4_pagemap_find(objects[asked]));
     struct hz4_span *span = hz4_pagemap_find(objects[i]);
     if (HZ4_UNLIKELY(span == NULL || span->size_class != size_class)) {
       hz4_misuse_note("free of a pointer that is not allocated", objects[i++]);
+      continue;
+    }
+    if (HZ4_UNLIKELY(span->shard != mid->shard)) {
+      objects[(*strays)++] = objects[i++];
       continue;
     }
     uint32_t before = span->free_count;
@@ -400,7 +455,7 @@ static void grow_depot_locked(struct mid_class *mid, uint32_t needed) {
 
 // How many of so many objects the depot has room for. May leave the lock.
 static uint32_t fits_depot_locked(struct mid_class *mid, uint32_t count, uint32_t limit) {
-  if (hz4_policy_is_alone(&mid->policy) || mid->depot_count >= limit) return 0;
+  if (mid->depot_count >= limit) return 0;
   uint32_t fit = count < limit - mid->depot_count ? count : limit - mid->depot_count;
   if (mid->depot_count + fit <= mid->depot_slots) return fit;
   grow_depot_locked(mid, mid->depot_count + fit);
@@ -409,15 +464,34 @@ static uint32_t fits_depot_locked(struct mid_class *mid, uint32_t count, uint32_
   return count < room ? count : room;
 }
 
-// Moves the depot's oldest objects home until at most `keep` are left. Returns the number of spans closed.
-static uint32_t drain_depot_locked(struct mid_class *mid, uint32_t size_class, uint32_t keep) {
-  uint32_t closed = 0;
-  while (mid->depot_count > keep) {
-    uint32_t n = mid->depot_count - keep, room = mid->depot_slots - mid->depot_first;
-    if (n > room) n = room;
-    closed += put_locked(mid, size_class, mid->depot + mid->depot_first, n);
-    mid->depot_first = (mid->depot_first + n) & (mid->depot_slots - 1);
-    mid->depot_count -= n;
+// What is of other shards and exceeds the bound waits in the depot until it is a batch.
+static bool keep_strays_locked(struct mid_class *mid, uint32_t size_class, void *const *objects, uint32_t count) {
+  size_t batch = HZ4_INBOX_BYTES_MAX / hz4_class_bytes(size_class);
+  if (batch > HZ4_BATCH_OBJECTS) batch = HZ4_BATCH_OBJECTS;
+  uint32_t most = hz4_policy_depot(&mid->policy, out_locked(mid)) + (uint32_t)batch;
+  if (fits_depot_locked(mid, count, most) != count) return false;
+  depot_put_locked(mid, objects, count);
+  return true;
+}
+
+// The depot's oldest; pre: there are so many.
+static void take_oldest_locked(struct mid_class *mid, void **out, uint32_t n) {
+  uint32_t room = mid->depot_slots - mid->depot_first, first = n < room ? n : room;
+  memcpy(out, mid->depot + mid->depot_first, first * sizeof(void *));
+  memcpy(out + first, mid->depot, (n - first) * sizeof(void *));
+  mid->depot_first = (mid->depot_first + n) & (mid->depot_slots - 1);
+  mid->depot_count -= n;
+}
+
+// All that is of this shard goes home. Returns the number of spans closed.
+HZ4_NOINLINE static uint32_t empty_depot_locked(struct mid_class *mid, uint32_t size_class) {
+  void *objects[HZ4_MOVE_OBJECTS];
+  uint32_t closed = 0, strays;
+  for (uint32_t n, left = mid->depot_count; left != 0; left -= n) {
+    n = left < HZ4_MOVE_OBJECTS ? left : HZ4_MOVE_OBJECTS;
+    take_oldest_locked(mid, objects, n);
+    closed += put_locked(mid, size_class, objects, n, &strays);
+    depot_put_locked(mid, objects, strays);
   }
   return closed;
 }
@@ -430,83 +504,178 @@ static uint32_t portion_of(uint32_t count, uint64_t spans) {
 }
 
 // Called when objects came home. What the depot keeps of a class that has declined keeps whole spans.
-static uint32_t note_fall_locked(struct mid_class *mid, uint32_t size_class) {
+static uint32_t note_fall_locked(struct mid_class *mid, uint32_t size_class, struct hz4_mid_result *result) {
   enum hz4_policy_fall fall = hz4_policy_fell(&mid->policy, out_locked(mid), hz4_class_bytes(size_class));
   if (fall == HZ4_FALL_PURGE) begin_purge_locked(mid, HZ4_DECLINE_PURGE_EIGHTHS);
-  return fall != HZ4_FALL_NONE ? drain_depot_locked(mid, size_class, 0) : 0;
+  if (fall == HZ4_FALL_NONE) return 0;
+  result->declined = true;
+  hz4_fetch_add_relaxed(&declines[size_class], 1);
+  return empty_depot_locked(mid, size_class);
 }
 
 // ---- interface ----
 
-struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner,
-                                   bool zero) {
-  struct hz4_mid_result result = {0};
-  struct mid_class *mid = &classes[size_class];
-  if (!hz4_lock_enter(&mid->lock)) return result;
+// False: fork is on.
+static bool take_at(struct mid_class *mid, uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner,
+                    bool zero, struct hz4_mid_result *result) {
+  if (!hz4_lock_enter(&mid->lock)) return false;
   ++mid->takes;
   hz4_policy_visit(&mid->policy, owner, true);
   if (mid->depot_count != 0) {
     uint32_t n = mid->depot_count < want ? mid->depot_count : want;
     depot_take_locked(mid, out, n);
-    result.objects = result.from_depot = n;
+    result->objects = result->from_depot = n;
   } else {
     hz4_policy_depot_empty(&mid->policy, hz4_class_bytes(size_class));
   }
   size_t wanted = 0;  // of what was purged: the clock is looked at once
-  for (uint32_t bucket = 0, n = 0; result.objects < want && result.from_depot == 0 && n < HZ4_MID_SPANS; ++n) {
+  for (uint32_t bucket = 0, n = 0; result->objects < want && result->from_depot == 0 && n < HZ4_MID_SPANS; ++n) {
     while (bucket < HZ4_MID_BUCKETS && mid->partial[bucket] == NULL) ++bucket;
     struct hz4_span *span = bucket < HZ4_MID_BUCKETS ? mid->partial[bucket] : NULL;
     if (span == NULL) {
-      if (result.objects != 0 || fresh == 0) break;
+      if (result->objects != 0 || fresh == 0) break;
       if (want > fresh) want = fresh;
       span = open_span_locked(mid, size_class);
       if (span == NULL) break;
-      ++result.spans_opened;
+      ++result->spans_opened;
     }
     ask_for(span->next);
     hz4_store_relaxed(&span->owner, owner);
-    if (zero && result.objects == 0 && hz4_span_next_is_zero(span)) {
-      result.zeroed = true;
+    if (zero && result->objects == 0 && hz4_span_next_is_zero(span)) {
+      result->zeroed = true;
       want = 1;
     }
     bool shuffled = hz4_option.harden != 0 && !zero;
-    uint32_t taken = take_from_span_locked(mid, span, out + result.objects, want - result.objects, shuffled, &wanted);
+    uint32_t taken = take_from_span_locked(mid, span, out + result->objects, want - result->objects, shuffled,
+                                           &wanted);
     if (taken == 0) break;
-    result.objects += taken;
+    result->objects += taken;
   }
   if (wanted != 0) hz4_policy_wanted(wanted);
   if (hz4_policy_rose(&mid->policy, out_locked(mid), hz4_class_bytes(size_class))) mid->purge_goes_on = false;
-  result.alone = hz4_policy_is_alone(&mid->policy);
-  result.declines = hz4_load_relaxed(&mid->policy.declines);
+  result->alone = hz4_policy_is_alone(&mid->policy);
+  result->declines = hz4_load_relaxed(&declines[size_class]);
   hz4_lock_release(&mid->lock);
+  return true;
+}
+
+// Without the lock.
+__attribute__((no_sanitize("thread"))) static bool glance_has_any(const struct mid_class *mid) {
+  return mid->depot_count != 0 || mid->free_count != 0;
+}
+
+struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner,
+                                   bool zero) {
+  struct hz4_mid_result result = {0};
+  uint32_t count = hz4_shard_count();
+  struct mid_class *mid = mid_here(size_class);
+  if (!take_at(mid, size_class, out, want, count == 1 ? fresh : 0, owner, zero, &result)) return result;
+  if (HZ4_LIKELY(count == 1) || result.objects != 0 || fresh == 0) return result;
+  // Before memory is asked of the system, or of other classes.
+  for (uint32_t s = 0; s < count && result.objects == 0; ++s) {
+    struct mid_class *other = made(s, size_class);
+    if (other == NULL || other == mid || !glance_has_any(other)) continue;
+    if (!take_at(other, size_class, out, want, 0, owner, zero, &result)) return result;
+    ++result.away_locks;
+    result.away = result.objects;
+  }
+  if (result.objects == 0) take_at(mid, size_class, out, want, fresh, owner, zero, &result);
   return result;
 }
 
-struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver,
-                                   bool purge) {
-  struct hz4_mid_result result = {0};
-  struct mid_class *mid = &classes[size_class];
-  if (!hz4_lock_enter(&mid->lock)) return result;
+// Gives objects to the shard; *left of them, of other shards, are at the front now. home: none stays in the depot. False:
+// fork is on.
+static bool give_at(struct mid_class *mid, uint32_t size_class, void **objects, uint32_t count, const void *giver,
+                    bool home, bool *purge, uint32_t *left, struct hz4_mid_result *result) {
+  if (!hz4_lock_enter(&mid->lock)) return false;
   hz4_policy_visit(&mid->policy, giver, giver == mid->policy.visitor && hz4_mid_owner(objects[0]) == giver);
-  uint32_t limit = hz4_policy_depot(&mid->policy, out_locked(mid)), fit = fits_depot_locked(mid, count, limit);
+  bool past = home || hz4_policy_is_alone(&mid->policy);
+  uint32_t limit = hz4_policy_depot(&mid->policy, out_locked(mid)), fit = past ? 0 : fits_depot_locked(mid, count, limit);
   uint32_t portion = HZ4_MOVE_OBJECTS;
   depot_put_locked(mid, objects, fit);
+  *left = 0;
   if (fit != count) {
     uint64_t before = mid->visited;
-    result.spans_closed = put_locked(mid, size_class, objects + fit, count - fit);
+    result->spans_closed += put_locked(mid, size_class, objects + fit, count - fit, left);
+    memmove(objects, objects + fit, *left * sizeof(void *));
     // The bound sinks as objects come home: as many again may have to follow.
     limit = hz4_policy_depot(&mid->policy, out_locked(mid));
-    uint32_t least = mid->depot_count > count ? mid->depot_count - count : 0;
-    result.spans_closed += drain_depot_locked(mid, size_class, least > limit ? least : limit);
+    if (mid->depot_count > limit) {
+      uint32_t n = mid->depot_count - limit < count - *left ? mid->depot_count - limit : count - *left, strays;
+      take_oldest_locked(mid, objects + *left, n);
+      result->spans_closed += put_locked(mid, size_class, objects + *left, n, &strays);
+      *left += strays;
+    }
+    if (*left != 0 && !home && keep_strays_locked(mid, size_class, objects, *left)) *left = 0;
     portion = portion_of(count, mid->visited - before);
-    result.spans_closed += note_fall_locked(mid, size_class);
+    result->spans_closed += note_fall_locked(mid, size_class, result);
   }
   if (portion != hz4_load_relaxed(&mid->portion)) hz4_store_relaxed(&mid->portion, portion);
-  if (HZ4_UNLIKELY(purge && mid->purge_goes_on)) result.spans_closed += purge_some_locked(mid);
-  result.objects = count;
-  result.declines = hz4_load_relaxed(&mid->policy.declines);
+  if (HZ4_UNLIKELY(*purge && mid->purge_goes_on)) {
+    result->spans_closed += purge_some_locked(mid);
+    *purge = false;
+  }
   hz4_lock_release(&mid->lock);
+  return true;
+}
+
+// Of an object that is out, or wrong: then any.
+static uint32_t shard_of(const void *object) {
+  const struct hz4_span *span = hz4_pagemap_span(object);
+  return span != NULL && span->shard < HZ4_SHARDS_MAX ? span->shard : 0;
+}
+
+// Moves the objects of the shard behind those of others. Returns how many those are.
+static uint32_t part(void **objects, uint32_t count, uint32_t shard) {
+  uint32_t others = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    void *object = objects[i];
+    if (shard_of(object) == shard) continue;
+    objects[i] = objects[others];
+    objects[others++] = object;
+  }
+  return others;
+}
+
+// To the shards that they are of, one after the other, a batch each. Returns how many are left, at the front: fork is on.
+static uint32_t send(uint32_t size_class, void **objects, uint32_t count, bool home, bool *purge,
+                     struct hz4_mid_result *result) {
+  while (count != 0) {
+    uint32_t shard = shard_of(objects[count - 1]), others = part(objects, count, shard), left;
+    struct mid_class *mid = mid_of(shard, size_class);
+    if (!give_at(mid, size_class, objects + others, count - others, NULL, home, purge, &left, result)) break;
+    ++result->away_locks;
+    result->away += count - others;
+    count = others + left;
+  }
+  return count;
+}
+
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void **objects, uint32_t count, const void *giver, bool purge) {
+  struct hz4_mid_result result = {0};
+  uint32_t left;
+  struct mid_class *mid = mid_here(size_class);
+  if (!give_at(mid, size_class, objects, count, giver, false, &purge, &left, &result)) return result;
+  if (HZ4_UNLIKELY(left != 0)) left = send(size_class, objects, left, false, &purge, &result);
+  result.objects = count - left;
+  result.declines = hz4_load_relaxed(&declines[size_class]);
   return result;
+}
+
+uint32_t hz4_mid_send_home(uint32_t size_class, void **objects, uint32_t count) {
+  struct hz4_mid_result result = {0};
+  bool purge = false;
+  return send(size_class, objects, count, true, &purge, &result);
+}
+
+uint32_t hz4_mid_drain(uint32_t shard, uint32_t size_class, void **out, uint32_t room) {
+  struct mid_class *mid = made(shard, size_class);
+  if (mid == NULL || !glance_has_any(mid) || !hz4_lock_enter(&mid->lock)) return 0;
+  uint32_t n = mid->depot_count < room ? mid->depot_count : room;
+  if (n == mid->depot_count) mid->policy.allowance /= 2;
+  if (n != 0) take_oldest_locked(mid, out, n);
+  hz4_lock_release(&mid->lock);
+  return n;
 }
 
 void *hz4_mid_owner(const void *object) {
@@ -523,33 +692,39 @@ __attribute__((no_sanitize("thread"))) uint64_t hz4_mid_glance_held(const void *
 }
 
 uint32_t hz4_mid_portion(uint32_t size_class) {
-  return hz4_load_relaxed(&classes[size_class].portion);
+  struct mid_class *mid = made(hz4_shard_here(), size_class);
+  return mid != NULL ? hz4_load_relaxed(&mid->portion) : HZ4_MOVE_OBJECTS;
 }
 
 uint32_t hz4_mid_declines(uint32_t size_class) {
-  return hz4_load_relaxed(&classes[size_class].policy.declines);
+  return hz4_load_relaxed(&declines[size_class]);
 }
 
 bool hz4_mid_is_declining(uint32_t size_class) {
-  return hz4_load_relaxed(&classes[size_class].policy.run) != 0;
+  struct mid_class *mid = made(hz4_shard_here(), size_class);
+  return mid != NULL && hz4_load_relaxed(&mid->policy.run) != 0;
+}
+
+static uint32_t trim(struct mid_class *mid, uint32_t size_class) {
+  if (!hz4_lock_enter(&mid->lock)) return 0;
+  uint32_t closed = empty_depot_locked(mid, size_class);
+  closed += close_empty_locked(mid);
+  hz4_policy_out(&mid->policy, out_locked(mid), hz4_class_bytes(size_class));
+  begin_purge_locked(mid, 0);
+  while (mid->purge_goes_on) closed += purge_some_locked(mid);
+  hz4_lock_release(&mid->lock);
+  return closed;
 }
 
 bool hz4_mid_trim(void) {
   uint32_t closed = 0;
-  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) {
-    if (!hz4_lock_enter(&classes[c].lock)) continue;
-    closed += drain_depot_locked(&classes[c], c, 0);
-    closed += close_empty_locked(&classes[c]);
-    hz4_policy_out(&classes[c].policy, out_locked(&classes[c]), hz4_class_bytes(c));
-    begin_purge_locked(&classes[c], 0);
-    while (classes[c].purge_goes_on) closed += purge_some_locked(&classes[c]);
-    hz4_lock_release(&classes[c].lock);
+  for (uint32_t s = 0; s < HZ4_SHARDS_MAX; ++s) {
+    for (uint32_t c = 1; c < HZ4_MID_CLASSES && made(s, c) != NULL; ++c) closed += trim(made(s, c), c);
   }
   return closed != 0;
 }
 
-void hz4_mid_add_stats(uint32_t size_class, struct hz4_mid_stats *sum) {
-  struct mid_class *mid = &classes[size_class];
+static void add_stats(struct mid_class *mid, uint32_t size_class, struct hz4_mid_stats *sum) {
   if (!hz4_lock_enter(&mid->lock)) return;
   size_t object_bytes = hz4_class_bytes(size_class);
   if (size_class == HZ4_ZERO_CLASS) {
@@ -570,6 +745,13 @@ void hz4_mid_add_stats(uint32_t size_class, struct hz4_mid_stats *sum) {
   hz4_lock_release(&mid->lock);
 }
 
+void hz4_mid_add_stats(uint32_t size_class, struct hz4_mid_stats *sum) {
+  for (uint32_t s = 0; s < HZ4_SHARDS_MAX; ++s) {
+    struct mid_class *mid = made(s, size_class);
+    if (mid != NULL) add_stats(mid, size_class, sum);
+  }
+}
+
 void hz4_mid_stats(struct hz4_mid_stats *out) {
   *out = (struct hz4_mid_stats){0};
   for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_mid_add_stats(c, out);
@@ -584,6 +766,7 @@ static const char *broken_in_bucket_locked(struct mid_class *mid, uint32_t size_
     bool partial = span->free_count > 0 && (!is_complete(span) || waits);
     HZ4_HOLDS(partial, "mid: a full or an empty span is listed as partial");
     HZ4_HOLDS(span->kind == HZ4_SPAN_OBJECTS && span->size_class == size_class, "mid: a span of another class");
+    HZ4_HOLDS(span->shard == mid->shard, "mid: a span of another shard");
     HZ4_HOLDS(span->bucket == bucket && (bucket == PURGING || bucket_of(span) == bucket),
               "mid: a span is in the wrong bucket");
     HZ4_HOLDS(hz4_pagemap_span(span->base) == span, "mid: a span is not in the page map");
@@ -603,32 +786,43 @@ static const char *broken_locked(struct mid_class *mid, uint32_t size_class) {
   if (broken != NULL) return broken;
   HZ4_HOLDS(free_count == mid->free_count, "mid: free objects do not add up");
   HZ4_HOLDS(mid->depot_count <= mid->depot_slots, "mid: depot overflows its array");
-  HZ4_HOLDS(mid->depot_count + mid->free_count <= mid->object_count, "mid: more objects than there are");
+  uint64_t own = 0;
   for (uint32_t i = 0; i < mid->depot_count; ++i) {
     struct hz4_span *span = hz4_pagemap_span(mid->depot[(mid->depot_first + i) & (mid->depot_slots - 1)]);
     HZ4_HOLDS(span != NULL && span->size_class == size_class, "mid: a depot object of another class");
+    own += span->shard == mid->shard;
   }
+  HZ4_HOLDS(own + mid->free_count <= mid->object_count, "mid: more objects than there are");
   return NULL;
 }
 
+static void check(struct mid_class *mid, uint32_t size_class) {
+  if (!hz4_lock_enter(&mid->lock)) return;
+  const char *broken = broken_locked(mid, size_class);
+  hz4_lock_release(&mid->lock);
+  if (broken != NULL) hz4_panic(broken);
+}
+
 void hz4_mid_check(void) {
-  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) {
-    struct mid_class *mid = &classes[c];
-    if (!hz4_lock_enter(&mid->lock)) continue;
-    const char *broken = broken_locked(mid, c);
-    hz4_lock_release(&mid->lock);
-    if (broken != NULL) hz4_panic(broken);
+  for (uint32_t s = 0; s < HZ4_SHARDS_MAX; ++s) {
+    for (uint32_t c = 1; c < HZ4_MID_CLASSES && made(s, c) != NULL; ++c) check(made(s, c), c);
+  }
+}
+
+static void for_all_locks(void (*act)(struct hz4_lock *lock)) {
+  for (uint32_t s = 0; s < HZ4_SHARDS_MAX; ++s) {
+    for (uint32_t c = 1; c < HZ4_MID_CLASSES && made(s, c) != NULL; ++c) act(&made(s, c)->lock);
   }
 }
 
 void hz4_mid_fork_prepare(void) {
-  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_lock_fork_acquire(&classes[c].lock);
+  for_all_locks(hz4_lock_fork_acquire);
 }
 
 void hz4_mid_fork_parent(void) {
-  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_lock_fork_release(&classes[c].lock);
+  for_all_locks(hz4_lock_fork_release);
 }
 
 void hz4_mid_fork_child(void) {
-  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_lock_fork_reset(&classes[c].lock);
+  for_all_locks(hz4_lock_fork_reset);
 }

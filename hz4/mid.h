@@ -24,6 +24,9 @@ struct hz4_mid_result {
   uint32_t from_depot;    // of the objects taken
   uint32_t spans_opened;  // fresh spans from segments
   uint32_t spans_closed;  // spans returned to segments
+  uint32_t away;          // objects that were given to, or taken from, other shards
+  uint32_t away_locks;    // their locks that were taken for it
+  bool declined;          // the class has declined by this
   bool alone;             // the visitor shares the class with nobody
   bool zeroed;            // there is one object, and it is all zero
   uint32_t declines;          // times that the class has declined so far: a change asks caches to hold less
@@ -35,12 +38,18 @@ struct hz4_mid_result {
 struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner,
                                    bool zero);
 
-// Gives objects back. `giver` is who, as in hz4_mid_take; NULL: nobody who comes again. A pointer that is no live object
+// Gives objects back, one at least. `giver` is who, as in hz4_mid_take; NULL: nobody who comes again. A pointer that is no live object
 // of this class is noted as misuse, and left out.
 // purge: where the class goes on declining, HZ4_PURGE_BYTES inside its spans go back to the system too.
-// objects == 0: fork is on and nothing has changed. Never otherwise fails.
-struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *objects, uint32_t count, const void *giver,
-                                   bool purge);
+// What `objects` holds afterwards is of no use; but if result.objects < count fork is on, and the first ones are still the
+// caller's, so many as are missing. Never otherwise fails.
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void **objects, uint32_t count, const void *giver, bool purge);
+
+// Where there are several shards, a depot has objects of others' spans, which neither a decline nor a trim brings home: no
+// two locks are held at once. Takes up to `room` objects out of the shard's depot: 0, there are none, or fork is on.
+uint32_t hz4_mid_drain(uint32_t shard, uint32_t size_class, void **out, uint32_t room);
+// And into their spans, past the depots. Returns how many are still the caller's, as above.
+uint32_t hz4_mid_send_home(uint32_t size_class, void **objects, uint32_t count);
 
 // The owner noted on the object's span, or NULL. A hint.
 void *hz4_mid_owner(const void *object);

@@ -34,6 +34,7 @@ extern "C" {
   X(guard_handler, "HZ4_GUARD_HANDLER", 0, 0, 1, "report faults at guarded objects on stderr, by a handler of SIGSEGV: 1 yes") \
   X(report, "HZ4_REPORT", 0, 0, 1, "wrong use is the end (0, or abort), or, where that is safe, reported once for each place (1, or warn)") \
   X(front, "HZ4_FRONT", 0, 0, 1, "caches belong to CPUs (0, or cpu), where the system allows it, or to threads (1, or thread)") \
+  X(shards, "HZ4_SHARDS", 0, 0, HZ4_SHARDS_MAX, "depots and segments by last-level cache (0), or as many, by the CPU's number modulo: for tests, and where the system does not tell") \
   X(inbox, "HZ4_INBOX", 1, 0, 1, "return batches of freed objects to the cache that allocates them: 1 yes, 0 no") \
   X(profile_bytes, "HZ4_PROFILE_BYTES", 524288, 1, UINT64_C(1) << 40, "bytes between samples of the heap profile, in the mean") \
   X(profile_every_bytes, "HZ4_PROFILE_EVERY_BYTES", 0, 0, UINT64_C(1) << 60, "write a heap profile each time so many bytes were allocated; 0 never") \

@@ -1,5 +1,6 @@
 // Messages without malloc or stdio: composed on the stack, written by one system call, which is no cancellation point.
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,15 @@ void hz4_write(int fd, const char *text, size_t bytes) {
     text += n;
     bytes -= (size_t)n;
   }
+}
+
+size_t hz4_read_file(const char *path, char *text, size_t size) {
+  long fd = hz4_syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  size_t have = 0;
+  for (long more; have < size && (more = hz4_syscall(SYS_read, fd, text + have, size - have)) > 0;) have += (size_t)more;
+  hz4_syscall(SYS_close, fd);
+  return have;
 }
 
 // ---- lines ----

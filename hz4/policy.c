@@ -68,8 +68,8 @@ void hz4_policy_pages_taken(struct hz4_policy_pages *pages, size_t used, size_t 
   hz4_store_relaxed(&peak_bytes, used);
 }
 
-size_t hz4_policy_pages_dirty(struct hz4_policy_pages *pages, size_t used, size_t dirty) {
-  size_t most = floor_bytes() + (used >> hz4_option.dirty_shift);
+size_t hz4_policy_pages_dirty(struct hz4_policy_pages *pages, uint32_t shards, size_t used, size_t dirty) {
+  size_t most = floor_bytes() / shards + (used >> hz4_option.dirty_shift);
   if (dirty <= most || pages->refaulted_bytes == 0) return most;  // the clock need not be asked
   if (!hz4_policy_is_thrashing()) pages->refaulted_bytes = 0;
   return most + pages->refaulted_bytes;
@@ -195,7 +195,6 @@ enum hz4_policy_fall hz4_policy_fell(struct hz4_policy_class *c, uint64_t out, s
   c->high = c->low = out;
   if (hz4_policy_is_thrashing()) return HZ4_FALL_NONE;
   c->allowance /= 2;
-  hz4_store_relaxed(&c->declines, hz4_load_relaxed(&c->declines) + 1);
   hz4_store_relaxed(&c->run, hz4_load_relaxed(&c->run) + 1);
   if (!is_emptying(c)) return HZ4_FALL_DECLINE;
   hz4_policy_purged();

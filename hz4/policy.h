@@ -41,8 +41,9 @@ struct hz4_policy_pages {
 // Pages were taken: so many bytes are in use now, and of those that were taken so many had been purged.
 void hz4_policy_pages_taken(struct hz4_policy_pages *pages, size_t used, size_t purged);
 
-// How many bytes may stay dirty where so many are in use and have memory, and so many are dirty.
-size_t hz4_policy_pages_dirty(struct hz4_policy_pages *pages, size_t used, size_t dirty);
+// How many bytes may stay dirty where so many are in use and have memory, and so many are dirty, in one of so many shards,
+// which share what may whatever is in use.
+size_t hz4_policy_pages_dirty(struct hz4_policy_pages *pages, uint32_t shards, size_t used, size_t dirty);
 
 // ---- free ranges of addresses, of large blocks ----
 
@@ -81,7 +82,6 @@ struct hz4_policy_class {
   uint32_t allowance;          // objects the depot may hold, however few are out
   uint16_t alone;              // visits by the same cache in a row with its own objects, up to HZ4_MID_ALONE_VISITS
   bool spilled;                // objects went past the full depot since the allowance was raised
-  _Atomic(uint32_t) declines;  // how often the class has declined; read by anybody
   _Atomic(uint32_t) run;       // declines since the objects that are out last doubled; read by anybody
 };
 

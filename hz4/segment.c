@@ -1,5 +1,7 @@
 // Bitmaps of one word per segment; segments are listed by their longest free run (best fit), and by age of dirt.
 //
+// Each shard has its own, and gives pages to others before it asks the system for more. What it gave comes back to it.
+//
 // The lock is left for every system call (lock.h). Pages that are being purged, and those of a segment that is being
 // unmapped, are marked as used meanwhile, so that nobody takes them; and who purges some of a segment's pages is the only
 // one who does.
@@ -12,11 +14,13 @@
 #include "hz4/list.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
+#include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/poison.h"
 #include "hz4/policy.h"
 #include "hz4/random.h"
+#include "hz4/shard.h"
 
 struct links {
   struct hz4_segment *next, *prev;
@@ -25,6 +29,7 @@ struct links {
 struct hz4_segment {
   // constant
   char *base;
+  struct segments *home;
   uint32_t pages;
   uint64_t absent;        // bit i: page i does not exist, or is a guard
   // under lock
@@ -42,18 +47,50 @@ struct hz4_segment {
 // How many segments with dirty pages are tried for a run before clean pages are taken.
 #define DIRTY_TRIES 8
 
-static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_SEGMENT);
+// Those of a shard.
+struct segments {
+  struct hz4_lock lock;
+  // Under lock. Lists are circular through their head when not empty; head is the oldest member.
+  struct hz4_segment *by_length[HZ4_SEGMENT_PAGES_MAX + 1];
+  uint64_t lengths;  // bit n-1: by_length[n] is not empty
+  struct hz4_segment *dirty_segments;
+  size_t segment_count, all_pages, used_pages, dirty_pages, free_segments;
+  uint64_t acquired, released, purged_runs;
+  struct hz4_policy_pages policy;
+};
 
-// Under lock. Lists are circular through their head when not empty; head is the oldest member.
-HZ4_IN_DATA static struct hz4_segment *by_length[HZ4_SEGMENT_PAGES_MAX + 1];
-HZ4_IN_DATA static uint64_t lengths;  // bit n-1: by_length[n] is not empty
-HZ4_IN_DATA static struct hz4_segment *dirty_segments;
-HZ4_IN_DATA static struct hz4_policy_pages policy;
-HZ4_IN_DATA static size_t segment_count, all_pages, used_pages, dirty_pages, free_segments;
-HZ4_IN_DATA static uint64_t acquired, released, purged_runs;
+HZ4_IN_DATA static struct segments first_shard = {.lock = HZ4_LOCK_INIT(HZ4_RANK_SEGMENT)};
+
+// NULL: nobody has come to it yet.
+static _Atomic(struct segments *) shards[HZ4_SHARDS_MAX] = {&first_shard};
 
 // Bytes of used pages that hold no memory.
 HZ4_IN_DATA static _Atomic(size_t) purged_inside_bytes;
+
+static struct segments *made(uint32_t shard) {
+  return hz4_load_acquire(&shards[shard]);  // pairs with make
+}
+
+// The first, where there is no memory for this one, or fork is on.
+HZ4_NOINLINE static struct segments *make(uint32_t shard) {
+  struct segments *s = hz4_meta_alloc(sizeof(*s));
+  if (s == NULL) return &first_shard;
+  s->lock.rank = HZ4_RANK_SEGMENT;
+  struct segments *winner = &first_shard;
+  // Fork takes this lock first, and so knows of all shards that there are.
+  if (hz4_lock_enter(&first_shard.lock)) {
+    winner = made(shard);
+    if (winner == NULL) hz4_store_release(&shards[shard], winner = s);  // publishes the lock
+    hz4_lock_release(&first_shard.lock);
+  }
+  if (winner != s) hz4_meta_free(s, sizeof(*s));
+  return winner;
+}
+
+static struct segments *of_shard(uint32_t shard) {
+  struct segments *s = made(shard);
+  return HZ4_LIKELY(s != NULL) ? s : make(shard);
+}
 
 static uint64_t mask_of(size_t first, size_t pages) {
   return (pages == 64 ? ~(uint64_t)0 : ((uint64_t)1 << pages) - 1) << first;
@@ -79,34 +116,36 @@ static uint32_t longest_run(uint64_t set) {
   return n;
 }
 
-static size_t dirty_limit_locked(void) {
-  size_t full_bytes = (used_pages << HZ4_PAGE_SHIFT) - hz4_load_relaxed(&purged_inside_bytes);
-  return hz4_policy_pages_dirty(&policy, full_bytes, dirty_pages << HZ4_PAGE_SHIFT) >> HZ4_PAGE_SHIFT;
+// What is purged inside spans of any shard counts against each: so all together stay below the bound.
+static size_t dirty_limit_locked(struct segments *s) {
+  size_t used = s->used_pages << HZ4_PAGE_SHIFT, purged = hz4_load_relaxed(&purged_inside_bytes);
+  size_t full = used > purged ? used - purged : 0;
+  return hz4_policy_pages_dirty(&s->policy, hz4_shard_count(), full, s->dirty_pages << HZ4_PAGE_SHIFT) >> HZ4_PAGE_SHIFT;
 }
 
 // Puts the segment on the list that fits its bitmaps now. Every change of `used` or `dirty` ends here.
-static void relist_locked(struct hz4_segment *segment) {
-  hz4_lock_assert_held(&lock);
+static void relist_locked(struct segments *s, struct hz4_segment *segment) {
+  hz4_lock_assert_held(&s->lock);
   uint32_t longest = longest_run(~segment->used);
   if (longest != segment->longest_free) {
     uint32_t old = segment->longest_free;
     if (old != 0) {
-      HZ4_LIST_REMOVE(by_length[old], segment, by_length.next, by_length.prev);
-      if (by_length[old] == NULL) lengths &= ~((uint64_t)1 << (old - 1));
+      HZ4_LIST_REMOVE(s->by_length[old], segment, by_length.next, by_length.prev);
+      if (s->by_length[old] == NULL) s->lengths &= ~((uint64_t)1 << (old - 1));
     }
     if (longest != 0) {
-      HZ4_LIST_ADD(by_length[longest], segment, by_length.next, by_length.prev);
-      lengths |= (uint64_t)1 << (longest - 1);
+      HZ4_LIST_ADD(s->by_length[longest], segment, by_length.next, by_length.prev);
+      s->lengths |= (uint64_t)1 << (longest - 1);
     }
     segment->longest_free = longest;
   }
   bool was_unused = segment->unused;
   segment->unused = segment->used == segment->absent;
-  free_segments += segment->unused;
-  free_segments -= was_unused;
+  s->free_segments += segment->unused;
+  s->free_segments -= was_unused;
   bool listed = segment->by_age.next != NULL, purgeable = segment->dirty != 0 && segment->purging == 0;
-  if (purgeable && !listed) HZ4_LIST_ADD(dirty_segments, segment, by_age.next, by_age.prev);
-  if (!purgeable && listed) HZ4_LIST_REMOVE(dirty_segments, segment, by_age.next, by_age.prev);
+  if (purgeable && !listed) HZ4_LIST_ADD(s->dirty_segments, segment, by_age.next, by_age.prev);
+  if (!purgeable && listed) HZ4_LIST_REMOVE(s->dirty_segments, segment, by_age.next, by_age.prev);
 }
 
 // A mapping of `pages`, known to the page map; NULL: the system has none.
@@ -132,7 +171,7 @@ static uint64_t install_guards(char *base, size_t pages, size_t pages_needed) {
 }
 
 // A segment of `pages`, or of `pages_needed` if there is no more, which is nobody's yet.
-static struct hz4_segment *map_segment(size_t pages, size_t pages_needed) {
+static struct hz4_segment *map_segment(struct segments *home, size_t pages, size_t pages_needed) {
   struct hz4_segment *segment = hz4_meta_alloc(sizeof(struct hz4_segment));
   if (segment == NULL) return NULL;
   segment->base = map_pages(pages);
@@ -141,6 +180,7 @@ static struct hz4_segment *map_segment(size_t pages, size_t pages_needed) {
     hz4_meta_free(segment, sizeof(struct hz4_segment));
     return NULL;
   }
+  segment->home = home;
   segment->pages = (uint32_t)pages;
   segment->absent = ~mask_of(0, pages);
   if (HZ4_UNLIKELY(hz4_guards)) segment->absent |= install_guards(segment->base, pages, pages_needed);
@@ -149,20 +189,20 @@ static struct hz4_segment *map_segment(size_t pages, size_t pages_needed) {
 }
 
 // Leaves the lock meanwhile. NULL: no memory.
-static struct hz4_segment *add_segment_locked(size_t pages_needed) {
-  size_t wanted = all_pages >> HZ4_SEGMENT_GROWTH_SHIFT;
+static struct hz4_segment *add_segment_locked(struct segments *s, size_t pages_needed) {
+  size_t wanted = s->all_pages >> HZ4_SEGMENT_GROWTH_SHIFT;
   size_t pages = HZ4_SEGMENT_PAGES_MIN;
   while (pages < wanted && pages < HZ4_SEGMENT_PAGES_MAX) pages *= 2;
   if (pages < pages_needed) pages = pages_needed;
   struct hz4_away away;
-  hz4_lock_leave(&lock, &away);
-  struct hz4_segment *segment = map_segment(pages, pages_needed);
+  hz4_lock_leave(&s->lock, &away);
+  struct hz4_segment *segment = map_segment(s, pages, pages_needed);
   hz4_lock_return(&away);
   if (segment == NULL) return NULL;
-  ++segment_count;
-  ++acquired;
-  all_pages += pages_in(segment);
-  relist_locked(segment);
+  ++s->segment_count;
+  ++s->acquired;
+  s->all_pages += pages_in(segment);
+  relist_locked(s, segment);
   return segment;
 }
 
@@ -173,10 +213,10 @@ static bool is_free(const struct hz4_segment *segment) {
 }
 
 // Puts a segment that is free and clean on the chain of those to be unmapped.
-static void claim_free_locked(struct hz4_segment *segment, struct hz4_segment **chain) {
+static void claim_free_locked(struct segments *s, struct hz4_segment *segment, struct hz4_segment **chain) {
   HZ4_ASSERT(is_free(segment));
   segment->used = ~(uint64_t)0;
-  relist_locked(segment);
+  relist_locked(s, segment);
   segment->next_busy = *chain;
   *chain = segment;
 }
@@ -193,10 +233,10 @@ static bool unmap_segment(struct hz4_segment *segment) {
 }
 
 // Unmaps the chain, and leaves the lock meanwhile. What the system refuses is free again. True when one went.
-static bool unmap_chain_locked(struct hz4_segment *chain) {
+static bool unmap_chain_locked(struct segments *s, struct hz4_segment *chain) {
   if (chain == NULL) return false;
   struct hz4_away away;
-  hz4_lock_leave(&lock, &away);
+  hz4_lock_leave(&s->lock, &away);
   struct hz4_segment *gone = NULL, *kept = NULL;
   for (struct hz4_segment *segment = chain, *next; segment != NULL; segment = next) {
     next = segment->next_busy;
@@ -207,14 +247,14 @@ static bool unmap_chain_locked(struct hz4_segment *chain) {
   hz4_lock_return(&away);
   for (; kept != NULL; kept = kept->next_busy) {
     kept->used = kept->absent;
-    relist_locked(kept);
+    relist_locked(s, kept);
   }
   bool any = gone != NULL;
   while (gone != NULL) {
     struct hz4_segment *next = gone->next_busy;
-    --segment_count;
-    ++released;
-    all_pages -= pages_in(gone);
+    --s->segment_count;
+    ++s->released;
+    s->all_pages -= pages_in(gone);
     hz4_meta_free(gone, sizeof(struct hz4_segment));
     gone = next;
   }
@@ -224,25 +264,25 @@ static bool unmap_chain_locked(struct hz4_segment *chain) {
 // ---- allocating ----
 
 // A segment that has a run of `pages`: a dirty run if one is found soon, else the tightest fit. NULL: none has.
-static struct hz4_segment *find_locked(size_t pages, uint64_t *starts) {
-  struct hz4_segment *segment = dirty_segments;
+static struct hz4_segment *find_locked(struct segments *s, size_t pages, uint64_t *starts) {
+  struct hz4_segment *segment = s->dirty_segments;
   for (int i = 0; segment != NULL && i < DIRTY_TRIES; ++i) {
     if ((*starts = runs_of(segment->dirty, pages)) != 0) return segment;
     segment = segment->by_age.next;
-    if (segment == dirty_segments) break;
+    if (segment == s->dirty_segments) break;
   }
-  uint64_t fitting = lengths & ~(uint64_t)0 << (pages - 1);
+  uint64_t fitting = s->lengths & ~(uint64_t)0 << (pages - 1);
   if (fitting == 0) return NULL;
-  segment = by_length[__builtin_ctzll(fitting) + 1];
+  segment = s->by_length[__builtin_ctzll(fitting) + 1];
   *starts = runs_of(~segment->used, pages);
   return segment;
 }
 
-static struct hz4_run alloc_locked(size_t pages, bool grow) {
+static struct hz4_run alloc_locked(struct segments *s, size_t pages, bool grow) {
   uint64_t starts = 0;
-  struct hz4_segment *segment = find_locked(pages, &starts);
+  struct hz4_segment *segment = find_locked(s, pages, &starts);
   if (segment == NULL) {
-    if (!grow || (segment = add_segment_locked(pages)) == NULL) return (struct hz4_run){0};
+    if (!grow || (segment = add_segment_locked(s, pages)) == NULL) return (struct hz4_run){0};
     starts = runs_of(~segment->used, pages);
   }
   size_t first = (size_t)__builtin_ctzll(starts);
@@ -250,25 +290,35 @@ static struct hz4_run alloc_locked(size_t pages, bool grow) {
   struct hz4_run run = {segment->base + (first << HZ4_PAGE_SHIFT), segment, (segment->touched & mask) == 0};
   size_t dirty = (size_t)__builtin_popcountll(segment->dirty & mask);
   if (!hz4_limit_take((pages - dirty) << HZ4_PAGE_SHIFT)) return (struct hz4_run){0};
-  dirty_pages -= dirty;
+  s->dirty_pages -= dirty;
   uint64_t clean = segment->touched & ~segment->dirty;
   size_t purged = (size_t)__builtin_popcountll((clean | segment->purged_inside) & mask);
-  used_pages += pages;
-  hz4_policy_pages_taken(&policy, used_pages << HZ4_PAGE_SHIFT, purged << HZ4_PAGE_SHIFT);
+  s->used_pages += pages;
+  hz4_policy_pages_taken(&s->policy, s->used_pages << HZ4_PAGE_SHIFT, purged << HZ4_PAGE_SHIFT);
   segment->used |= mask;
   segment->dirty &= ~mask;
   segment->purged_inside &= ~mask;
   segment->touched |= mask;
-  relist_locked(segment);
+  relist_locked(s, segment);
+  return run;
+}
+
+static struct hz4_run alloc_at(struct segments *s, size_t pages, bool grow) {
+  if (!hz4_lock_enter(&s->lock)) return (struct hz4_run){0};
+  struct hz4_run run = alloc_locked(s, pages, grow);
+  hz4_lock_release(&s->lock);
   return run;
 }
 
 struct hz4_run hz4_segment_alloc(size_t pages, bool grow) {
   HZ4_ASSERT(pages >= 1 && pages <= HZ4_SEGMENT_PAGES_MAX);
-  if (!hz4_lock_enter(&lock)) return (struct hz4_run){0};
-  struct hz4_run run = alloc_locked(pages, grow);
-  hz4_lock_release(&lock);
-  return run;
+  uint32_t here = hz4_shard_here(), count = hz4_shard_count();
+  struct segments *s = of_shard(here), *other;
+  struct hz4_run run = alloc_at(s, pages, grow && count == 1);
+  for (uint32_t i = 1; i < count && run.base == NULL; ++i) {
+    if ((other = made((here + i) % count)) != NULL) run = alloc_at(other, pages, false);
+  }
+  return run.base == NULL && grow && count != 1 ? alloc_at(s, pages, true) : run;
 }
 
 // ---- purging ----
@@ -284,7 +334,7 @@ static bool is_full(const struct batch *batch) {
 
 // Takes the dirty pages of a segment, as far as the batch has room. They are clean from now on, or refused by the system:
 // trying again would not help either.
-static void claim_dirty_locked(struct hz4_segment *segment, struct batch *batch) {
+static void claim_dirty_locked(struct segments *s, struct hz4_segment *segment, struct batch *batch) {
   while (segment->dirty != 0 && !is_full(batch)) {
     size_t first = (size_t)__builtin_ctzll(segment->dirty), room = (HZ4_PURGE_BYTES >> HZ4_PAGE_SHIFT) - batch->pages;
     uint64_t after = ~(segment->dirty >> first);
@@ -293,95 +343,123 @@ static void claim_dirty_locked(struct hz4_segment *segment, struct batch *batch)
     batch->runs[batch->count++] =
         (struct hz4_sys_run){segment->base + (first << HZ4_PAGE_SHIFT), pages << HZ4_PAGE_SHIFT};
     batch->pages += pages;
-    dirty_pages -= pages;
+    s->dirty_pages -= pages;
     segment->purging |= mask_of(first, pages);
     segment->dirty &= ~mask_of(first, pages);
   }
   segment->used |= segment->purging;
-  relist_locked(segment);
+  relist_locked(s, segment);
 }
 
 // The pages are free again. A segment that is free now goes to the chain of those to be unmapped, if there are many.
-static void finish_purge_locked(struct hz4_segment *segment, struct hz4_segment **chain) {
+static void finish_purge_locked(struct segments *s, struct hz4_segment *segment, struct hz4_segment **chain) {
   segment->used &= ~segment->purging;
   segment->purging = 0;
-  relist_locked(segment);
-  if (is_free(segment) && free_segments > HZ4_RETAIN_BYTES / (HZ4_SEGMENT_PAGES_MAX * HZ4_PAGE_BYTES)) claim_free_locked(segment, chain);
+  relist_locked(s, segment);
+  size_t most = HZ4_RETAIN_BYTES / (HZ4_SEGMENT_PAGES_MAX * HZ4_PAGE_BYTES) / hz4_shard_count();
+  if (is_free(segment) && s->free_segments > most) claim_free_locked(s, segment, chain);
 }
 
 // Purges dirty pages, those of the segments that have been dirty longest, by one call and at most HZ4_PURGE_BYTES; leaves
 // the lock meanwhile. True when something went back.
-static bool purge_some_locked(size_t keep) {
+static bool purge_some_locked(struct segments *s, size_t keep) {
   struct batch batch;
   batch.count = batch.pages = 0;
   struct hz4_segment *busy = NULL, *chain = NULL;
-  while (dirty_pages > keep && dirty_segments != NULL && !is_full(&batch)) {
-    struct hz4_segment *segment = dirty_segments;
-    claim_dirty_locked(segment, &batch);
+  while (s->dirty_pages > keep && s->dirty_segments != NULL && !is_full(&batch)) {
+    struct hz4_segment *segment = s->dirty_segments;
+    claim_dirty_locked(s, segment, &batch);
     segment->next_busy = busy;
     busy = segment;
   }
   if (busy == NULL) return false;
   struct hz4_away away;
-  hz4_lock_leave(&lock, &away);
+  hz4_lock_leave(&s->lock, &away);
   bool purged = hz4_os_purge_runs(batch.runs, batch.count);
   hz4_limit_give(batch.pages << HZ4_PAGE_SHIFT);  // also what was refused: it is called clean from now on
   hz4_lock_return(&away);
-  if (purged) purged_runs += batch.count;
+  if (purged) s->purged_runs += batch.count;
   while (busy != NULL) {
     struct hz4_segment *next = busy->next_busy;
-    finish_purge_locked(busy, &chain);
+    finish_purge_locked(s, busy, &chain);
     busy = next;
   }
-  unmap_chain_locked(chain);
+  unmap_chain_locked(s, chain);
   return purged;
 }
 
 bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, bool purged_inside) {
-  if (!hz4_lock_enter(&lock)) return false;
+  struct segments *s = segment->home;
+  if (!hz4_lock_enter(&s->lock)) return false;
   uint64_t mask = mask_of((size_t)(base - segment->base) >> HZ4_PAGE_SHIFT, pages);
   HZ4_ASSERT((segment->used & mask) == mask && (segment->dirty & mask) == 0);
   segment->used &= ~mask;
   segment->dirty |= mask;
   if (purged_inside) segment->purged_inside |= mask;
-  used_pages -= pages;
-  dirty_pages += pages;
-  relist_locked(segment);
-  hz4_lock_release(&lock);
+  s->used_pages -= pages;
+  s->dirty_pages += pages;
+  relist_locked(s, segment);
+  hz4_lock_release(&s->lock);
   return true;
+}
+
+// *keep: of all shards that follow.
+static bool purge(struct segments *s, size_t keep_bytes, size_t *keep_all) {
+  size_t keep = *keep_all;
+  if (!hz4_lock_enter(&s->lock)) return false;
+  if (keep_bytes >= HZ4_SEGMENT_KEEP_NO_REFAULT) {
+    if (keep_bytes == HZ4_SEGMENT_KEEP_NO_REFAULT) s->policy.refaulted_bytes = 0;
+    keep = dirty_limit_locked(s);
+    if (s->dirty_pages > keep) hz4_policy_purged();
+  }
+  bool any = false;
+  do {
+    any |= purge_some_locked(s, keep);
+  } while (keep_bytes != HZ4_SEGMENT_KEEP_LIMIT && s->dirty_pages > keep && s->dirty_segments != NULL);
+  *keep_all -= s->dirty_pages < *keep_all ? s->dirty_pages : *keep_all;
+  hz4_lock_release(&s->lock);
+  return any;
+}
+
+// Without the lock. Who has just made pages dirty sees that.
+__attribute__((no_sanitize("thread"))) static bool glance_is_dirty(const struct segments *s) {
+  return s->dirty_pages > (hz4_option_now(&hz4_option.dirty_kib) << 10 >> HZ4_PAGE_SHIFT) / hz4_shard_count();
 }
 
 bool hz4_segment_purge(size_t keep_bytes) {
   size_t keep = keep_bytes >> HZ4_PAGE_SHIFT;
-  if (!hz4_lock_enter(&lock)) return false;
-  if (keep_bytes >= HZ4_SEGMENT_KEEP_NO_REFAULT) {
-    if (keep_bytes == HZ4_SEGMENT_KEEP_NO_REFAULT) policy.refaulted_bytes = 0;
-    keep = dirty_limit_locked();
-    if (dirty_pages > keep) hz4_policy_purged();
-  }
   bool any = false;
-  do {
-    any |= purge_some_locked(keep);
-  } while (keep_bytes != HZ4_SEGMENT_KEEP_LIMIT && dirty_pages > keep && dirty_segments != NULL);
-  hz4_lock_release(&lock);
+  for (uint32_t i = 0; i < HZ4_SHARDS_MAX; ++i) {
+    struct segments *s = made(i);
+    if (s == NULL || (keep_bytes == HZ4_SEGMENT_KEEP_LIMIT && !glance_is_dirty(s))) continue;
+    any |= purge(s, keep_bytes, &keep);
+  }
+  return any;
+}
+
+static bool unmap_free(struct segments *s) {
+  if (!hz4_lock_enter(&s->lock)) return false;
+  struct hz4_segment *chain = NULL;
+  for (uint32_t n = 1; n <= HZ4_SEGMENT_PAGES_MAX; ++n) {
+    // Once around the list: on it are segments too that are not wholly free, or dirty.
+    struct hz4_segment *segment = s->by_length[n], *last = segment != NULL ? segment->by_length.prev : NULL;
+    for (bool more = segment != NULL; more;) {
+      struct hz4_segment *next = segment->by_length.next;
+      more = segment != last;
+      if (is_free(segment)) claim_free_locked(s, segment, &chain);
+      segment = next;
+    }
+  }
+  bool any = unmap_chain_locked(s, chain);
+  hz4_lock_release(&s->lock);
   return any;
 }
 
 bool hz4_segment_unmap_free(void) {
-  if (!hz4_lock_enter(&lock)) return false;
-  struct hz4_segment *chain = NULL;
-  for (uint32_t n = 1; n <= HZ4_SEGMENT_PAGES_MAX; ++n) {
-    // Once around the list: on it are segments too that are not wholly free, or dirty.
-    struct hz4_segment *segment = by_length[n], *last = segment != NULL ? segment->by_length.prev : NULL;
-    for (bool more = segment != NULL; more;) {
-      struct hz4_segment *next = segment->by_length.next;
-      more = segment != last;
-      if (is_free(segment)) claim_free_locked(segment, &chain);
-      segment = next;
-    }
+  bool any = false;
+  for (uint32_t i = 0; i < HZ4_SHARDS_MAX; ++i) {
+    if (made(i) != NULL) any |= unmap_free(made(i));
   }
-  bool any = unmap_chain_locked(chain);
-  hz4_lock_release(&lock);
   return any;
 }
 
@@ -401,23 +479,29 @@ void hz4_segment_closed(size_t bytes) {
   hz4_fetch_sub_relaxed(&purged_inside_bytes, bytes);
 }
 
-void hz4_segment_stats(struct hz4_segment_stats *out) {
-  *out = (struct hz4_segment_stats){0};
-  if (!hz4_lock_enter(&lock)) return;
-  out->segments = segment_count;
-  out->used_bytes = (uint64_t)used_pages << HZ4_PAGE_SHIFT;
-  out->dirty_bytes = (uint64_t)dirty_pages << HZ4_PAGE_SHIFT;
-  out->clean_bytes = (uint64_t)(all_pages - used_pages - dirty_pages) << HZ4_PAGE_SHIFT;
-  out->acquired = acquired;
-  out->released = released;
-  out->purged_runs = purged_runs;
-  out->peak_used_bytes = policy.peak_bytes;
-  out->purged_inside_bytes = hz4_load_relaxed(&purged_inside_bytes);
-  out->refaulted_bytes = policy.refaulted_bytes;
-  hz4_lock_release(&lock);
+static void add_stats(struct segments *s, struct hz4_segment_stats *out) {
+  if (!hz4_lock_enter(&s->lock)) return;
+  out->segments += s->segment_count;
+  out->used_bytes += (uint64_t)s->used_pages << HZ4_PAGE_SHIFT;
+  out->dirty_bytes += (uint64_t)s->dirty_pages << HZ4_PAGE_SHIFT;
+  out->clean_bytes += (uint64_t)(s->all_pages - s->used_pages - s->dirty_pages) << HZ4_PAGE_SHIFT;
+  out->acquired += s->acquired;
+  out->released += s->released;
+  out->purged_runs += s->purged_runs;
+  out->peak_used_bytes += s->policy.peak_bytes;
+  out->refaulted_bytes += s->policy.refaulted_bytes;
+  hz4_lock_release(&s->lock);
 }
 
-static const char *broken_in_segment_locked(const struct hz4_segment *segment, uint32_t longest) {
+void hz4_segment_stats(struct hz4_segment_stats *out) {
+  *out = (struct hz4_segment_stats){.purged_inside_bytes = hz4_load_relaxed(&purged_inside_bytes)};
+  for (uint32_t i = 0; i < HZ4_SHARDS_MAX; ++i) {
+    if (made(i) != NULL) add_stats(made(i), out);
+  }
+}
+
+static const char *broken_in_segment_locked(const struct segments *s, const struct hz4_segment *segment, uint32_t longest) {
+  HZ4_HOLDS(segment->home == s, "segment: of another shard");
   HZ4_HOLDS(segment->longest_free == longest, "segment: on the wrong list");
   HZ4_HOLDS(longest_run(~segment->used) == longest, "segment: longest run is stale");
   HZ4_HOLDS(segment->unused == (segment->used == segment->absent), "segment: whether it is used is stale");
@@ -432,42 +516,55 @@ static const char *broken_in_segment_locked(const struct hz4_segment *segment, u
   return NULL;
 }
 
-static const char *broken_locked(void) {
+static const char *broken_locked(struct segments *s) {
   size_t dirty = 0, whole = 0;
   for (uint32_t n = 1; n <= HZ4_SEGMENT_PAGES_MAX; ++n) {
-    HZ4_HOLDS((by_length[n] != NULL) == (lengths >> (n - 1) & 1), "segment: bitmap of lists is stale");
-    struct hz4_segment *segment = by_length[n];
+    HZ4_HOLDS((s->by_length[n] != NULL) == (s->lengths >> (n - 1) & 1), "segment: bitmap of lists is stale");
+    struct hz4_segment *segment = s->by_length[n];
     if (segment == NULL) continue;
     do {
-      const char *broken = broken_in_segment_locked(segment, n);
+      const char *broken = broken_in_segment_locked(s, segment, n);
       if (broken != NULL) return broken;
       dirty += (size_t)__builtin_popcountll(segment->dirty);
       whole += segment->unused;
       segment = segment->by_length.next;
-    } while (segment != by_length[n]);
+    } while (segment != s->by_length[n]);
   }
-  HZ4_HOLDS(dirty == dirty_pages, "segment: dirty pages do not add up");
-  HZ4_HOLDS(whole == free_segments, "segment: free segments do not add up");
-  HZ4_HOLDS(hz4_load_relaxed(&purged_inside_bytes) <= used_pages << HZ4_PAGE_SHIFT, "segment: more purged inside than used");
-  HZ4_HOLDS(used_pages + dirty_pages <= all_pages, "segment: more pages in use than there are");
+  HZ4_HOLDS(dirty == s->dirty_pages, "segment: dirty pages do not add up");
+  HZ4_HOLDS(whole == s->free_segments, "segment: free segments do not add up");
+  bool covered = hz4_load_relaxed(&purged_inside_bytes) <= s->used_pages << HZ4_PAGE_SHIFT;
+  HZ4_HOLDS(hz4_shard_count() != 1 || covered, "segment: more purged inside than used");
+  HZ4_HOLDS(s->used_pages + s->dirty_pages <= s->all_pages, "segment: more pages in use than there are");
   return NULL;
 }
 
-void hz4_segment_check(void) {
-  if (!hz4_lock_enter(&lock)) return;
-  const char *broken = broken_locked();
-  hz4_lock_release(&lock);
+static void check(struct segments *s) {
+  if (!hz4_lock_enter(&s->lock)) return;
+  const char *broken = broken_locked(s);
+  hz4_lock_release(&s->lock);
   if (broken != NULL) hz4_panic(broken);
 }
 
+void hz4_segment_check(void) {
+  for (uint32_t i = 0; i < HZ4_SHARDS_MAX; ++i) {
+    if (made(i) != NULL) check(made(i));
+  }
+}
+
+static void for_all_locks(void (*act)(struct hz4_lock *lock)) {
+  for (uint32_t i = 0; i < HZ4_SHARDS_MAX; ++i) {
+    if (made(i) != NULL) act(&made(i)->lock);
+  }
+}
+
 void hz4_segment_fork_prepare(void) {
-  hz4_lock_fork_acquire(&lock);
+  for_all_locks(hz4_lock_fork_acquire);
 }
 
 void hz4_segment_fork_parent(void) {
-  hz4_lock_fork_release(&lock);
+  for_all_locks(hz4_lock_fork_release);
 }
 
 void hz4_segment_fork_child(void) {
-  hz4_lock_fork_reset(&lock);
+  for_all_locks(hz4_lock_fork_reset);
 }

@@ -48,7 +48,10 @@ struct hz4_span {
   uint8_t size_class;    // OBJECTS, else 0
   uint8_t bucket_shift;  // OBJECTS: see Mid
   uint8_t bucket;        // OBJECTS: under the class's lock
-  uint32_t island;  // MAPPED: see extent.h
+  union {
+    uint32_t island;  // MAPPED: see extent.h
+    uint8_t shard;    // OBJECTS: of which Mid has it (shard.h)
+  };
   // bit g: granule g holds no memory, or is being purged. Only ever of free objects. A granule is a power of two of
   // system pages.
   uint64_t purged;

@@ -42,10 +42,7 @@ static void add_waiting(struct hz4_stats *s, struct hz4_tcache *cache) {
 // Of the process, as the kernel has it: the second number of statm, in pages. 0: it does not say.
 static uint64_t resident_bytes(void) {
   char text[64] = "";
-  long fd = hz4_syscall(SYS_openat, AT_FDCWD, "/proc/self/statm", O_RDONLY | O_CLOEXEC, 0);
-  if (fd < 0) return 0;
-  hz4_syscall(SYS_read, fd, text, sizeof(text) - 1);
-  hz4_syscall(SYS_close, fd);
+  hz4_read_file("/proc/self/statm", text, sizeof(text) - 1);
   uint64_t pages = 0;
   const char *at = strchr(text, ' ');
   for (at = at != NULL ? at + 1 : ""; *at >= '0' && *at <= '9'; ++at) pages = pages * 10 + (uint64_t)(*at - '0');

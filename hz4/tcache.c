@@ -178,7 +178,7 @@ static bool claim_in_need(uint32_t size_class, bool missed, struct hz4_held *hel
 
 // Puts objects into the bin as far as they fit, the last on top; the rest, the first ones, goes to Mid. Here and below
 // `bin` is the class of the bin, and size_class that of the objects, which differ for tiny ones.
-static void put(uint32_t bin, uint32_t size_class, void *const *objects, uint32_t n, bool alone, uint32_t declines) {
+static void put(uint32_t bin, uint32_t size_class, void **objects, uint32_t n, bool alone, uint32_t declines) {
   uint32_t rest = n;
   struct hz4_held held;
   if (hz4_bin_claim(bin, &held)) {
@@ -228,6 +228,7 @@ static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, b
   struct hz4_mid_result got = hz4_mid_take(size_class, objects, want, fresh ? fresh_objects : 0, hz4_cache_here(),
                                            zero);
   if (!fresh) hz4_count_here(size_class, HZ4_COUNT_refill_lock, 1);  // else the same malloc took it just before
+  hz4_transfer_count_away(size_class, &got);
   if (got.objects == 0) return NULL;
   *zeroed = got.zeroed;
   hz4_count_here(size_class, got.from_depot != 0 ? HZ4_COUNT_refill_depot : HZ4_COUNT_refill_span, 1);

@@ -18,6 +18,7 @@
 #include "hz4/report.h"
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
+#include "hz4/shard.h"
 #include "hz4/sys.h"
 #include "hz4/syscall.h"
 #include "hz4/transfer.h"
@@ -248,6 +249,8 @@ static bool attach_to_own(void) {
   struct hz4_tcache *cache = take_idle_or_new();
   if (cache == NULL) return false;
   // Before pthread_setspecific, which may itself allocate.
+  // Where the CPUs' numbers are split, so are the caches': tests have few CPUs.
+  if (hz4_shard_count() != 1) cache->area.cpu_id = hz4_option.shards != 0 ? cache->number : hz4_shard_cpu();
   hz4_cache_attach_own(cache);
   if (have_exit_key && pthread_setspecific(exit_key, cache) != 0) {
     hz4_warn("pthread_setspecific failed: what this thread caches when it ends is lost", NULL);
@@ -260,6 +263,9 @@ bool hz4_thread_attach(void) {
   if (hz4_is_attached()) return true;
   if (hz4_front.ended || hz4_front.lent || hz4_front.starting) return false;
   hz4_front.random = hz4_random();
+  if (!hz4_shard_is_known() && !hz4_sys_single_threaded()) {
+    hz4_shard_find((uint32_t)hz4_option.shards, HZ4_SHARD_ROOT);
+  }
   char *caches = find_cpu_caches();
   return caches != NULL && (attach_to_cpus(caches) || attach_to_own());
 }
@@ -272,6 +278,7 @@ void hz4_thread_trim(void) {
     hz4_tcache_empty_afar(cache);
     hz4_transfer_empty(cache, false);
   }
+  for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_transfer_drain(c);
 }
 
 static bool is_by_cpu(void) {

@@ -7,6 +7,7 @@
 #include "hz4/options.h"
 #include "hz4/pagemap.h"
 #include "hz4/segment.h"
+#include "hz4/shard.h"
 #include "hz4/sizeclass.h"
 
 _Static_assert(sizeof(struct hz4_batch) == 512, "eight cache lines");
@@ -52,14 +53,33 @@ static void hold_back(uint32_t size_class, void *const *objects, uint32_t count)
 
 // ---- giving ----
 
-// False: fork is on, and the objects are held back.
-static bool give(uint32_t size_class, void *const *objects, uint32_t n, uint32_t *declines, bool purge) {
-  struct hz4_mid_result given = hz4_mid_give(size_class, objects, n, hz4_cache_here(), purge);
-  if (given.objects == 0) {
-    hold_back(size_class, objects, n);
-    return false;
+void hz4_transfer_count_away(uint32_t size_class, const struct hz4_mid_result *result) {
+  if (HZ4_LIKELY(result->away_locks == 0)) return;
+  hz4_count_here(size_class, HZ4_COUNT_shard_lock, result->away_locks);
+  hz4_count_here(size_class, HZ4_COUNT_shard_objects, result->away);
+}
+
+void hz4_transfer_drain(uint32_t size_class) {
+  void *objects[HZ4_MOVE_OBJECTS];
+  uint32_t shards = hz4_shard_count(), n;
+  for (uint32_t s = 0; s < shards && shards != 1; ++s) {
+    // Others may go on filling it.
+    for (uint32_t some = 0; some < HZ4_DEPOT_OBJECTS_MAX; some += n) {
+      n = hz4_mid_drain(s, size_class, objects, HZ4_MOVE_OBJECTS);
+      if (n == 0) break;
+      hold_back(size_class, objects, hz4_mid_send_home(size_class, objects, n));
+    }
   }
+}
+
+// False: fork is on, and the objects are held back.
+static bool give(uint32_t size_class, void **objects, uint32_t n, uint32_t *declines, bool purge) {
+  struct hz4_mid_result given = hz4_mid_give(size_class, objects, n, hz4_cache_here(), purge);
+  hold_back(size_class, objects, n - given.objects);
+  if (given.objects == 0) return false;
   hz4_count_here(size_class, HZ4_COUNT_flush_lock, 1);
+  hz4_transfer_count_away(size_class, &given);
+  if (given.declined) hz4_transfer_drain(size_class);
   if (given.spans_closed != 0) {
     hz4_count_here(size_class, HZ4_COUNT_span_closed, given.spans_closed);
     if (purge) hz4_segment_purge(HZ4_SEGMENT_KEEP_LIMIT);
@@ -83,7 +103,7 @@ uint64_t hz4_transfer_waiting(uint32_t size_class) {
 }
 
 // Out of a tiny bin: objects may be of several homes, for the thread may have changed caches while it filled the bin.
-static void give_tiny(void *const *objects, uint32_t n, bool purge) {
+static void give_tiny(void **objects, uint32_t n, bool purge) {
   for (uint32_t first = 0, i = 0; i < n; first = i) {
     uint32_t size_class = hz4_pagemap_class_of(objects[first]), declines;
     while (i < n && hz4_pagemap_class_of(objects[i]) == size_class) ++i;
@@ -91,7 +111,7 @@ static void give_tiny(void *const *objects, uint32_t n, bool purge) {
   }
 }
 
-bool hz4_transfer_give(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *declines, bool purge) {
+bool hz4_transfer_give(uint32_t size_class, void **objects, uint32_t n, uint8_t *declines, bool purge) {
   uint32_t declines_now;
   if (HZ4_UNLIKELY(hz4_class_is_tiny_bin(size_class))) {
     give_tiny(objects, n, purge);
@@ -155,7 +175,7 @@ void hz4_transfer_give_batches(struct hz4_tcache *cache, uint32_t size_class, st
   }
 }
 
-bool hz4_transfer_send(uint32_t size_class, void *const *objects, uint32_t n, uint8_t *declines) {
+bool hz4_transfer_send(uint32_t size_class, void **objects, uint32_t n, uint8_t *declines) {
   hz4_count_here(size_class, HZ4_COUNT_flush_objects, n);
   struct hz4_tcache *owner = owner_of(size_class, objects, n);
   uint32_t sent = owner != NULL ? send(owner, size_class, objects, n) : 0;

@@ -14,12 +14,19 @@ extern "C" {
 
 // Gives objects to Mid, and what waited for the end of a fork with them. True when the class has declined since `*declines`, which
 // is brought up to date. declines may be NULL. purge: HZ4_PURGE_BYTES of pages and as much inside spans go back to the system, if
-// it is time; for one of all that a call of malloc or free gives.
-bool hz4_transfer_give(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *declines, bool purge);
+// it is time; for one of all that a call of malloc or free gives. What `objects` holds afterwards is of no use; also below.
+bool hz4_transfer_give(uint32_t size_class, void **objects, uint32_t count, uint8_t *declines, bool purge);
 
 // Gives what has left a bin to its owner, or to Mid. True when the class has declined: then nothing of it waits in any inbox.
 // pre: attached.
-bool hz4_transfer_send(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *declines);
+bool hz4_transfer_send(uint32_t size_class, void **objects, uint32_t count, uint8_t *declines);
+
+// Counts what a refill or a flush did at other shards.
+struct hz4_mid_result;
+void hz4_transfer_count_away(uint32_t size_class, const struct hz4_mid_result *result);
+
+// What depots have goes home, also to other shards; nothing where there is one.
+void hz4_transfer_drain(uint32_t size_class);
 
 // Gives all of a chain of batches to Mid; the cache keeps a few of them, empty.
 void hz4_transfer_give_batches(struct hz4_tcache *cache, uint32_t size_class, struct hz4_batch *batch);

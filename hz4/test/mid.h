@@ -49,7 +49,8 @@ inline std::vector<void *> Take(uint32_t c, uint32_t want, uint32_t fresh = kAll
   return objects;
 }
 
-inline hz4_mid_result Give(uint32_t c, const std::vector<void *> &objects, const void *giver = nullptr) {
+inline hz4_mid_result Give(uint32_t c, std::vector<void *> objects, const void *giver = nullptr) {
+  if (objects.empty()) return {};
   const hz4_mid_result result = hz4_mid_give(c, objects.data(), static_cast<uint32_t>(objects.size()), giver, true);
   EXPECT_EQ(result.objects, objects.size());
   return result;

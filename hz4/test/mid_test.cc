@@ -265,7 +265,7 @@ TEST_F(Mid, NoMemoryIsNoObjects) {
 
 TEST_F(Mid, ForkGateGivesUp) {
   const uint32_t c = ClassOf(128);
-  const std::vector<void *> objects = Take(c, 5);
+  std::vector<void *> objects = Take(c, 5);
   hz4_mid_fork_prepare();
   EXPECT_TRUE(Take(c, 1).empty());
   EXPECT_EQ(hz4_mid_give(c, objects.data(), 5, nullptr, true).objects, 0u);

@@ -164,7 +164,7 @@ class Pages {
       else Free(std::min(kRun, used - target));
     }
   }
-  size_t Bound() { return hz4_policy_pages_dirty(&policy_, used, dirty); }
+  size_t Bound() { return hz4_policy_pages_dirty(&policy_, 1, used, dirty); }
 
   size_t used = 0, dirty = 0, clean = 0;
   size_t purged = 0, refaulted = 0;  // so far

@@ -64,7 +64,7 @@ inline std::vector<void *> DrainMid(uint32_t c) {
   }
   return objects;
 }
-inline void GiveToMid(uint32_t c, const std::vector<void *> &objects) {
+inline void GiveToMid(uint32_t c, std::vector<void *> objects) {
   if (!objects.empty()) hz4_mid_give(c, objects.data(), static_cast<uint32_t>(objects.size()), nullptr, true);
 }
 

@@ -12,6 +12,7 @@
 #include "hz4/pagemap.h"
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
+#include "hz4/shard.h"
 #include "hz4/sizeclass.h"
 #include "hz4/transfer.h"
 #include "hz4/weave/weave.h"
@@ -28,6 +29,16 @@ size_t hz4_limit_of_caches(size_t wanted) {
   return wanted;
 }
 
+struct hz4_shards hz4_shards = {.count = 1};
+uint32_t hz4_mid_drain(uint32_t shard, uint32_t size_class, void **out, uint32_t room) {
+  (void)shard, (void)size_class, (void)out, (void)room;
+  return 0;
+}
+uint32_t hz4_mid_send_home(uint32_t size_class, void **given, uint32_t count) {
+  (void)size_class, (void)given;
+  return count;
+}
+
 static struct hz4_lock mid_lock = HZ4_LOCK_INIT(HZ4_RANK_MID);
 static unsigned objects[OBJECTS];  // written by whoever holds the object
 // Of CPUs; or of threads, with the stand-ins in them. The zeros before a cache end the one before it.
@@ -41,8 +52,7 @@ static struct hz4_tcache *cache(int i) {
   return (struct hz4_tcache *)memory[1 + i];
 }
 
-struct hz4_mid_result hz4_mid_give(uint32_t size_class, void *const *given, uint32_t count, const void *giver,
-                                   bool purge) {
+struct hz4_mid_result hz4_mid_give(uint32_t size_class, void **given, uint32_t count, const void *giver, bool purge) {
   (void)purge;
   weave_check(size_class == CLASS && giver != &hz4_no_cache.cache);
   if (!hz4_lock_enter(&mid_lock)) return (struct hz4_mid_result){0};
