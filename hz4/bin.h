@@ -57,6 +57,7 @@ struct hz4_tcache {
   _Atomic(uintptr_t) limit[HZ4_CLASS_SLOTS];  // as top, of the last slot that may be used
   struct hz4_bin bins[HZ4_CLASS_SLOTS];
   struct hz4_sampler sampler;
+  uint64_t random;  // the state of a generator, with HZ4_HARDEN: of the threads of a CPU, as above
   // constant once listed
   struct hz4_tcache *next_listed;
   _Atomic(uint32_t) number;  // of the caches, in the order in which they were listed

@@ -117,7 +117,7 @@ HZ4_INLINE bool hz4_harden_in(const struct hz4_page_states *note, const void *pt
 
 // Puts what came back into this CPU's bin. Returns the object that has no room there, or NULL.
 HZ4_INLINE void *hz4_harden_push(size_t size_class, void *ptr) {
-  void *other = hz4_sequence_swap(size_class, hz4_random_of(&hz4_front.random), ptr);
+  void *other = hz4_sequence_swap(size_class, hz4_random_of(&((struct hz4_tcache *)hz4_sequence_cache())->random), ptr);
   if (other == NULL) other = ptr;
   HZ4_PREFETCH(other, hz4_front.ahead);
   return HZ4_LIKELY(hz4_sequence_push(size_class, other)) ? NULL : other;

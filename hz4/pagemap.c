@@ -1,9 +1,14 @@
 #include "hz4/pagemap.h"
 
+#include <stddef.h>
+
 #include "hz4/guard.h"
+#include "hz4/options.h"
 #include "hz4/span.h"
 
-_Static_assert(sizeof(struct hz4_pagemap_region) % HZ4_PAGE_BYTES == 0, "gaps between mappings stay aligned");
+#define WITHOUT_STATES offsetof(struct hz4_pagemap_region, states)
+_Static_assert(WITHOUT_STATES % HZ4_PAGE_BYTES == 0, "gaps between mappings stay aligned");
+_Static_assert(sizeof(struct hz4_pagemap_region) % HZ4_PAGE_BYTES == 0, "likewise");
 
 struct hz4_pagemap hz4_pagemap;
 
@@ -23,11 +28,12 @@ static bool reserve_region(size_t index) {
   // region looks it up by hz4_pagemap_region.
   hz4_cas_weak_relaxed(leaf, &found, 0);
   if (found != 0) return true;
-  struct hz4_pagemap_region *fresh = hz4_guard_map(sizeof(struct hz4_pagemap_region));
+  size_t bytes = hz4_option.harden != 0 ? sizeof(struct hz4_pagemap_region) : WITHOUT_STATES;
+  struct hz4_pagemap_region *fresh = hz4_guard_map(bytes);
   if (fresh == NULL) return false;
   // Release: publishes the region's zeros to hz4_pagemap_region and hz4_pagemap_class.
   if (!hz4_cas_strong_acq_rel(leaf, &found, (uintptr_t)fresh - none())) {
-    hz4_guard_unmap(fresh, sizeof(struct hz4_pagemap_region));
+    hz4_guard_unmap(fresh, bytes);
   }
   return true;
 }

@@ -64,7 +64,6 @@ struct hz4_front {
   bool ended;            // it had a cache of its own, and gets none again
   bool lent;             // a child of vfork has the thread's memory, and gets none either (vfork.c)
   bool starting;         // it makes hz4 ready, and gets none meanwhile
-  uint64_t random;        // the state of a generator, with HZ4_HARDEN
 };
 extern __thread struct hz4_front hz4_front __attribute__((tls_model("initial-exec")));
 

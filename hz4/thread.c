@@ -14,7 +14,6 @@
 #include "hz4/misuse.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
-#include "hz4/random.h"
 #include "hz4/report.h"
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
@@ -262,7 +261,6 @@ bool hz4_thread_attach(void) {
   hz4_thread_init();
   if (hz4_is_attached()) return true;
   if (hz4_front.ended || hz4_front.lent || hz4_front.starting) return false;
-  hz4_front.random = hz4_random();
   if (!hz4_shard_is_known() && !hz4_sys_single_threaded()) {
     hz4_shard_find((uint32_t)hz4_option.shards, HZ4_SHARD_ROOT);
   }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <random>
@@ -352,6 +353,17 @@ TEST_F(Mid, ThreadsShareIt) {
 }
 
 // ---- misuse: found when the object comes home to its span ----
+
+// The page map has states in regions that are first used when hardened: here those where the system places mappings.
+const bool kRegionsHaveStates = [] {
+  hz4_option.harden = 1;
+  void *mapping = mmap(nullptr, HZ4_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  constexpr size_t kRegion = HZ4_PAGEMAP_REGION_PAGES << HZ4_PAGE_SHIFT;
+  const bool done = hz4_pagemap_reserve(static_cast<char *>(mapping) - kRegion, 2 * HZ4_PAGEMAP_REGION_PAGES);
+  munmap(mapping, HZ4_PAGE_BYTES);
+  hz4_option.harden = 0;
+  return done;
+}();
 
 // Hardened, no other class is given the memory at once: a span that is complete waits for the next one of its class.
 TEST_F(Mid, HardenedACompleteSpanWaits) {

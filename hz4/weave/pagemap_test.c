@@ -2,6 +2,7 @@
 // lookup, of an address that was handed over or of a foreign one, reads only what is there.
 #include "hz4/pagemap.h"
 
+#include "hz4/options.h"
 #include "hz4/span.h"
 #include "hz4/weave/weave.h"
 
@@ -10,6 +11,8 @@
 // In one region, but for the last.
 #define PAGE(n) ((char *)((3 * HZ4_PAGEMAP_REGION_PAGES + (n)) * HZ4_PAGE_BYTES))
 #define FAR_PAGE PAGE(HZ4_PAGEMAP_REGION_PAGES)
+
+struct hz4_option_values hz4_option;
 
 static struct hz4_span spans[3];
 static _Atomic(char *) announced;

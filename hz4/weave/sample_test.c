@@ -74,7 +74,7 @@ uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max) {
   (void)frame, (void)out, (void)max;
   return 0;
 }
-bool hz4_transfer_give(uint32_t size_class, void *const *objects, uint32_t count, uint8_t *declines, bool purge) {
+bool hz4_transfer_give(uint32_t size_class, void **objects, uint32_t count, uint8_t *declines, bool purge) {
   (void)size_class, (void)objects, (void)count, (void)declines, (void)purge;
   return false;
 }
