@@ -46,7 +46,7 @@ static struct mid_class first_shard[HZ4_MID_CLASSES] = {
 static _Atomic(struct mid_class *) shards[HZ4_SHARDS_MAX] = {first_shard};
 
 // How often each class has declined.
-static _Atomic(uint32_t) declines[HZ4_MID_CLASSES];
+HZ4_IN_DATA static _Atomic(uint32_t) declines[HZ4_MID_CLASSES];
 
 // ---- shards ----
 

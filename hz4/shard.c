@@ -3,7 +3,7 @@
 #include "hz4/syscall.h"
 #include "hz4/writer.h"
 
-struct hz4_shards hz4_shards;
+HZ4_IN_DATA struct hz4_shards hz4_shards;
 
 struct cpus {
   uint64_t bits[HZ4_SHARD_CPUS_MAX / 64];

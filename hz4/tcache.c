@@ -33,7 +33,7 @@ HZ4_NOINLINE static bool halve(uint32_t size_class) {
     bool done = hz4_bin_objects(&held) <= room;
     if (room != 0 && done && held.bin->capacity > room) hz4_bin_set_capacity(&held, room);
     hz4_bin_publish(&held);
-    if (n != 0) hz4_transfer_send(size_class, objects, n, NULL);
+    if (n != 0) hz4_transfer_send(size_class, objects, n, NULL, false);
   } while (n == HZ4_MOVE_OBJECTS);
   if (room != 0) hz4_count_here(size_class, HZ4_COUNT_bin_shrink, 1);
   return room != 0;
@@ -366,7 +366,7 @@ HZ4_NOINLINE static bool flush_claimed(struct hz4_held *held, void *object, uint
   if (fits) *++held->top = object;
   uint8_t declines = held->bin->declines;
   hz4_bin_publish(held);
-  bool declined = n != 0 && hz4_transfer_send(size_class, objects, n, &declines);
+  bool declined = n != 0 && hz4_transfer_send(size_class, objects, n, &declines, true);
   if (!fits) declined |= hz4_transfer_give(size_class, &object, 1, &declines, n == 0);
   return declined;
 }

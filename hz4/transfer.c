@@ -175,11 +175,11 @@ void hz4_transfer_give_batches(struct hz4_tcache *cache, uint32_t size_class, st
   }
 }
 
-bool hz4_transfer_send(uint32_t size_class, void **objects, uint32_t n, uint8_t *declines) {
+bool hz4_transfer_send(uint32_t size_class, void **objects, uint32_t n, uint8_t *declines, bool purge) {
   hz4_count_here(size_class, HZ4_COUNT_flush_objects, n);
   struct hz4_tcache *owner = owner_of(size_class, objects, n);
   uint32_t sent = owner != NULL ? send(owner, size_class, objects, n) : 0;
-  bool declined = hz4_transfer_give(size_class, objects + sent, n - sent, declines, true);
+  bool declined = hz4_transfer_give(size_class, objects + sent, n - sent, declines, purge);
   // Who allocated them may not come to take them, and each keeps a page from being purged.
   for (struct hz4_tcache *c = declined ? hz4_cache_list() : NULL; c != NULL; c = c->next_listed) {
     hz4_transfer_give_batches(c, size_class, hz4_inbox_take(&c->inbox[size_class]));

@@ -19,7 +19,7 @@ bool hz4_transfer_give(uint32_t size_class, void **objects, uint32_t count, uint
 
 // Gives what has left a bin to its owner, or to Mid. True when the class has declined: then nothing of it waits in any inbox.
 // pre: attached.
-bool hz4_transfer_send(uint32_t size_class, void **objects, uint32_t count, uint8_t *declines);
+bool hz4_transfer_send(uint32_t size_class, void **objects, uint32_t count, uint8_t *declines, bool purge);
 
 // Counts what a refill or a flush did at other shards.
 struct hz4_mid_result;

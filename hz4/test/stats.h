@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -19,6 +20,8 @@
 
 #include "hz4/hz4.h"
 #include "hz4/limit.h"
+#include "hz4/options.h"
+#include "hz4/shard.h"
 #include "hz4/tcache.h"
 #include "hz4/test/hostile.h"
 #include "hz4/test/sys_fake.h"
@@ -291,6 +294,33 @@ inline void UseSegments() {
   Look();
 }
 
+// What the first shard's spans have is freed at each of two.
+inline void UseShards(size_t size) {
+  hz4_option.shards = 2;
+  hz4_shard_find(2, "");
+  std::vector<void *> blocks = MallocMany(size, 4000);
+  std::thread([&] {
+    for (int cpu : {0, 1}) {
+      cpu_set_t only;
+      CPU_ZERO(&only);
+      CPU_SET(cpu, &only);
+      sched_setaffinity(0, sizeof(only), &only);  // a thread's own cache is of a shard by its number, wherever it runs
+      FreeAll({blocks.begin() + cpu * 2000, blocks.begin() + (cpu + 1) * 2000});
+    }
+    Look();
+  }).join();
+}
+
+// All of it touched, so that segments come in huge pages.
+inline void UseHuge() {
+  std::vector<void *> blocks;
+  for (int i = 0; i < 512; ++i) {
+    blocks.push_back(hz4_malloc(HZ4_CLASS_MAX_BYTES));
+    memset(blocks.back(), 1, HZ4_CLASS_MAX_BYTES);
+  }
+  FreeAll(blocks);
+}
+
 // What goes back is wanted again at once.
 inline void Swing() {
   hz4_sys_fake.now_ns = 1;
@@ -333,6 +363,7 @@ inline void RunAll() {
   }
   UseSegments();
   UseLarge();
+  UseHuge();
   FailACall();
   // And something of everything is left, so that no gauge is back at zero.
   for (size_t size : {size_t{1024}, size_t{8192}}) {
@@ -345,6 +376,8 @@ inline void RunAll() {
   UseLimit();
   PurgeInside();
   Swing();
+  UseShards(1024);
+  UseShards(8192);
   FillInbox(1024);
 }
 
@@ -358,7 +391,8 @@ inline std::function<void()> ScenarioFor(const std::string &name) {
       {"bin_grow", UseBins},      {"bin_shrink", UseBins},    {"refill_inbox", UseInbox},
       {"inbox_push", UseInbox},   {"inbox_push_objects", UseInbox}, {"inbox_refused", UseInbox},
       {"inbox_batches", UseInbox}, {"inbox_spill", UseInbox}, {"refill_steal", Steal},
-      {"direct_malloc", OutliveTheCache}, {"direct_free", OutliveTheCache}};
+      {"direct_malloc", OutliveTheCache}, {"direct_free", OutliveTheCache},
+      {"shard_lock", UseShards}, {"shard_objects", UseShards}};
   const std::pair<const char *, size_t> ranges[] = {{"small_", 1024}, {"mid_", 8192}};
   for (const auto &[prefix, size] : ranges) {
     if (name.rfind(prefix, 0) != 0) continue;
@@ -370,7 +404,7 @@ inline std::function<void()> ScenarioFor(const std::string &name) {
   const std::map<std::string, std::function<void()>> gauges = {
       {"inbox", [] { UseInbox(1024); }}, {"thread", [] { UseInbox(1024); }}, {"heap", [] { UseBins(1024); }},
       {"large", UseLarge},               {"segment", [] { UseSegments(), PurgeInside(), Swing(); }}, {"meta", [] { UseBins(1024); }},
-      {"os", [] { UseLarge(), UseSegments(), FailACall(); }}, {"resident", PurgeInside}, {"limit", UseLimit},
+      {"os", [] { UseLarge(), UseSegments(), UseHuge(), FailACall(); }}, {"resident", PurgeInside}, {"limit", UseLimit},
       {"allocated", use_spans}, {"cached", use_spans}, {"free", use_spans}, {"active", use_spans}, {"dirty", use_spans},
       {"retained", use_spans}, {"metadata", use_spans}, {"mapped", use_spans}};
   const auto found = gauges.find(name.substr(0, name.find('_')));
