@@ -1,5 +1,5 @@
 // Three caches in the hands of one thread, as its own in turn or as those of CPUs that it runs on, over a kernel that
-// refuses: whichever allocates, frees, steals, is emptied, here or from afar, ends or begins again, every object is in one
+// refuses: whichever allocates, frees, steals, is emptied, here or remotely, ends or begins again, every object is in one
 // place. Fork may be on for a while.
 #include "hz4/tcache.h"
 
@@ -122,7 +122,7 @@ void CheckAll() {
 
 void EmptyAnother(FuzzedDataProvider *input) {
   hz4_tcache *other = CacheOf(input->ConsumeIntegralInRange<size_t>(0, kCaches - 1));
-  if (!are_own) hz4_tcache_empty_afar(other);
+  if (!are_own) hz4_tcache_empty_remote(other);
   if (input->ConsumeBool()) hz4_transfer_empty(other, false);
 }
 

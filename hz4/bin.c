@@ -35,7 +35,7 @@ HZ4_IN_DATA static _Atomic(uint32_t) listed_count;
 HZ4_IN_DATA static _Atomic(bool) fork_is_on;
 
 // Who puts marks: of two at once neither would know whose mark it finds.
-static struct hz4_lock afar_lock = HZ4_LOCK_INIT(HZ4_RANK_AFAR);
+static struct hz4_lock remote_lock = HZ4_LOCK_INIT(HZ4_RANK_REMOTE);
 
 void hz4_cache_attach_own(struct hz4_tcache *cache) {
   hz4_front.area = &hz4_no_area;
@@ -77,7 +77,7 @@ void hz4_count_here(uint32_t size_class, enum hz4_counter id, uint64_t n) {
 // ---- claims ----
 
 static bool is_claimed(uintptr_t top) {
-  return top == HZ4_TOP_CLAIMED || top == HZ4_TOP_CLAIMED_AFAR;
+  return top == HZ4_TOP_CLAIMED || top == HZ4_TOP_CLAIMED_REMOTE;
 }
 
 static struct hz4_held hold(struct hz4_tcache *cache, uint32_t size_class, uintptr_t top, uint32_t word) {
@@ -137,13 +137,13 @@ void hz4_bin_publish(struct hz4_held *held) {
   end_claim(held->word);
 }
 
-uint32_t hz4_bin_claim_afar(struct hz4_tcache *cache, uint32_t *next, struct hz4_held *held) {
-  if (!hz4_lock_enter(&afar_lock)) {
+uint32_t hz4_bin_claim_remote(struct hz4_tcache *cache, uint32_t *next, struct hz4_held *held) {
+  if (!hz4_lock_enter(&remote_lock)) {
     *next = HZ4_CLASS_SLOTS;
     return 0;
   }
   uint32_t marked = 0, count = 0, word;
-  for (; *next < HZ4_CLASS_SLOTS && marked < HZ4_AFAR_BINS; ++*next) {
+  for (; *next < HZ4_CLASS_SLOTS && marked < HZ4_REMOTE_BINS; ++*next) {
     uintptr_t top = hz4_load_relaxed(&cache->top[*next]);
     if (top == HZ4_TOP_NONE || is_claimed(top)) continue;
     if (!begin_claim(&word)) {
@@ -151,14 +151,14 @@ uint32_t hz4_bin_claim_afar(struct hz4_tcache *cache, uint32_t *next, struct hz4
       break;
     }
     // Acq_rel: pairs with hz4_bin_publish.
-    bool put = hz4_cas_strong_acq_rel(&cache->top[*next], &top, HZ4_TOP_CLAIMED_AFAR);
+    bool put = hz4_cas_strong_acq_rel(&cache->top[*next], &top, HZ4_TOP_CLAIMED_REMOTE);
     if (put) held[marked++] = hold(cache, *next, top, word);
     else end_claim(word);
   }
   bool restarted = marked != 0 && hz4_rseq_restart_all();
   if (!restarted && marked != 0) *next = HZ4_CLASS_SLOTS;
   for (uint32_t i = 0; i < marked; ++i) {
-    uintptr_t mark = HZ4_TOP_CLAIMED_AFAR;
+    uintptr_t mark = HZ4_TOP_CLAIMED_REMOTE;
     _Atomic(uintptr_t) *top = &cache->top[held[i].size_class];
     if (restarted && hz4_load_relaxed(top) == mark) {
       held[count++] = held[i];
@@ -168,7 +168,7 @@ uint32_t hz4_bin_claim_afar(struct hz4_tcache *cache, uint32_t *next, struct hz4
     if (!restarted) hz4_cas_strong_acq_rel(top, &mark, (uintptr_t)held[i].top - (uintptr_t)cache);
     end_claim(held[i].word);
   }
-  hz4_lock_release(&afar_lock);
+  hz4_lock_release(&remote_lock);
   return count;
 }
 
@@ -193,7 +193,7 @@ void hz4_bin_fork_parent(void) {
 void hz4_bin_fork_child(void) {
   // Who had begun, and would have found that fork is on, is gone. The sum is what counts: this thread's own may end elsewhere.
   for (uint32_t i = 0; i < HZ4_CLAIM_WORDS; ++i) hz4_store_relaxed(&claims[i].open, i == 0 ? hz4_front.claims : 0);
-  hz4_lock_fork_reset(&afar_lock);  // its holder, if any, claims nothing, and is gone
+  hz4_lock_fork_reset(&remote_lock);  // its holder, if any, claims nothing, and is gone
   hz4_store_relaxed(&fork_is_on, false);
 }
 

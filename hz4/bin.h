@@ -5,9 +5,9 @@
 //
 // A claim takes a bin away from everybody, wherever its holder goes on: others find it empty and full, and go to Mid with
 // one object. So it is for copying pointers only, and ends by one store, which publishes the bin; nobody waits for a lock or
-// for the system meanwhile. (But who has claimed several from afar gives one bin's objects to Mid while he has the others:
+// for the system meanwhile. (But who has claimed several remotely gives one bin's objects to Mid while he has the others:
 // fork waits for claims before it takes a lock, and so the child has what they hold.)
-// From afar, where sequences of other CPUs may be running: a mark goes in place of the top, and then the kernel restarts
+// Remotely, where sequences of other CPUs may be running: a mark goes in place of the top, and then the kernel restarts
 // all sequences. Who had read the top before has committed over the mark by now, or finds it when he begins anew. Where
 // the mark still stands, the bin is claimed.
 #ifndef HZ4_BIN_H_
@@ -132,10 +132,10 @@ bool hz4_bin_claim(uint32_t size_class, struct hz4_held *held);
 // Ends the claim.
 void hz4_bin_publish(struct hz4_held *held);
 
-// Claims bins of a CPU's cache from afar, those that have arrays: of the classes from *next on, up to HZ4_AFAR_BINS of them;
+// Claims bins of a CPU's cache remotely, those that have arrays: of the classes from *next on, up to HZ4_REMOTE_BINS of them;
 // *next is where to go on, HZ4_CLASS_SLOTS at the end. Returns the number claimed. None are where fork is on, or the kernel
 // will not. pre: the thread holds no lock.
-uint32_t hz4_bin_claim_afar(struct hz4_tcache *cache, uint32_t *next, struct hz4_held *held);
+uint32_t hz4_bin_claim_remote(struct hz4_tcache *cache, uint32_t *next, struct hz4_held *held);
 
 // fork: from begin to parent or child nobody claims a bin, and none is marked as claimed; begin waits for all claims but
 // this thread's own: then it forks in a signal's handler.

@@ -126,10 +126,10 @@
 #define HZ4_BIN_ONE_WAY_OBJECT_MAX ((size_t)32 << 10)
 // And beyond its first bytes only after as many misses or overflows as this: so that who frees little keeps little.
 #define HZ4_BIN_ONE_WAY_AFTER 16
-// Objects that a refill or a flush moves at once, by way of the stack: 1 KiB of it; and bins that are claimed from afar at
+// Objects that a refill or a flush moves at once, by way of the stack: 1 KiB of it; and bins that are claimed remotely at
 // once, likewise.
 #define HZ4_MOVE_OBJECTS 128
-#define HZ4_AFAR_BINS 24
+#define HZ4_REMOTE_BINS 24
 // Objects from this size on calloc takes from fresh memory one by one, and does not clear them. (Of 4,096 objects of
 // 20,000 bytes with one byte written in each 16 MB are resident instead of 80; of smaller ones less is gained.)
 #define HZ4_CALLOC_FRESH_MIN ((size_t)16 << 10)
@@ -340,7 +340,7 @@
 #define HZ4_PROFILE_RECORD_TRIES 8
 // An estimated number of objects has a fraction of so many bits: of a block as large as the mean a sample stands for 1.6.
 #define HZ4_PROFILE_PART_SHIFT 16
-// Objects up to 1/2^this of the mean have a stand-in: they cost as much as a thirty-second of what is live.
+// Objects up to 1/2^this of the mean have a proxy: they cost as much as a thirty-second of what is live.
 #define HZ4_PROFILE_STAND_IN_SHIFT 5
 // A peak is written when it is 1/2^this above the last that was, and so many samples.
 #define HZ4_PROFILE_PEAK_SHIFT 3

@@ -29,7 +29,7 @@ extern "C" {
 enum hz4_lock_rank {
   HZ4_RANK_FORK = 1,  // one fork at a time
   HZ4_RANK_THREADS,   // the list of idle caches
-  HZ4_RANK_AFAR,      // claims from afar
+  HZ4_RANK_REMOTE,    // remote claims
   HZ4_RANK_MID,       // one per shard and size class
   HZ4_RANK_LARGE,     // cached mappings
   HZ4_RANK_SEGMENT,   // segments and page runs, one per shard
@@ -42,7 +42,7 @@ enum hz4_lock_rank {
 
 // X(rank, name)
 #define HZ4_LOCK_RANKS(X) \
-  X(THREADS, threads) X(AFAR, afar) X(MID, mid) X(LARGE, large) X(SEGMENT, segment) X(META, meta)
+  X(THREADS, threads) X(REMOTE, remote) X(MID, mid) X(LARGE, large) X(SEGMENT, segment) X(META, meta)
 
 struct hz4_lock {
   _Atomic(uint32_t) state;  // free, taken, taken and somebody may sleep, taken by fork

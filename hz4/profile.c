@@ -19,7 +19,7 @@ struct record {
   _Atomic(uint32_t) is_taken;
   _Atomic(struct hz4_profile_site *) site;
   _Atomic(uint64_t) parts;
-  _Atomic(void *) stand_in;  // or NULL
+  _Atomic(void *) proxy;  // or NULL
 };
 
 static _Atomic(struct hz4_profile_site *) chains[HZ4_PROFILE_CHAINS];
@@ -110,7 +110,7 @@ static struct record *take_record(void) {
 }
 
 // NULL: there is none, or the object is too large for a second one of it to be nothing.
-static void *take_stand_in(const struct hz4_sample *sample) {
+static void *take_proxy(const struct hz4_sample *sample) {
   bool small = sample->usable <= HZ4_CLASS_MAX_BYTES && sample->usable <= hz4_profile_mean() >> HZ4_PROFILE_STAND_IN_SHIFT;
   return small ? hz4_alloc_unsampled(sample->usable) : NULL;
 }
@@ -118,10 +118,10 @@ static void *take_stand_in(const struct hz4_sample *sample) {
 void hz4_profile_look_at_spans(void) {
   for (struct hz4_profile_site *site = NULL; (site = hz4_profile_next(site)) != NULL;) hz4_store_relaxed(&site->held_bytes, 0);
   for (struct record *record = hz4_load_acquire(&records); record != NULL; record = record->next) {  // pairs with take_record
-    void *stand_in = hz4_load_relaxed(&record->stand_in);
+    void *proxy = hz4_load_relaxed(&record->proxy);
     struct hz4_profile_site *site = hz4_load_relaxed(&record->site);
-    if (stand_in == NULL || site == NULL) continue;
-    uint64_t held = hz4_mid_glance_held(stand_in) * hz4_load_relaxed(&record->parts) >> HZ4_PROFILE_PART_SHIFT;
+    if (proxy == NULL || site == NULL) continue;
+    uint64_t held = hz4_mid_glance_held(proxy) * hz4_load_relaxed(&record->parts) >> HZ4_PROFILE_PART_SHIFT;
     hz4_fetch_add_relaxed(&site->held_bytes, held);
   }
 }
@@ -153,7 +153,7 @@ static void on_alloc(struct hz4_sample *sample) {
   uint64_t bytes = sample->weight[HZ4_SAMPLE_PROFILE], parts = parts_of(sample);
   hz4_store_relaxed(&record->site, site);
   hz4_store_relaxed(&record->parts, parts);
-  hz4_store_relaxed(&record->stand_in, take_stand_in(sample));
+  hz4_store_relaxed(&record->proxy, take_proxy(sample));
   sample->user[HZ4_SAMPLE_PROFILE] = record;
   hz4_fetch_add_relaxed(&site->allocated_parts, parts);
   hz4_fetch_add_relaxed(&site->allocated_bytes, bytes);
@@ -170,13 +170,13 @@ static void on_free(struct hz4_sample *sample) {
   if (record == NULL) return;
   struct hz4_profile_site *site = hz4_load_relaxed(&record->site);
   uint64_t bytes = sample->weight[HZ4_SAMPLE_PROFILE];
-  void *stand_in = hz4_load_relaxed(&record->stand_in);
+  void *proxy = hz4_load_relaxed(&record->proxy);
   hz4_fetch_sub_relaxed(&site->live_parts, parts_of(sample));
   hz4_fetch_sub_relaxed(&site->live_bytes, bytes);
   hz4_fetch_sub_relaxed(&live_bytes, bytes);
-  hz4_store_relaxed(&record->stand_in, NULL);
+  hz4_store_relaxed(&record->proxy, NULL);
   hz4_store_release(&record->is_taken, false);  // pairs with take
-  if (stand_in != NULL) hz4_alloc_free_unsampled(stand_in);
+  if (proxy != NULL) hz4_alloc_free_unsampled(proxy);
 }
 
 const struct hz4_sample_hooks hz4_profile_hooks = {on_alloc, on_free};

@@ -2,8 +2,8 @@
 // (sample.h). docs/profiling.md is for users.
 //
 // A site is a stack, and sums of its samples, weighted so that they are unbiased; once there, it stays. A record is one
-// live sample: its site, and for small objects a stand-in. The sampled block itself lies apart from others of its size; the
-// stand-in, an object of the same class that nobody uses, was taken when it was and is freed when it is: so it keeps a span
+// live sample: its site, and for small objects a proxy. The sampled block itself lies apart from others of its size; the
+// proxy, an object of the same class that nobody uses, was taken when it was and is freed when it is: so it keeps a span
 // from its segment as the block would have. What it keeps says which sites fragment the heap.
 //
 // No lock: sites are found in chains that only grow, at their heads; records are never given back, but used again; sums are

@@ -27,7 +27,7 @@
 
 #define HZ4_TOP_NONE ((uintptr_t)0)             // no array; the limit is 0 too
 #define HZ4_TOP_CLAIMED ((uintptr_t)-16)        // somebody works on the bin
-#define HZ4_TOP_CLAIMED_AFAR ((uintptr_t)-32)   // somebody does who does not run on this CPU (see bin.h)
+#define HZ4_TOP_CLAIMED_REMOTE ((uintptr_t)-32)   // somebody does who does not run on this CPU (see bin.h)
 
 // Where a cache's tops and limits begin, and how far caches are from each other: the assembly has them as numbers.
 #define HZ4_CACHE_TOP_OFFSET 8
@@ -39,7 +39,7 @@
 #define HZ4_CACHE_LEFT_OFFSET 4008
 #define HZ4_CACHE_SHIFT 13
 #define HZ4_CACHE_BYTES ((size_t)1 << HZ4_CACHE_SHIFT)
-// Zeros before a cache: what HZ4_TOP_CLAIMED and _AFAR lead to.
+// Zeros before a cache: what HZ4_TOP_CLAIMED and _REMOTE lead to.
 #define HZ4_CACHE_ZEROS 64
 
 // The kernel's struct rseq (linux/rseq.h) as far as Linux 6.3 has it.
@@ -69,7 +69,7 @@ extern __thread struct hz4_front hz4_front __attribute__((tls_model("initial-exe
 
 struct hz4_claim {
   char *cache;
-  uintptr_t top;  // what it was; HZ4_TOP_CLAIMED and _AFAR: somebody else has the bin
+  uintptr_t top;  // what it was; HZ4_TOP_CLAIMED and _REMOTE: somebody else has the bin
 };
 
 // How far below the newest of so many objects lies what swap takes: each of the newest HZ4_SWAP_OBJECTS is as likely.

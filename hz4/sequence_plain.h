@@ -50,7 +50,7 @@ HZ4_INLINE struct hz4_claim hz4_sequence_claim(size_t size_class) {
   char *cache = hz4_sequence_own();
   uintptr_t *top = hz4_sequence_top(cache, size_class);
   struct hz4_claim claim = {cache, *top};
-  if (claim.top != HZ4_TOP_CLAIMED && claim.top != HZ4_TOP_CLAIMED_AFAR) *top = HZ4_TOP_CLAIMED;
+  if (claim.top != HZ4_TOP_CLAIMED && claim.top != HZ4_TOP_CLAIMED_REMOTE) *top = HZ4_TOP_CLAIMED;
   return claim;
 }
 

@@ -336,10 +336,10 @@ void hz4_tcache_empty_here(void) {
   }
 }
 
-void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
-  struct hz4_held held[HZ4_AFAR_BINS];
+void hz4_tcache_empty_remote(struct hz4_tcache *cache) {
+  struct hz4_held held[HZ4_REMOTE_BINS];
   for (uint32_t next = hz4_cache_is_own(cache) ? HZ4_CLASS_SLOTS : 1; next < HZ4_CLASS_SLOTS;) {
-    uint32_t n = hz4_bin_claim_afar(cache, &next, held);
+    uint32_t n = hz4_bin_claim_remote(cache, &next, held);
     for (uint32_t i = 0; i < n; ++i) empty(&held[i], false);
   }
 }
@@ -351,7 +351,7 @@ void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
 static void empty_caches_of_cpus(void) {
   if (hz4_cache_count() < 2) return;
   for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
-    hz4_tcache_empty_afar(cache);
+    hz4_tcache_empty_remote(cache);
     hz4_transfer_empty(cache, false);
   }
 }

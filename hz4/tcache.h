@@ -29,7 +29,7 @@ size_t hz4_tcache_bytes_here(void);
 // Gives what is in the bins to Mid: of the cache that this thread is at; of any CPU's (a thread's is left alone); of one
 // that nobody uses, for its thread has ended: then its inboxes are emptied too, and closed.
 void hz4_tcache_empty_here(void);
-void hz4_tcache_empty_afar(struct hz4_tcache *cache);
+void hz4_tcache_empty_remote(struct hz4_tcache *cache);
 void hz4_tcache_close(struct hz4_tcache *cache);
 
 // Aborts where an invariant of the cache that this thread is at is broken.

@@ -273,7 +273,7 @@ bool hz4_thread_attach(void) {
 void hz4_thread_trim(void) {
   hz4_tcache_empty_here();
   for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
-    hz4_tcache_empty_afar(cache);
+    hz4_tcache_empty_remote(cache);
     hz4_transfer_empty(cache, false);
   }
   for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_transfer_drain(c);

@@ -59,7 +59,7 @@ static void be_refused(int refused, int error, int when, bool could) {
   for (int i = 0; i < kThreads; i++) CHECK(pthread_join(later[i], NULL) == 0);
   free_slots();
   hz4_check();
-  // Without membarrier nobody takes from afar what other CPUs' caches hold.
+  // Without membarrier nobody takes remotely what other CPUs' caches hold.
   uint64_t out = bytes_out_of_caches() - before;
   if ((refused & kMembarrier) == 0 && out > kBytesLeftMax) fprintf(stderr, "%lu bytes are out\n", (unsigned long)out);
   CHECK((refused & kMembarrier) != 0 || out <= kBytesLeftMax);

@@ -1,5 +1,5 @@
 // Sequences that are interrupted by everything at once: threads that pass blocks to each other are moved from CPU to CPU and
-// get signals whose handlers allocate, their bins are taken away from afar, threads begin and end, and the process forks.
+// get signals whose handlers allocate, their bins are taken away remotely, threads begin and end, and the process forks.
 // Counts bound it. hz4 is the malloc of this program.
 //
 // A handler may allocate where it interrupts no call of malloc's, which it knows by `busy`; or where it has interrupted a

@@ -1,5 +1,5 @@
-// Bins one by one: who has claimed one has it, what he publishes is there for all, and fork waits for him. And claims from
-// afar, beside threads that go on.
+// Bins one by one: who has claimed one has it, what he publishes is there for all, and fork waits for him. And remote
+// claims, beside threads that go on.
 #include "hz4/bin.h"
 
 #include <gtest/gtest.h>
@@ -285,26 +285,26 @@ TEST_F(Bin, ForkDoesNotWaitForItself) {
   Delete(kClass);
 }
 
-// ---- from afar ----
+// ---- remote claims ----
 
-class BinAfar : public Tcache {
+class BinRemote : public Tcache {
  protected:
   void SetUp() override {
     Tcache::SetUp();
     if (!hz4_rseq_restart_all()) GTEST_SKIP() << "the kernel at hand does not restart sequences";
   }
   // The first group.
-  uint32_t ClaimAfar(hz4_tcache *cache) {
+  uint32_t ClaimRemote(hz4_tcache *cache) {
     next_ = 1;
-    return hz4_bin_claim_afar(cache, &next_, held_);
+    return hz4_bin_claim_remote(cache, &next_, held_);
   }
-  hz4_held held_[HZ4_AFAR_BINS];
+  hz4_held held_[HZ4_REMOTE_BINS];
   uint32_t next_ = 0;
 };
 
-TEST_F(BinAfar, BinsWithArraysAreClaimed) {
+TEST_F(BinRemote, BinsWithArraysAreClaimed) {
   Cpus cpus(2);
-  EXPECT_EQ(ClaimAfar(cpus.cache(1)), 0u) << "there are none";
+  EXPECT_EQ(ClaimRemote(cpus.cache(1)), 0u) << "there are none";
   EXPECT_EQ(next_, uint32_t{HZ4_CLASS_SLOTS});
   cpus.Do(1, [&] {
     for (uint32_t c : {1u, kClass, uint32_t{HZ4_CLASS_COUNT}}) {
@@ -314,7 +314,7 @@ TEST_F(BinAfar, BinsWithArraysAreClaimed) {
     }
     hz4_held local;
     ASSERT_TRUE(Claim(kClass, &local));  // not this one
-    ASSERT_EQ(ClaimAfar(cpus.cache(1)), 2u);
+    ASSERT_EQ(ClaimRemote(cpus.cache(1)), 2u);
     EXPECT_EQ(next_, uint32_t{HZ4_CLASS_SLOTS}) << "these are all";
     EXPECT_EQ(hz4_front.claims, 3u);
     EXPECT_EQ(held_[0].size_class, 1u);
@@ -324,7 +324,7 @@ TEST_F(BinAfar, BinsWithArraysAreClaimed) {
       EXPECT_EQ(held_[i].cache, cpus.cache(1));
       EXPECT_EQ(held_[i].bin, &cpus.cache(1)->bins[c]);
       EXPECT_EQ(hz4_bin_objects(&held_[i]), 3u);
-      EXPECT_EQ(cpus.cache(1)->top[c], HZ4_TOP_CLAIMED_AFAR);
+      EXPECT_EQ(cpus.cache(1)->top[c], HZ4_TOP_CLAIMED_REMOTE);
       hz4_held other;
       EXPECT_FALSE(Claim(c, &other));
       EXPECT_EQ(hz4_sequence_pop(c), nullptr);
@@ -338,11 +338,11 @@ TEST_F(BinAfar, BinsWithArraysAreClaimed) {
   });
 }
 
-// HZ4_AFAR_BINS at a time, each once, from the class on that it is told.
-TEST_F(BinAfar, BinsAreClaimedInGroups) {
+// HZ4_REMOTE_BINS at a time, each once, from the class on that it is told.
+TEST_F(BinRemote, BinsAreClaimedInGroups) {
   Cpus cpus(1);
   constexpr uint32_t kStep = 2, kBins = (HZ4_CLASS_SLOTS - 1) / kStep;
-  static_assert(kBins > 2 * HZ4_AFAR_BINS, "three groups");
+  static_assert(kBins > 2 * HZ4_REMOTE_BINS, "three groups");
   cpus.Do(0, [&] {
     for (uint32_t c = kStep; c < HZ4_CLASS_SLOTS; c += kStep) {
       hz4_held held = NewBin(c, 8, 7);
@@ -352,8 +352,8 @@ TEST_F(BinAfar, BinsAreClaimedInGroups) {
     std::vector<uint32_t> found;
     uint32_t next = 1;
     for (uint32_t left = kBins; left != 0;) {
-      const uint32_t n = hz4_bin_claim_afar(cpus.cache(0), &next, held_);
-      ASSERT_EQ(n, std::min<uint32_t>(left, HZ4_AFAR_BINS));
+      const uint32_t n = hz4_bin_claim_remote(cpus.cache(0), &next, held_);
+      ASSERT_EQ(n, std::min<uint32_t>(left, HZ4_REMOTE_BINS));
       EXPECT_EQ(hz4_front.claims, n);
       for (uint32_t i = 0; i < n; ++i) {
         EXPECT_EQ(hz4_bin_objects(&held_[i]), 1u);
@@ -370,14 +370,14 @@ TEST_F(BinAfar, BinsAreClaimedInGroups) {
     }
     ASSERT_EQ(found.size(), kBins);
     for (uint32_t i = 0; i < kBins; ++i) EXPECT_EQ(found[i], (i + 1) * kStep);
-    EXPECT_EQ(hz4_bin_claim_afar(cpus.cache(0), &next, held_), 0u) << "it was told to begin at the end";
+    EXPECT_EQ(hz4_bin_claim_remote(cpus.cache(0), &next, held_), 0u) << "it was told to begin at the end";
     EXPECT_EQ(next, uint32_t{HZ4_CLASS_SLOTS});
     EXPECT_EQ(hz4_front.claims, 0u);
     for (uint32_t c = kStep; c < HZ4_CLASS_SLOTS; c += kStep) Delete(c);
   });
 }
 
-TEST_F(BinAfar, NoneWhileForkIsOn) {
+TEST_F(BinRemote, NoneWhileForkIsOn) {
   Cpus cpus(1);
   cpus.Do(0, [&] {
     hz4_held held = NewBin(kClass, 8, 7);
@@ -385,12 +385,12 @@ TEST_F(BinAfar, NoneWhileForkIsOn) {
     PushMany(kClass, 3);
     const uintptr_t top = cpus.cache(0)->top[kClass];
     hz4_bin_fork_begin();
-    EXPECT_EQ(ClaimAfar(cpus.cache(0)), 0u);
+    EXPECT_EQ(ClaimRemote(cpus.cache(0)), 0u);
     EXPECT_EQ(next_, uint32_t{HZ4_CLASS_SLOTS}) << "nor later";
     EXPECT_EQ(cpus.cache(0)->top[kClass], top);
     EXPECT_EQ(hz4_front.claims, 0u);
     hz4_bin_fork_parent();
-    EXPECT_EQ(ClaimAfar(cpus.cache(0)), 1u);
+    EXPECT_EQ(ClaimRemote(cpus.cache(0)), 1u);
     hz4_bin_publish(&held_[0]);
     Delete(kClass);
   });
@@ -398,7 +398,7 @@ TEST_F(BinAfar, NoneWhileForkIsOn) {
 
 // Threads push and pop at the CPUs' caches, in the kernel's own areas, while another takes objects out of them and puts
 // them back: in the end each is in one place.
-TEST_F(BinAfar, BesideThreadsThatGoOn) {
+TEST_F(BinRemote, BesideThreadsThatGoOn) {
   const size_t ids = hz4_rseq_ids();
   if (ids == 0 || hz4_rseq_area() == nullptr) GTEST_SKIP() << "the kernel at hand keeps no ids for us";
   constexpr size_t kThreads = 3, kObjects = 60, kCapacity = 15;
@@ -443,7 +443,7 @@ TEST_F(BinAfar, BesideThreadsThatGoOn) {
   for (int i = 0; i < 1000 || moved == 0 || !at_work; ++i) {
     const int id = static_cast<int>(i % std::min<size_t>(ids, kThreads + 1));
     if (i >= 1000) sched_yield();
-    if (ClaimAfar(cpus.cache(id)) == 0) continue;
+    if (ClaimRemote(cpus.cache(id)) == 0) continue;
     ++claimed;
     void *taken[HZ4_MOVE_OBJECTS];
     const uint32_t n = hz4_bin_take(&held_[0], 0, taken);

@@ -92,7 +92,7 @@ class Sequence : public testing::Test {
 constexpr uint32_t kClass = 7;
 
 TEST_F(Sequence, WithoutAnArrayABinIsEmptyAndFull) {
-  for (uintptr_t top : {HZ4_TOP_NONE, HZ4_TOP_CLAIMED, HZ4_TOP_CLAIMED_AFAR}) {
+  for (uintptr_t top : {HZ4_TOP_NONE, HZ4_TOP_CLAIMED, HZ4_TOP_CLAIMED_REMOTE}) {
     for (uint32_t c : {0u, 1u, kClass, uint32_t{HZ4_CLASS_COUNT}}) {
       cache_->top[c] = top;
       // A bin that is claimed keeps its limit, whatever it is.
@@ -186,9 +186,9 @@ TEST_F(Sequence, AClaimTakesTheBinAway) {
   EXPECT_EQ(hz4_sequence_pop(kClass), nullptr);
   EXPECT_FALSE(hz4_sequence_push(kClass, objects_));
   EXPECT_EQ(hz4_sequence_claim(kClass).top, HZ4_TOP_CLAIMED) << "somebody has it";
-  cache_->top[kClass] = HZ4_TOP_CLAIMED_AFAR;
-  EXPECT_EQ(hz4_sequence_claim(kClass).top, HZ4_TOP_CLAIMED_AFAR);
-  EXPECT_EQ(cache_->top[kClass], HZ4_TOP_CLAIMED_AFAR);
+  cache_->top[kClass] = HZ4_TOP_CLAIMED_REMOTE;
+  EXPECT_EQ(hz4_sequence_claim(kClass).top, HZ4_TOP_CLAIMED_REMOTE);
+  EXPECT_EQ(cache_->top[kClass], HZ4_TOP_CLAIMED_REMOTE);
   cache_->top[kClass] = top;
   EXPECT_EQ(hz4_sequence_pop(kClass), objects_);
   // One without an array can be claimed too.

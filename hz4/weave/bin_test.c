@@ -127,10 +127,10 @@ static void empty(struct hz4_held *held) {
   keep(slots + 1, n);
   hz4_bin_free_array(slots, length);
 }
-static void empty_afar(void) {
-  struct hz4_held held[HZ4_AFAR_BINS];
+static void empty_remote(void) {
+  struct hz4_held held[HZ4_REMOTE_BINS];
   for (uint32_t next = 1; next < HZ4_CLASS_SLOTS;) {
-    if (hz4_bin_claim_afar(cache(0), &next, held) != 0) empty(&held[0]);
+    if (hz4_bin_claim_remote(cache(0), &next, held) != 0) empty(&held[0]);
   }
 }
 
@@ -209,24 +209,24 @@ static void moves_too(void) {
   claim_and_grow();
   pop_and_push();
 }
-// On id 1, and so from afar.
+// On id 1, and so remotely.
 static void empties(void) {
   begin(3, 2);
-  empty_afar();
+  empty_remote();
 }
 static void empties_too(void) {
   begin(2, 2);
-  empty_afar();
+  empty_remote();
 }
 static void pops_then_empties(void) {
   begin(1, 1);
   pop();
   begin(1, 2);
-  empty_afar();
+  empty_remote();
 }
 static void empties_then_claims(void) {
   begin(3, 1);
-  empty_afar();
+  empty_remote();
   claim_and_grow();
   push(&objects[5]);
 }
@@ -245,7 +245,7 @@ static void forks(void) {
   hz4_bin_fork_begin();
   for (int id = 0; id < CACHES; ++id) {
     uint64_t top = weave_snapshot(&cache(id)->top[CLASS]);
-    weave_check(top != HZ4_TOP_CLAIMED && top != HZ4_TOP_CLAIMED_AFAR);
+    weave_check(top != HZ4_TOP_CLAIMED && top != HZ4_TOP_CLAIMED_REMOTE);
   }
   hz4_bin_fork_parent();
 }
@@ -289,7 +289,7 @@ const struct weave_scenario weave_scenarios[] = {
     {"one swaps, a claim takes", set_up, {swaps_and_pops, claims_twice}, all_are_there, 3, 1, false},
     {"one swaps, a claim makes an array", set_up, {swaps_and_pops, claims_and_grows}, all_are_there, 3, 2, false},
     {"one swaps and moves about", set_up, {swaps_about, moves_about}, all_are_there, 2, 0, false},
-    {"one swaps, one empties from afar", set_up, {swaps_and_pops, empties}, all_are_there, 3, 2, false},
+    {"one swaps, one empties remotely", set_up, {swaps_and_pops, empties}, all_are_there, 3, 2, false},
     {"a claim takes", set_up, {pops_and_pushes, claims_and_takes}, all_are_there, 3, 2, false},
     {"a claim puts", set_up, {pops_and_pushes, claims_and_puts}, all_are_there, 3, 2, false},
     {"a claim makes an array", set_up, {pops_and_pushes, claims_and_grows}, all_are_there, 3, 2, false},
@@ -298,7 +298,7 @@ const struct weave_scenario weave_scenarios[] = {
     {"two move about", set_up, {moves_about, moves_too}, all_are_there, 2, 0, false},
     {"two list their caches", set_up, {claims_and_grows, grows_on_id_1, walks}, both_are_listed, 1, 1, false},
     {"two list their caches at once", no_arrays, {claims_and_grows, grows_on_id_1}, both_are_listed, 2, 1, false},
-    {"one empties from afar", set_up, {pops_and_pushes, empties}, all_are_there, 3, 2, false},
+    {"one empties remotely", set_up, {pops_and_pushes, empties}, all_are_there, 3, 2, false},
     {"one empties, the kernel will not", kernel_will_not, {pops_and_pushes, empties}, all_are_there, 3, 2, false},
     {"one empties, one claims", set_up, {claims_twice, empties}, all_are_there, 3, 1, false},
     {"one empties, then claims", set_up, {pops_and_pushes, empties_then_claims}, all_are_there, 3, 1, false},

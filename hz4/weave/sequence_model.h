@@ -100,7 +100,7 @@ HZ4_INLINE struct hz4_claim hz4_sequence_claim(size_t size_class) {
     uint64_t top;
     if (!weave_sequence_load(word, &top, true)) continue;
     struct hz4_claim claim = {cache, (uintptr_t)top};
-    if (claim.top == HZ4_TOP_CLAIMED || claim.top == HZ4_TOP_CLAIMED_AFAR) {
+    if (claim.top == HZ4_TOP_CLAIMED || claim.top == HZ4_TOP_CLAIMED_REMOTE) {
       weave_sequence_end();
       return claim;
     }

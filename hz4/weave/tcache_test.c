@@ -1,4 +1,4 @@
-// tcache: an object that is freed, sent to its owner's inbox, stolen, flushed at an exit, emptied from afar or parked
+// tcache: an object that is freed, sent to its owner's inbox, stolen, flushed at an exit, emptied remotely or deferred
 // during a fork has one holder at a time, who sees what the last one wrote, and is with Mid when all have ended. One class,
 // bins of one object. The layers below are plain stand-ins, but for bins and the lock.
 #include "hz4/tcache.h"
@@ -185,7 +185,7 @@ static void owner_exits_next_begins(void) {
 }
 static void empty_inboxes(void) {
   hz4_cache_attach_own(cache(2));
-  hz4_tcache_empty_afar(cache(0));  // leaves it alone
+  hz4_tcache_empty_remote(cache(0));  // leaves it alone
   hz4_transfer_empty(cache(0), false);
 }
 static void all_are_with_mid(void) {
@@ -238,7 +238,7 @@ static void comes_to_id_1(void) {
 }
 static void empties(void) {
   run_on(4);
-  hz4_tcache_empty_afar(cache(0));
+  hz4_tcache_empty_remote(cache(0));
 }
 static void frees_one_and_empties(void) {
   frees_one_and_moves();
@@ -289,7 +289,7 @@ static void fork_once(void) {
   fork_begins();
   fork_ends();
 }
-// What was parked when fork had settled already, the next flush takes along.
+// What was deferred when fork had settled already, the next flush takes along.
 static void the_next_takes_all(void) {
   give(3);
   weave_check(in_depot == OBJECTS);
@@ -308,7 +308,7 @@ const struct weave_scenario weave_scenarios[] = {
     {"two come to a cache", one_in_bin, {comes_to_id_1, comes_to_id_1}, all_are_given, 2, 0, false},
     {"two on one id, one moves", one_in_bin, {frees_two, frees_one_and_moves}, all_come_home, 2, 0, false},
     {"two on one id, one empties it", one_in_bin, {frees_two, empties_here}, all_come_home, 2, 0, false},
-    {"one empties from afar", one_in_bin, {frees_two, frees_one_and_empties}, all_come_home, 2, 0, false},
-    {"two on one id, one empties from afar", one_in_bin, {frees_two, takes_one, empties}, all_come_home, 1, 0, false},
+    {"one empties remotely", one_in_bin, {frees_two, frees_one_and_empties}, all_come_home, 2, 0, false},
+    {"two on one id, one empties remotely", one_in_bin, {frees_two, takes_one, empties}, all_come_home, 1, 0, false},
     {0},
 };

@@ -127,11 +127,11 @@ void hz4_tcache_close(struct hz4_tcache *cache) {
 void hz4_tcache_empty_here(void) {
   weave_check(hz4_is_attached());
 }
-void hz4_tcache_empty_afar(struct hz4_tcache *cache) {
-  struct hz4_held held[HZ4_AFAR_BINS];
+void hz4_tcache_empty_remote(struct hz4_tcache *cache) {
+  struct hz4_held held[HZ4_REMOTE_BINS];
   weave_check(cache != NULL);
   for (uint32_t next = hz4_cache_is_own(cache) ? HZ4_CLASS_SLOTS : 1; next < HZ4_CLASS_SLOTS;) {
-    if (hz4_bin_claim_afar(cache, &next, held) != 0) hz4_bin_publish(&held[0]);
+    if (hz4_bin_claim_remote(cache, &next, held) != 0) hz4_bin_publish(&held[0]);
   }
 }
 void hz4_transfer_empty(struct hz4_tcache *cache, bool close) {
