@@ -82,12 +82,13 @@ static uint64_t out_locked(const struct mid_class *mid) {
   return mid->spans.object_count - mid->spans.free_count;
 }
 
+// objects may be in the depot itself, where its oldest were: then they move down, if at all.
 static void depot_put_locked(struct mid_class *mid, void *const *objects, uint32_t n) {
   if (n == 0) return;
   uint32_t at = (mid->depot_first + mid->depot_count) & (mid->depot_slots - 1), room = mid->depot_slots - at;
   uint32_t first = n < room ? n : room;
-  memcpy(mid->depot + at, objects, first * sizeof(void *));
-  memcpy(mid->depot, objects + first, (n - first) * sizeof(void *));
+  memmove(mid->depot + at, objects, first * sizeof(void *));
+  memmove(mid->depot, objects + first, (n - first) * sizeof(void *));
   mid->depot_count += n;
 }
 
@@ -159,13 +160,15 @@ static void take_oldest_locked(struct mid_class *mid, void **out, uint32_t n) {
 
 // All that is of this shard goes home. Returns the number of spans closed.
 HZ4_NOINLINE static uint32_t empty_depot_locked(struct mid_class *mid, uint32_t size_class) {
-  void *objects[HZ4_MOVE_OBJECTS];
   uint32_t closed = 0, strays;
   for (uint32_t n, left = mid->depot_count; left != 0; left -= n) {
-    n = left < HZ4_MOVE_OBJECTS ? left : HZ4_MOVE_OBJECTS;
-    take_oldest_locked(mid, objects, n);
-    closed += hz4_mid_spans_put(&mid->spans, size_class, objects, n, &strays);
-    depot_put_locked(mid, objects, strays);
+    void **oldest = mid->depot + mid->depot_first;
+    n = mid->depot_slots - mid->depot_first;
+    if (n > left) n = left;
+    closed += hz4_mid_spans_put(&mid->spans, size_class, oldest, n, &strays);
+    mid->depot_first = (mid->depot_first + n) & (mid->depot_slots - 1);
+    mid->depot_count -= n;
+    depot_put_locked(mid, oldest, strays);
   }
   return closed;
 }

@@ -22,19 +22,20 @@ void hz4_tcache_set_budget(size_t bytes_per_cache) {
 
 // The bin may hold half of what it could, and does at once. False: not now.
 HZ4_NOINLINE static bool halve(uint32_t size_class) {
-  void *objects[HZ4_MOVE_OBJECTS];
+  void *objects[HZ4_BATCH_OBJECTS];
   struct hz4_held held;
   uint32_t room = 0, n;
   do {
     if (!hz4_bin_claim(size_class, &held)) return false;
     held.bin->declines = (uint8_t)hz4_mid_declines(size_class);  // one halving for each
     if (room == 0 && held.bin->capacity >= HZ4_BIN_SLOTS_MIN - 1) room = held.bin->capacity / 2;
-    n = room != 0 ? hz4_bin_take(&held, room, objects) : 0;
-    bool done = hz4_bin_objects(&held) <= room;
+    uint32_t count = hz4_bin_objects(&held);
+    bool done = count <= room + HZ4_BATCH_OBJECTS;
+    n = room != 0 ? hz4_bin_take(&held, done ? room : count - HZ4_BATCH_OBJECTS, objects) : 0;
     if (room != 0 && done && held.bin->capacity > room) hz4_bin_set_capacity(&held, room);
     hz4_bin_publish(&held);
     if (n != 0) hz4_transfer_send(size_class, objects, n, NULL, false);
-  } while (n == HZ4_MOVE_OBJECTS);
+  } while (n == HZ4_BATCH_OBJECTS);
   if (room != 0) hz4_count_here(size_class, HZ4_COUNT_bin_shrink, 1);
   return room != 0;
 }

@@ -60,7 +60,6 @@ struct site {
 static struct site sites[kSitesMax];
 static int site_count;
 static bool by_cpu, as_the_kernel;
-static int level;  // of HZ4_HARDEN
 static __thread bool has_no_cache_yet;
 
 // ---- instructions ----
@@ -223,8 +222,7 @@ static void *take(size_t size, int way) {
 static void give(void *ptr, size_t size, int way) {
   CHECK(*(uint64_t *)ptr == mark_of(ptr));
   *(uint64_t *)ptr = 0;
-  // What is asked for in one of these ways, and freed in another, is a wrong size or alignment where canaries tell.
-  switch (level < 2 ? way : 0) {
+  switch (way) {
     case 1: hz4_free(ptr); break;
     case 2: free_sized(ptr, size); break;
     case 3: hz4_free_sized(ptr, size); break;
@@ -435,7 +433,7 @@ static bool is_interrupted_with_a_cache_of_its_own(void) {
 
 // Those that only a hardened malloc and free come to.
 static int level_of(const struct site *site) {
-  if (strcmp(site->function, "free_dressed") == 0) return 2;
+  if (strcmp(site->function, "free_dressed") == 0) return 2;  // the same sequence as that of hz4_alloc_free_slow
   return strcmp(site->function, "hz4_alloc_malloc_slow") == 0 || strcmp(site->function, "hz4_alloc_free_slow") == 0;
 }
 
@@ -446,7 +444,6 @@ int main(int argc, char **argv) {
     execv("/proc/self/exe", argv);
   }
   (void)argc;
-  if (getenv("HZ4_HARDEN") != NULL) level = atoi(getenv("HZ4_HARDEN"));
   free(malloc(1));
   by_cpu = hz4_stats_get("thread_by_cpu") == 1;
   if (!by_cpu && !is_interrupted_with_a_cache_of_its_own()) SKIP("caches do not belong to CPUs here");
@@ -468,7 +465,7 @@ int main(int argc, char **argv) {
   over = true;
   pthread_barrier_wait(&turn);
   CHECK(pthread_join(other, NULL) == 0);
-  int inside = 0, missed = 0;
+  int inside = 0, missed = 0, level = getenv("HZ4_HARDEN") != NULL ? atoi(getenv("HZ4_HARDEN")) : 0;
   unsigned long hits = 0;
   for (int i = 0; i < site_count; i++) {
     inside += sites[i].inside;
