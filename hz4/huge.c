@@ -15,7 +15,7 @@ HZ4_IN_DATA static _Atomic(uintptr_t) newest, newest_but_one;
 
 // Somebody is asking. Who needs a segment meanwhile has one of small pages: threads come many at once, and would each touch
 // a whole one. (In a child that was forked meanwhile it stays so, and there are none.)
-HZ4_IN_DATA static _Atomic(bool) asking;
+HZ4_IN_DATA static _Atomic(uint32_t) asking;  // 1 or 0: of a byte not every machine has more than loads and stores
 
 // Segments of huge pages since the last of small ones; or, below zero, how many more will be of small ones.
 HZ4_IN_DATA static _Atomic(int) turn;
@@ -39,9 +39,9 @@ static bool is_due(void) {
 }
 
 static bool begin_asking(void) {
-  if (hz4_exchange_acquire(&asking, true)) return false;
+  if (hz4_exchange_acquire(&asking, 1) != 0) return false;
   bool due = is_due();
-  if (!due) hz4_store_release(&asking, false);
+  if (!due) hz4_store_release(&asking, 0);
   return due;
 }
 
@@ -61,6 +61,6 @@ void *hz4_huge_map(size_t bytes) {
   // Beyond what the page map has the caller cannot use it.
   if (base != NULL && due && ((uintptr_t)base + bytes - 1) >> HZ4_ADDRESS_BITS == 0) fill(base, bytes);
   else if (base != NULL && known) note_small(base, bytes);
-  if (due) hz4_store_release(&asking, false);
+  if (due) hz4_store_release(&asking, 0);
   return base;
 }

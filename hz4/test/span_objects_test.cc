@@ -25,7 +25,7 @@ class SpanObjects : public testing::Test {
 
   void Cut(size_t object_bytes, bool zeroed = true) {
     class_ = hz4_class_of_size(object_bytes);
-    memory_.assign(hz4_span_meta_bytes(class_, 0) / sizeof(uint64_t), 0);
+    memory_.assign(hz4_span_meta_bytes(class_, 0) / sizeof(Line) + 1, Line{});
     span_ = reinterpret_cast<struct hz4_span *>(memory_.data());
     span_->bytes = static_cast<size_t>(hz4_class_table[class_].span_pages) << HZ4_PAGE_SHIFT;
     span_->base = static_cast<char *>(hz4_os_map(span_->bytes, HZ4_PAGE_BYTES));
@@ -52,7 +52,10 @@ class SpanObjects : public testing::Test {
   }
 
   uint32_t class_ = 0;
-  std::vector<uint64_t> memory_;
+  struct alignas(HZ4_CACHE_LINE) Line {
+    uint64_t words[HZ4_CACHE_LINE / sizeof(uint64_t)];
+  };
+  std::vector<Line> memory_;
   struct hz4_span *span_ = nullptr;
   size_t filled_ = 0;
 };
