@@ -16,6 +16,18 @@ struct hz4_sys_fake hz4_sys_fake;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
+// A child must not find the ledger in the hands of a thread that it does not have. (Registered first, and so taken last,
+// when hz4's own handlers have waited for who is in a call.)
+static void lock_for_fork(void) {
+  pthread_mutex_lock(&mutex);
+}
+static void unlock_after_fork(void) {
+  pthread_mutex_unlock(&mutex);
+}
+__attribute__((constructor)) static void register_for_fork(void) {
+  HZ4_CHECK(pthread_atfork(lock_for_fork, unlock_after_fork, unlock_after_fork) == 0, "sys_fake: no handlers of fork");
+}
+
 // Under mutex: what is mapped, as disjoint ranges in any order. Searched from the end, where the latest are: most calls
 // are about those, and the earlier ones may be thousands that a munmap refused.
 static struct range {
