@@ -133,9 +133,9 @@ static void close_span_locked(struct hz4_mid_spans *spans, struct hz4_span *span
   hz4_meta_free(span, span->meta_bytes);
 }
 
-// Closes the span, so that any class may use its memory, if it has any: it is complete, and not being purged. Hardened, it waits, and
-// the one is closed that waited before, if nobody took of it: what is freed is not another class's at once. Returns the
-// number of spans closed.
+// Closes the span, so that any class may use its memory, if it has any: it is complete, and not being purged. Hardened,
+// it waits, and the one is closed that waited before, if nobody took of it: what is freed is not another class's at once.
+// Returns the number of spans closed.
 static uint32_t close_complete_locked(struct hz4_mid_spans *spans, struct hz4_span *span) {
   if (span->segment == NULL) return 0;
   struct hz4_span *closing = span;
@@ -166,7 +166,8 @@ uint32_t hz4_mid_spans_close_empty(struct hz4_mid_spans *spans) {
 
 // ---- objects ----
 
-// Takes up to `want` objects out of the span; shuffled: from anywhere in it. 0: they have no memory, and the limit allows none.
+// Takes up to `want` objects out of the span; shuffled: from anywhere in it. 0: they have no memory, and the limit allows
+// none.
 static uint32_t take_from_span_locked(struct hz4_mid_spans *spans, struct hz4_span *span, void **out, uint32_t want,
                                       bool shuffled, size_t *wanted) {
   uint32_t before = span->free_count;
