@@ -38,6 +38,7 @@ static bool is_due(void) {
   return due;
 }
 
+// Acquire and release pair with each other: `turn` is his who asks.
 static bool begin_asking(void) {
   if (hz4_exchange_acquire(&asking, 1) != 0) return false;
   bool due = is_due();

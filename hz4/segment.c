@@ -38,7 +38,7 @@ struct hz4_segment {
   uint64_t used;          // bit i: page i is in a span, is being purged or unmapped, or does not exist
   uint64_t dirty;         // bit i: page i is free and may hold memory; never a used page
   uint64_t touched;       // bit i: page i has been in a span since it was mapped
-  uint64_t purged_inside;      // bit i: page i is free, and its span was purged in part
+  uint64_t purged_inside;  // bit i: page i is free, and its span was purged in part
   uint64_t purging;       // bit i: page i is being purged
   struct links by_length, by_age;
   struct hz4_segment *next_busy;  // of those that the same thread purges or unmaps
@@ -403,7 +403,7 @@ bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, boo
   return true;
 }
 
-// *keep: of all shards that follow.
+// *keep_all: what this shard and all that follow may keep; then, what is left of it for these.
 static bool purge(struct segments *s, size_t keep_bytes, size_t *keep_all) {
   size_t keep = *keep_all;
   if (!hz4_lock_enter(&s->lock)) return false;
