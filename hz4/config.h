@@ -39,8 +39,8 @@
 
 // Segments in huge pages (huge.h): of small ones at least so much is resident, less 1/2^this (what is thinned or touched in
 // part has a fifth, programs from 92% on); so many in a row; a segment that takes longer than with small pages (512 faults cost
-// 250 us, or 850 in a virtual machine; a huge page 110 to 290, but 4 ms where the hypervisor must find it first), and so many
-// without then: it is lost once in 128 MiB.
+// 250 us, or 850 in a virtual machine; a huge page 110 to 290, but 4 ms where the hypervisor must find it first); and so many
+// without then, as where it was sparse: either is lost once in 128 MiB.
 // A mapping from this size on is one block's, of which a huge page at its end is little: what the system makes of it is left to it.
 #define HZ4_HUGE_LEFT_BYTES ((size_t)16 << 20)
 #define HZ4_HUGE_SPARSE_SHIFT 3

@@ -33,8 +33,9 @@ static void note_small(char *base, size_t bytes) {
 
 static bool is_due(void) {
   int now = hz4_load_relaxed(&turn);
-  bool due = now >= 0 && now < HZ4_HUGE_TURN && is_dense(hz4_load_relaxed(&newest_but_one));
-  hz4_store_relaxed(&turn, due || now < 0 ? now + 1 : 0);
+  uintptr_t sample = hz4_load_relaxed(&newest_but_one);
+  bool look = now >= 0 && now < HZ4_HUGE_TURN && sample != 0, due = look && is_dense(sample);
+  hz4_store_relaxed(&turn, due || now < 0 ? now + 1 : look ? -HZ4_HUGE_PAUSE : 0);
   return due;
 }
 

@@ -3,10 +3,10 @@
 // A huge page is one page fault instead of 512, and one entry of the TLB; but who touches a part of it has all of it. Only
 // the program knows what it touches, so it is looked at: one segment in eight is of small pages. When of the last but one
 // of these at least 7/8 is resident, the next segments come in huge pages at once: the system is asked, they are touched,
-// and the system is told that it is to make no more of them, as of all other mappings (os.h). So what is purged out of a huge
+// and the system is told that it is to make no more of them (os.h). So what is purged out of a huge
 // page comes back in small ones, and khugepaged does not fill what was thinned out; also where the system makes huge pages
-// for everybody ("always"). Where the system takes long for them (memory that is fragmented, or
-// that a hypervisor has taken back), there are none for a while.
+// for everybody ("always"). Where what was looked at is sparse, or where the system takes long for huge pages (memory that is
+// fragmented, or that a hypervisor has taken back), nobody looks or asks for a while.
 //
 // Any thread, no lock: all that is remembered are hints.
 #ifndef HZ4_HUGE_H_

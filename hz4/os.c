@@ -13,6 +13,7 @@ HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_
 
 // Set once.
 static enum hz4_os_huge huge_pages = HZ4_OS_HUGE_AUTO;
+static bool huge_always = true;  // and none are to be where they are not asked for
 static size_t address_limit = SIZE_MAX;
 
 static void note_mapped(size_t bytes) {
@@ -79,6 +80,7 @@ static void *map_aligned(size_t bytes, size_t align) {
 
 void hz4_os_configure(enum hz4_os_huge wanted) {
   huge_pages = wanted;
+  huge_always = wanted == HZ4_OS_HUGE_AUTO && hz4_sys_huge_always();
   address_limit = hz4_sys_address_limit();
 }
 
@@ -103,7 +105,7 @@ void *hz4_os_map(size_t bytes, size_t align) {
   void *base = map_aligned(bytes, align);
   if (base != NULL) {
     if (huge_pages == HZ4_OS_HUGE_ALL && bytes >= HZ4_HUGE_BYTES) hz4_os_wish_huge(base, bytes, true);
-    if (huge_pages == HZ4_OS_HUGE_AUTO && bytes < HZ4_HUGE_LEFT_BYTES) hz4_os_wish_huge(base, bytes, false);
+    if (huge_always && bytes < HZ4_HUGE_LEFT_BYTES) hz4_os_wish_huge(base, bytes, false);
   }
   errno = saved;
   return base;

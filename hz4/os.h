@@ -16,7 +16,8 @@ extern "C" {
 size_t hz4_os_page_bytes(void);
 
 // What the system is told of huge pages (HZ4_HUGE_PAGES): nothing; to make them of all mappings that can hold one; to make none
-// of those below HZ4_HUGE_LEFT_BYTES, for nobody knows yet whether all of it will be used (huge.h). Set once, before threads.
+// of those below HZ4_HUGE_LEFT_BYTES, for nobody knows yet whether all of it will be used (huge.h): which is said only where
+// its setting is "always". Set once, before threads.
 enum hz4_os_huge { HZ4_OS_HUGE_NEVER, HZ4_OS_HUGE_ALL, HZ4_OS_HUGE_AUTO };
 void hz4_os_configure(enum hz4_os_huge huge_pages);
 

@@ -24,6 +24,8 @@ struct hz4_sys_run {
 size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count);
 // MADV_HUGEPAGE, MADV_NOHUGEPAGE: the memory may come in huge pages, or no more of it may. A wish: nothing depends on the answer.
 void hz4_sys_wish_huge(void *base, size_t bytes, bool huge);
+// Whether the system makes huge pages of what nobody wished anything for. True also where it does not say.
+bool hz4_sys_huge_always(void);
 // mincore: how many bytes are in memory. 0 where the system does not say, or not all of it is mapped.
 size_t hz4_sys_resident(const void *base, size_t bytes);
 // MADV_GUARD_INSTALL: true when the pages are gone, and who touches them is ended. Linux 6.13; not of locked memory.

@@ -113,6 +113,12 @@ void hz4_sys_wish_huge(void *base, size_t bytes, bool huge) {
   call_madvise(base, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
+bool hz4_sys_huge_always(void) {
+  char text[64] = {0};  // "[always] madvise never", or "always [madvise] never"
+  hz4_read_file("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof(text));
+  return text[0] != 'a';
+}
+
 size_t hz4_sys_resident(const void *base, size_t bytes) {
   size_t page = hz4_sys_page_bytes(), pages = bytes / page, resident = 0;
   unsigned char in_memory[256] = {0};

@@ -143,6 +143,11 @@ TEST_F(Os, HugePagesAreAskedForWhereTheyAreWanted) {
     return hz4_sys_fake.huge_bytes - before;
   };
   const uint64_t small = hz4_sys_fake.small_bytes;
+  hz4_os_configure(HZ4_OS_HUGE_AUTO);
+  EXPECT_EQ(wished(HZ4_HUGE_LEFT_BYTES - 64 * kKiB, 64 * kKiB), 0u);
+  EXPECT_EQ(hz4_sys_fake.small_bytes, small) << "there are none that nobody asked for";
+  hz4_sys_fake.huge_always = true;
+  hz4_os_configure(HZ4_OS_HUGE_AUTO);
   EXPECT_EQ(wished(HZ4_HUGE_LEFT_BYTES, 64 * kKiB), 0u);
   EXPECT_EQ(hz4_sys_fake.small_bytes, small) << "that is left to the system";
   EXPECT_EQ(wished(HZ4_HUGE_LEFT_BYTES - 64 * kKiB, 64 * kKiB), 0u);

@@ -51,8 +51,10 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.high_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.high_maps, 0);
   hz4_store_relaxed(&hz4_sys_fake.huge_bytes, 0);
+  hz4_store_relaxed(&hz4_sys_fake.looks, 0);
   hz4_store_relaxed(&hz4_sys_fake.small_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.huge_ns, 0);
+  hz4_store_relaxed(&hz4_sys_fake.huge_always, false);
   hz4_store_relaxed(&hz4_sys_fake.now_ns, 0);
   hz4_store_relaxed(&hz4_sys_fake.secure, false);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
@@ -238,10 +240,15 @@ void hz4_sys_wish_huge(void *base, size_t bytes, bool huge) {
   errno = EINVAL;  // as of a kernel that has none
 }
 
+bool hz4_sys_huge_always(void) {
+  return hz4_load_relaxed(&hz4_sys_fake.huge_always);
+}
+
 // Memory that is not mapped is none, as a mapping that hz4 remembers may be.
 size_t hz4_sys_resident(const void *base, size_t bytes) {
   size_t page = (size_t)sysconf(_SC_PAGESIZE), resident = 0;
   unsigned char in_memory[HZ4_SEGMENT_PAGES_MAX * HZ4_PAGE_BYTES / 4096];
+  hz4_fetch_add_relaxed(&hz4_sys_fake.looks, 1);
   HZ4_CHECK(bytes / page <= sizeof(in_memory), "sys_fake: more than a segment");
   if (mincore((void *)(uintptr_t)base, bytes, in_memory) != 0) return 0;
   for (size_t i = 0; i < bytes / page; ++i) resident += in_memory[i] & 1;

@@ -30,6 +30,7 @@ struct hz4_sys_fake {
   _Atomic(size_t) high_bytes;       // an mmap of as much or more gives 53 bits of address, not to be touched; 0: none
   _Atomic(uint64_t) now_ns;         // the clock, which stands still; 0: there is none
   _Atomic(uint64_t) huge_ns;        // what a wish for huge pages takes by that clock
+  _Atomic(bool) huge_always;        // huge pages come unasked
   _Atomic(bool) single_threaded;    // libc says so
   _Atomic(bool) secure;             // the program has rights that who started it has not
   _Atomic(bool) never_in_place;     // mremap without a target does not grow
@@ -44,6 +45,7 @@ struct hz4_sys_fake {
   _Atomic(uint64_t) most_purged;  // bytes by one call
   _Atomic(uint64_t) guards, forbidden;  // calls that were done
   _Atomic(uint64_t) huge_bytes, small_bytes;  // that were wished to come in huge pages, or in no more of them
+  _Atomic(uint64_t) looks;  // at what is resident
 };
 
 extern struct hz4_sys_fake hz4_sys_fake;
