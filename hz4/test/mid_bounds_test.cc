@@ -23,9 +23,27 @@ void SetPeak(size_t bytes) {
   hz4_policy_pages_taken(&pages, bytes, 0);
 }
 
+// Of a class that only one visits: what he gives goes past the depot.
+void BeAlone(uint32_t c, int *visitor) {
+  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, visitor), visitor);
+}
+
+// Nothing is known any more of what other tests did with the class: each decline halves what its depot may hold.
+void Forget(uint32_t c) {
+  int visitor;
+  BeAlone(c, &visitor);
+  for (int declines = 0; declines < 20; ++declines) {
+    std::vector<void *> objects;
+    while (objects.size() < HZ4_DECLINE_OBJECTS_MIN) objects.push_back(Take(c, 1, kAll, &visitor).at(0));
+    Give(c, objects, &visitor);
+  }
+  Take(c, 0, 0);  // somebody else comes by
+}
+
 // Whatever the program does, the depot holds at most a quarter of what is out, or an allowance of 1 MiB at most.
 TEST_F(MidBounds, TheDepotTakesOfABatchWhatItHasRoomFor) {
-  const uint32_t c = ClassOf(224);  // of which no other test made the depot larger
+  const uint32_t c = ClassOf(224);
+  Forget(c);
   const std::vector<void *> objects = Take(c, 200);
   Give(c, {objects.begin(), objects.begin() + 80});
   // Of 200 that were out a quarter, 50; and when the other 30 were home, a quarter of 170.
@@ -128,9 +146,11 @@ TEST_F(MidBounds, ObjectsThatComeHomeMakeADecline) {
 
 TEST_F(MidBounds, AFallOfSoManyObjectsIsADecline) {
   for (uint32_t fall : {HZ4_DECLINE_OBJECTS_MIN - 1, HZ4_DECLINE_OBJECTS_MIN}) {
-    const uint32_t c = ClassOf(192), before = hz4_mid_declines(c);  // of which no other test left the depot larger
-    int visitor;  // who is alone gives past the depot
-    for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
+    const uint32_t c = ClassOf(192);
+    Forget(c);
+    const uint32_t before = hz4_mid_declines(c);
+    int visitor;
+    BeAlone(c, &visitor);
     const std::vector<void *> objects = Take(c, 2 * fall, kAll, &visitor);
     Give(c, {objects.begin(), objects.begin() + fall}, &visitor);
     EXPECT_EQ(hz4_mid_declines(c) - before, fall == HZ4_DECLINE_OBJECTS_MIN ? 1u : 0u);
@@ -142,7 +162,7 @@ TEST_F(MidBounds, AFallOfSoManyObjectsIsADecline) {
 TEST_F(MidBounds, DeclinesFollowOneWhoIsAlone) {
   int visitor;
   const uint32_t c = ClassOf(208), before = hz4_mid_declines(c);
-  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
+  BeAlone(c, &visitor);
   std::vector<void *> objects;
   while (objects.size() < 8192) objects.push_back(Take(c, 1, kAll, &visitor).at(0));
   for (size_t i = 0; i < 8192; i += 16) Give(c, {objects.begin() + i, objects.begin() + i + 16}, &visitor);
@@ -155,6 +175,7 @@ TEST_F(MidBounds, AFallOfSoManyBytesIsADecline) {
   const uint32_t large = ClassOf(131072), fall = HZ4_DECLINE_BYTES_MIN / 131072;
   ASSERT_LT(fall, static_cast<uint32_t>(HZ4_DECLINE_OBJECTS_MIN));
   for (uint32_t c : {large - 1, large}) {
+    Forget(c);
     const uint32_t before = hz4_mid_declines(c);
     const std::vector<void *> objects = Take(c, 2 * fall);
     ASSERT_EQ(objects.size(), 2 * fall);
@@ -170,7 +191,7 @@ TEST_F(MidBounds, AFallOfSoManyBytesIsADecline) {
 TEST_F(MidBounds, DeclinesPurgeInsideSpansAndThrashingEndsThem) {
   const uint32_t c = ClassOf(1024);
   const uint64_t soon = hz4_option.refault_ms * 1000000;
-  hz4_sys_fake.now_ns = 1000 * soon;
+  hz4_sys_fake_later();
   std::vector<void *> objects;
   std::mt19937_64 random(4);
   auto flood = [&] {
@@ -221,10 +242,10 @@ TEST_F(MidBounds, DeclinesPurgeInsideSpansAndThrashingEndsThem) {
 TEST_F(MidBounds, WavesThatCloseSpansArePurgedForAWhileOnly) {
   const uint32_t c = ClassOf(4096), in_a_span = hz4_class_table[c].span_objects, wave = 20 * in_a_span;
   const uint32_t batch = in_a_span * 3 / 2;  // so that every other one ends in the middle of a span
-  hz4_sys_fake.now_ns = 2000 * hz4_option.refault_ms * 1000000;
+  hz4_sys_fake_later();
   SetPeak(wave * 4096);
   int visitor;  // who is alone, and whose objects go home
-  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
+  BeAlone(c, &visitor);
   uint64_t first = 0, last = 0;
   for (int i = 0; i < 8 * HZ4_THRASHING_SWINGS; ++i) {
     const uint64_t before = hz4_sys_fake.calls[HZ4_SYS_PURGE];
@@ -355,7 +376,7 @@ TEST_F(MidBounds, ASpanThatIsCompleteWhenItWasPurgedIsClosed) {
   static std::vector<void *> last;
   static int visitor;  // who is alone gives past the depot
   c = ClassOf(16384);
-  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, &visitor), &visitor);
+  BeAlone(c, &visitor);
   std::vector<void *> span = Take(c, hz4_class_table[c].span_objects, kAll, &visitor);
   last = {span[0]};
   Give(c, {span.begin() + 1, span.end()}, &visitor);

@@ -56,6 +56,7 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.huge_ns, 0);
   hz4_store_relaxed(&hz4_sys_fake.huge_always, false);
   hz4_store_relaxed(&hz4_sys_fake.now_ns, 0);
+  hz4_store_relaxed(&hz4_sys_fake.single_threaded, false);
   hz4_store_relaxed(&hz4_sys_fake.secure, false);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
   hz4_store_relaxed(&hz4_sys_fake.failure_unmaps_to, false);
@@ -69,6 +70,11 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.no_vectors, false);
   hz4_store_relaxed(&hz4_sys_fake.no_guards, false);
   hz4_store_relaxed(&hz4_sys_fake.most_purged, 0);
+}
+
+void hz4_sys_fake_later(void) {
+  static _Atomic(uint64_t) later_ns = UINT64_C(1) << 50;
+  hz4_store_relaxed(&hz4_sys_fake.now_ns, hz4_fetch_add_relaxed(&later_ns, UINT64_C(1) << 50));
 }
 
 // ---- the ledger ----

@@ -53,6 +53,9 @@ extern struct hz4_sys_fake hz4_sys_fake;
 // All knobs to zero but page_bytes, and what is counted of calls too. What is mapped stays mapped.
 void hz4_sys_fake_reset(void);
 
+// The clock now stands long after all that it ever said: nothing that was is recent.
+void hz4_sys_fake_later(void);
+
 #ifdef __cplusplus
 }
 #endif
