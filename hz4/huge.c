@@ -14,7 +14,7 @@
 HZ4_IN_DATA static _Atomic(uintptr_t) newest, newest_but_one;
 
 // Somebody is asking. Who needs a segment meanwhile has one of small pages: threads come many at once, and would each touch
-// a whole one. (In a child that was forked meanwhile it stays so, and there are none.)
+// a whole one.
 HZ4_IN_DATA static _Atomic(uint32_t) asking;  // 1 or 0: of a byte not every machine has more than loads and stores
 
 // Segments of huge pages since the last of small ones; or, below zero, how many more will be of small ones.
@@ -65,4 +65,8 @@ void *hz4_huge_map(size_t bytes) {
   else if (base != NULL && known) note_small(base, bytes);
   if (due) hz4_store_release(&asking, 0);
   return base;
+}
+
+void hz4_huge_fork_child(void) {
+  hz4_store_relaxed(&asking, 0);
 }

@@ -22,6 +22,9 @@ extern "C" {
 // default. pre: no lock is held.
 void *hz4_huge_map(size_t bytes);
 
+// Who was asking as the process was forked is not in the child.
+void hz4_huge_fork_child(void);
+
 #ifdef __cplusplus
 }
 #endif

@@ -567,4 +567,5 @@ void hz4_segment_fork_parent(void) {
 
 void hz4_segment_fork_child(void) {
   for_all_locks(hz4_lock_fork_reset);
+  hz4_huge_fork_child();
 }

@@ -140,6 +140,23 @@ TEST_F(Huge, OneThreadAtATimeAsks) {
   EXPECT_TRUE(hz4_os_unmap(beside, kSegment));
 }
 
+// A process that is forked while another thread asks: that one is not in it.
+TEST_F(Huge, AChildForkedMeanwhileAsks) {
+  hz4_sys_fake.in_call = [](enum hz4_sys_call call, void *, size_t) {
+    if (call != HZ4_SYS_MMAP) return;
+    hz4_sys_fake.in_call = nullptr;
+    hz4_huge_fork_child();
+    const uint64_t before = hz4_sys_fake.huge_bytes;
+    beside = hz4_huge_map(kSegment);
+    beside_asked = hz4_sys_fake.huge_bytes - before;
+  };
+  beside = nullptr;
+  segments_.push_back(static_cast<char *>(hz4_huge_map(kSegment)));
+  ASSERT_NE(beside, nullptr);
+  EXPECT_EQ(beside_asked, kSegment);
+  EXPECT_TRUE(hz4_os_unmap(beside, kSegment));
+}
+
 TEST_F(Huge, ASegmentOfHugePagesBeginsAtOneAndLaterPagesOfItAreSmall) {
   const uint64_t small = hz4_sys_fake.small_bytes;
   ASSERT_TRUE(Map(0));
