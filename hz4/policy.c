@@ -16,7 +16,7 @@ static size_t at_least(size_t bytes, size_t least) {
 // By hz4_sys_now_ns(), 0: never yet. When memory was purged last, and when purged memory was last wanted too soon.
 HZ4_IN_DATA static _Atomic(uint64_t) purged_ns, wanted_ns;
 // Wanted too soon, without a pause in which thrashing would have ended, and in how many swings; the most that was ever in
-// use.
+// use, the sum of the shards' own.
 HZ4_IN_DATA static _Atomic(size_t) wanted_bytes, swings, peak_bytes;
 HZ4_IN_DATA static _Atomic(bool) purged_since;  // since something was wanted
 
@@ -64,8 +64,8 @@ void hz4_policy_pages_taken(struct hz4_policy_pages *pages, size_t used, size_t 
     pages->refaulted_bytes = at_most(pages->refaulted_bytes + purged, pages->peak_bytes);
   }
   if (used <= pages->peak_bytes) return;
+  hz4_fetch_add_relaxed(&peak_bytes, used - pages->peak_bytes);
   pages->peak_bytes = used;
-  hz4_store_relaxed(&peak_bytes, used);
 }
 
 size_t hz4_policy_pages_dirty(struct hz4_policy_pages *pages, uint32_t shards, size_t used, size_t dirty) {

@@ -24,6 +24,11 @@ class Thrashing : public testing::Test {
   }
   void TearDown() override { hz4_option.refault_ms = 100; }
   static void SetPeak(size_t bytes) {
+    AddPeak(bytes - peak);
+    peak = bytes;
+  }
+  // Of a shard that nobody has used yet. What is less is that modulo 2^64.
+  static void AddPeak(size_t bytes) {
     hz4_policy_pages pages = {};
     hz4_policy_pages_taken(&pages, bytes, 0);
   }
@@ -39,6 +44,7 @@ class Thrashing : public testing::Test {
   }
 
   const uint64_t soon_ = hz4_option.refault_ms * 1000000;
+  static inline size_t peak = 0;  // of all
 };
 
 TEST_F(Thrashing, MoreWantedSoonThanAQuarterOfWhatWasEverInUse) {
@@ -51,6 +57,13 @@ TEST_F(Thrashing, MoreWantedSoonThanAQuarterOfWhatWasEverInUse) {
   EXPECT_TRUE(hz4_policy_is_thrashing());
   SetPeak(104);
   EXPECT_FALSE(hz4_policy_is_thrashing());
+}
+
+TEST_F(Thrashing, WhatWasEverInUseIsThatOfAllShards) {
+  AddPeak(60);
+  EXPECT_FALSE(Swing(HZ4_THRASHING_SWINGS, 5)) << "as much as a quarter of both";
+  EXPECT_TRUE(hz4_policy_wanted(1));
+  AddPeak(-size_t{60});
 }
 
 TEST_F(Thrashing, InManySwings) {
@@ -154,6 +167,10 @@ constexpr Point kRingsObjects[] = {{8, 0}, {12, 131}, {16, 3}, {16, 136}, {20, 4
 // Free pages as a segment has them: what falls free is dirty, and is taken first; what exceeds the bound is purged.
 class Pages {
  public:
+  ~Pages() {
+    hz4_policy_pages pages = {};
+    hz4_policy_pages_taken(&pages, -policy_.peak_bytes, 0);
+  }
   void Follow(const Point *first, const Point *end) {
     for (const Point *p = first; p != end; ++p) To(p->ms, p->amount << HZ4_PAGE_SHIFT);
   }
