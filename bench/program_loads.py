@@ -25,13 +25,34 @@ class Load:
 
 NUMBERS = "seq 1 6000000 >numbers"
 REDIS = "redis-cli -s redis.sock"
+REDIS_SERVER = {
+    "command": "redis-server --port 0 --unixsocket redis.sock --save '' --appendonly no", "before": "rm -f redis.sock",
+    "needs": ("redis-server", "redis-benchmark", "redis-cli"), "ready": REDIS + " ping",
+    "after": "cut -d, -f1 out; %s llen mylist; %s shutdown nosave" % (REDIS, REDIS),
+}
+# Some servers refuse to be root.
+NOT_ROOT = "unshare --user --map-user=1000 "
+H2LOAD = "h2load --h1 -m 1 -B unix:nginx.sock "
+PSQL = "psql -h $PWD -U postgres -XAtq "
 
 _LOADS = (
-    Load("redis", "redis-server --port 0 --unixsocket redis.sock --save '' --appendonly no", before="rm -f redis.sock",
-         needs=("redis-server", "redis-benchmark", "redis-cli"), ready=REDIS + " ping",
-         load="redis-benchmark -s redis.sock --csv -n 16000 -c 50 -P 16 -r 20000 -d 300 "
-              "-t set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,zadd,lrange_100",
-         after="cut -d, -f1 out; %s llen mylist; %s shutdown nosave" % (REDIS, REDIS)),
+    Load("redis", load="redis-benchmark -s redis.sock --csv -n 16000 -c 50 -P 16 -r 20000 -d 300 "
+                       "-t set,get,incr,lpush,rpush,lpop,rpop,sadd,hset,zadd,lrange_100", **REDIS_SERVER),
+    Load("redis-clients", load="redis-benchmark -s redis.sock --csv -n 24000 -c 300 -P 16 -r 20000 -d 1000 "
+                               "-t set,get,lpush,lpop,mset", **REDIS_SERVER),
+    Load("postgres", NOT_ROOT + "postgres -D data -k .. -c listen_addresses= -c fsync=off -c autovacuum=off "
+         "-c max_wal_size=128MB -c jit=off", needs=("postgres", "initdb", "pgbench", "psql", "unshare"),
+         setup=NOT_ROOT + "initdb -D data -U postgres -A trust -E UTF8 --no-locale --no-sync",
+         ready=PSQL + "-c 'SELECT'", load="sh -e $LOADS/pgbench.sh",
+         after="cat out; %s -c 'SELECT sum(abalance) FROM pgbench_accounts'; "
+               "kill -INT $(head -n1 data/postmaster.pid)" % PSQL),
+    Load("nginx", NOT_ROOT + "nginx -e stderr -p . -c $LOADS/nginx.conf", needs=("nginx", "h2load", "unshare"),
+         setup="seq 1 300 >small.txt; seq 1 20000 >large.txt; "
+               "echo 'start <!--#include virtual=\"/small.txt\" --> end' >page.shtml", before="rm -f nginx.sock",
+         ready=H2LOAD + "http://localhost/small.txt | grep '1 2xx'",
+         load=H2LOAD + "-n 30000 -c 200 -H 'Accept-Encoding: gzip' http://localhost/small.txt "
+                       "http://localhost/packed/small.txt http://localhost/page.shtml http://localhost/proxy/large.txt",
+         after="grep '^status' out; kill -QUIT $(cat nginx.pid)"),
     Load("sqlite3", "sqlite3 -bail :memory:", stdin="$LOADS/rows.sql", needs=("sqlite3",)),
     Load("python3", "python3 $LOADS/churn.py", needs=("python3",)),
     Load("python3-malloc", "env PYTHONMALLOC=malloc python3 $LOADS/churn.py", needs=("python3",)),
@@ -63,6 +84,8 @@ awk 'BEGIN {
     Load("ruby", "ruby $LOADS/objects.rb", needs=("ruby",)),
     Load("php", "env USE_ZEND_ALLOC=0 php -n -d memory_limit=1G $LOADS/objects.php", needs=("php",)),
     Load("node", "node $LOADS/buffers.js", needs=("node",)),
+    Load("java", "java -Xmx128m -cp classes Workload", needs=("java", "javac"),
+         setup="javac -d classes $SOURCES/programs/java_workload.java"),
     Load("gawk", "gawk -f $LOADS/words.awk numbers", needs=("gawk",), setup="seq 1 150000 >numbers"),
     Load("qpdf", "qpdf --deterministic-id --warning-exit-0 --no-warn raw.pdf --object-streams=generate --linearize -",
          needs=("qpdf",), setup="awk -f $LOADS/pages.awk >raw.pdf", after="test -s out && sha256sum out"),

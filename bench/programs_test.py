@@ -14,7 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import programs  # noqa: E402
 from matrix import load as read_json  # noqa: E402
-from program_loads import LOADS, Load  # noqa: E402
+from program_loads import LOADS, NOT_ROOT, Load  # noqa: E402
 
 HZ4 = os.path.realpath(os.path.join(HERE, "..", "hz4", "libhz4.so"))
 LINE = "      7:\tbinding file %s [0] to %s [0]: normal symbol `%s' [GLIBC_2.2.5]\n"
@@ -84,6 +84,19 @@ class ProgramsTest(unittest.TestCase):
             for command, word in (("sh -c 'echo why >&2; exit 3'", "exit 3 why"), ("true", "exit 1 of: test")):
                 bad = programs.Bench(Load("x", command, ()), folder, 60)
                 self.assertIn(word, programs.sample_of(bad, {}, "")["error"])
+
+    def test_servers_and_a_jvm(self):
+        if skipped():
+            return
+        options = argparse.Namespace(peer_settings={})
+        for load in (LOADS[name] for name in ("redis-clients", "postgres", "nginx", "java")):
+            missing = [program for program in load.needs if shutil.which(program, path=programs.PATH) is None]
+            if missing or "unshare" in load.needs and subprocess.run([*NOT_ROOT.split(), "true"]).returncode:
+                print("SKIPPED: %s: %s" % (load.name, missing[0] + " is missing" if missing else "no namespaces"))
+                continue
+            with self.subTest(load.name), tempfile.TemporaryDirectory() as folder:
+                _, processes = programs.check(options, programs.Bench(load, folder, 120), {"hz4": HZ4})
+                self.assertGreaterEqual(processes["hz4"], 1)
 
     def failure(self, function, *arguments):
         with self.assertRaises(programs.Failed) as raised:
