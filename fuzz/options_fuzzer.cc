@@ -115,7 +115,7 @@ void Warn(const char *what, const char *detail) {
 
 void CheckList() {
   std::vector<char> buffer(1 << 16);
-  struct hz4_writer w = {buffer.data(), buffer.size(), 0, 0, -1};
+  struct hz4_writer w = {buffer.data(), buffer.size(), 0, 0, -1, 0};
   hz4_options_put_table(&w);
   const std::string list(buffer.data(), w.used);
   for (const Option &option : Defaults()) FUZZ_CHECK(list.find(option.name + " (") != std::string::npos);

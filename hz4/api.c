@@ -109,7 +109,7 @@ uint64_t hz4_stats_get(const char *name) {
 
 int hz4_option_get(const char *name, char *buffer, size_t size) {
   hz4_thread_init();
-  struct hz4_writer w = {buffer, size != 0 ? size - 1 : 0, 0, 0, -1};
+  struct hz4_writer w = {.buffer = buffer, .size = size != 0 ? size - 1 : 0, .fd = -1};
   if (!hz4_options_put(name, &w)) {
     errno = ENOENT;
     return -1;
@@ -149,23 +149,19 @@ int hz4_guard_describe(const void *address, int fd) {
 }
 
 void hz4_options_print(int fd) {
-  char buffer[512];
-  struct hz4_writer w = {buffer, sizeof(buffer), 0, 0, fd};
+  HZ4_WRITER(w, 512, fd);
   hz4_options_put_table(&w);
   hz4_writer_flush(&w);
 }
 
 // HZ4_VERBOSE: which hz4 it is, in which file, and what is set.
 static void say_hello(void) {
-  char line[HZ4_OPTION_TEXT_BYTES];
-  struct hz4_writer w = {line, sizeof(line), 0, 0, hz4_stderr(false)};
+  HZ4_WRITER(w, HZ4_OPTION_TEXT_BYTES, hz4_stderr(false));
   Dl_info file = {0};
-  hz4_put_text(&w, "hz4: " HZ4_VERSION_STRING " in ");
   bool known = dladdr != NULL && dladdr(HZ4_VERSION_STRING, &file) != 0 && file.dli_fname != NULL;
-  hz4_put_text(&w, known ? file.dli_fname : "a static program");
-  hz4_put_text(&w, ", with");
+  hz4_put(&w, "hz4: " HZ4_VERSION_STRING " in %s, with", known ? file.dli_fname : "a static program");
   hz4_options_put_changed(&w);
-  hz4_put_text(&w, "\n");
+  hz4_put(&w, "\n");
   hz4_writer_flush(&w);
 }
 

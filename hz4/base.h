@@ -63,8 +63,8 @@ __attribute__((cold)) void hz4_warn(const char *what, const char *detail);
 int hz4_stderr(bool unchanged);
 void hz4_stderr_remember(void);
 
-// Writes it all, unless the system will not.
-void hz4_write(int fd, const char *text, size_t bytes);
+// Writes it all. 0; or the error, as errno has it.
+int hz4_write(int fd, const char *text, size_t bytes);
 
 // Up to `size` bytes of the file, 0 where there is none.
 size_t hz4_read_file(const char *path, char *text, size_t size);

@@ -172,8 +172,8 @@ int hz4_options_set(const char *name, const char *value) {
 // ---- as text ----
 
 static void put_value(const struct option *option, struct hz4_writer *w) {
-  if (option->number == NULL) hz4_put_text(w, option->text);
-  else hz4_put_number(w, hz4_option_now(option->number));
+  if (option->number == NULL) hz4_put(w, "%s", option->text);
+  else hz4_put(w, "%lu", hz4_option_now(option->number));
 }
 
 bool hz4_options_put(const char *name, struct hz4_writer *w) {
@@ -182,26 +182,13 @@ bool hz4_options_put(const char *name, struct hz4_writer *w) {
   return option != NULL;
 }
 
-static void put_range(const struct option *option, struct hz4_writer *w) {
-  if (option->number == NULL) {
-    hz4_put_text(w, "text");
-    return;
-  }
-  hz4_put_number(w, option->least);
-  hz4_put_text(w, "..");
-  hz4_put_number(w, option->greatest);
-  hz4_put_text(w, ", default ");
-  hz4_put_number(w, option->initial);
-}
-
 void hz4_options_put_table(struct hz4_writer *w) {
   for (size_t i = 0; i < COUNT(table); ++i) {
-    hz4_put_text(w, table[i].name);
-    hz4_put_text(w, " (");
-    put_range(&table[i], w);
-    hz4_put_text(w, "): ");
-    hz4_put_text(w, table[i].meaning);
-    hz4_put_text(w, "\n");
+    const struct option *option = &table[i];
+    hz4_put(w, "%s (", option->name);
+    if (option->number == NULL) hz4_put(w, "text");
+    else hz4_put(w, "%lu..%lu, default %lu", option->least, option->greatest, option->initial);
+    hz4_put(w, "): %s\n", option->meaning);
   }
 }
 
@@ -209,9 +196,7 @@ void hz4_options_put_changed(struct hz4_writer *w) {
   for (size_t i = 0; i < COUNT(table); ++i) {
     const struct option *option = &table[i];
     if (option->number == NULL ? *option->text == '\0' : hz4_option_now(option->number) == option->initial) continue;
-    hz4_put_text(w, " ");
-    hz4_put_text(w, option->name);
-    hz4_put_text(w, "=");
+    hz4_put(w, " %s=", option->name);
     put_value(option, w);
   }
 }

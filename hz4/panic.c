@@ -3,13 +3,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 #include "hz4/syscall.h"
+#include "hz4/writer.h"
 
 #define LINE_BYTES 256
 
@@ -33,14 +33,15 @@ int hz4_stderr(bool unchanged) {
   return same ? STDERR_FILENO : -1;
 }
 
-void hz4_write(int fd, const char *text, size_t bytes) {
+int hz4_write(int fd, const char *text, size_t bytes) {
   while (bytes != 0) {
     long n = hz4_syscall(SYS_write, fd, text, bytes);
     if (n == -EINTR) continue;
-    if (n <= 0) return;  // closed or full: there is nobody to tell
+    if (n <= 0) return n == 0 ? EIO : (int)-n;
     text += n;
     bytes -= (size_t)n;
   }
+  return 0;
 }
 
 size_t hz4_read_file(const char *path, char *text, size_t size) {
@@ -54,22 +55,20 @@ size_t hz4_read_file(const char *path, char *text, size_t size) {
 
 // ---- lines ----
 
-static size_t append(char *line, size_t used, const char *text) {
-  while (*text != '\0' && used < LINE_BYTES - 1) line[used++] = *text++;
-  return used;
+// One, cut to its buffer, by one write. (What cannot be written there is nobody to tell of.)
+static void write_line(struct hz4_writer *w) {
+  w->buffer[w->used] = '\n';
+  hz4_write(hz4_stderr(false), w->buffer, w->used + 1);
 }
 
-static void write_line(char *line, size_t used) {
-  line[used++] = '\n';
-  hz4_write(hz4_stderr(false), line, used);
-}
+#define LINE(name)                  \
+  HZ4_WRITER(name, LINE_BYTES, -1); \
+  --name.size
 
 void hz4_warn(const char *what, const char *detail) {
-  char line[LINE_BYTES];
-  size_t used = append(line, 0, "hz4: ");
-  used = append(line, used, what);
-  if (detail != NULL) used = append(line, used, detail);
-  write_line(line, used);
+  LINE(w);
+  hz4_put(&w, "hz4: %s%s", what, detail != NULL ? detail : "");
+  write_line(&w);
 }
 
 void hz4_panic(const char *what) {
@@ -79,26 +78,12 @@ void hz4_panic(const char *what) {
 
 const struct hz4_reporter *hz4_reporter;
 
-static size_t append_number(char *line, size_t used, uintptr_t number, unsigned base, size_t least) {
-  char digits[2 * sizeof(number) + 5];
-  char *first = digits + sizeof(digits) - 1;
-  *first = '\0';
-  for (size_t n = 0; n < least || number != 0; ++n, number /= base) *--first = "0123456789abcdef"[number % base];
-  return append(line, used, first);
-}
-
 void hz4_report_pointer(const char *what, const void *ptr, const void *frame) {
-  char line[LINE_BYTES];
-  size_t used = append(line, 0, "hz4: ");
-  used = append(line, used, what);
-  used = append(line, used, ": 0x");
-  used = append_number(line, used, (uintptr_t)ptr, 16, 2 * sizeof(ptr));
+  LINE(w);
+  hz4_put(&w, "hz4: %s: 0x%016lx", what, (uintptr_t)ptr);
   size_t bytes = hz4_reporter != NULL ? hz4_reporter->class_bytes(ptr) : 0;
-  if (bytes != 0) {
-    used = append(line, used, ", size class ");
-    used = append_number(line, used, bytes, 10, 1);
-  }
-  write_line(line, used);
+  if (bytes != 0) hz4_put(&w, ", size class %lu", bytes);
+  write_line(&w);
   if (hz4_reporter != NULL) hz4_reporter->more(hz4_stderr(false), ptr, frame);
 }
 

@@ -23,47 +23,18 @@ static void insert(struct hz4_profile_site **largest, struct hz4_profile_site *s
   }
 }
 
-static void put_hex(struct hz4_writer *w, uintptr_t number) {
-  char digits[2 * sizeof(number) + 1], *start = digits + sizeof(digits) - 1;
-  *start = '\0';
-  do *--start = "0123456789abcdef"[number % 16];
-  while ((number /= 16) != 0);
-  hz4_put_text(w, "0x");
-  hz4_put_text(w, start);
-}
-
 // As sanitizers have it, which tools read: "    #0 0x1234 in function+0x12 (file+0x234)".
 static void put_frame(struct hz4_writer *w, uint32_t i, uintptr_t pc) {
   Dl_info info = {0};
-  hz4_put_text(w, "    #");
-  hz4_put_number(w, i);
-  hz4_put_text(w, " ");
-  put_hex(w, pc);
+  hz4_put(w, "    #%u 0x%lx", i, pc);
   if (dladdr != NULL && dladdr((void *)pc, &info) != 0) {
-    if (info.dli_sname != NULL) {
-      hz4_put_text(w, " in ");
-      hz4_put_text(w, info.dli_sname);
-      hz4_put_text(w, "+");
-      put_hex(w, pc - (uintptr_t)info.dli_saddr);
-    }
-    if (info.dli_fname != NULL) {
-      hz4_put_text(w, " (");
-      hz4_put_text(w, info.dli_fname);
-      hz4_put_text(w, "+");
-      put_hex(w, pc - (uintptr_t)info.dli_fbase);
-      hz4_put_text(w, ")");
-    }
+    if (info.dli_sname != NULL) hz4_put(w, " in %s+0x%lx", info.dli_sname, pc - (uintptr_t)info.dli_saddr);
+    if (info.dli_fname != NULL) hz4_put(w, " (%s+0x%lx)", info.dli_fname, pc - (uintptr_t)info.dli_fbase);
   }
-  hz4_put_text(w, "\n");
+  hz4_put(w, "\n");
 }
 
-static void put_amount(struct hz4_writer *w, uint64_t bytes, uint64_t parts) {
-  hz4_put_text(w, "about ");
-  hz4_put_grouped(w, bytes);
-  hz4_put_text(w, " bytes in ");
-  hz4_put_grouped(w, hz4_profile_objects(parts));
-  hz4_put_text(w, " objects");
-}
+#define AMOUNT "about %'lu bytes in %'lu objects"
 
 bool hz4_profile_report_leaks(int fd) {
   struct hz4_profile_site *largest[HZ4_PROFILE_LEAK_SITES] = {NULL};
@@ -76,17 +47,10 @@ bool hz4_profile_report_leaks(int fd) {
     insert(largest, site);
   }
   if (sites == 0 || fd < 0) return sites != 0;
-  char buffer[512];
-  struct hz4_writer w = {buffer, sizeof(buffer), 0, 0, fd};
-  hz4_put_text(&w, "hz4: still allocated: ");
-  put_amount(&w, bytes, parts);
-  hz4_put_text(&w, ", from ");
-  hz4_put_grouped(&w, sites);
-  hz4_put_text(&w, " call sites\n");
+  HZ4_WRITER(w, 512, fd);
+  hz4_put(&w, "hz4: still allocated: " AMOUNT ", from %'lu call sites\n", bytes, hz4_profile_objects(parts), sites);
   for (int i = 0; i < HZ4_PROFILE_LEAK_SITES && largest[i] != NULL; ++i) {
-    hz4_put_text(&w, "hz4: ");
-    put_amount(&w, live(largest[i]), hz4_load_relaxed(&largest[i]->live_parts));
-    hz4_put_text(&w, " from\n");
+    hz4_put(&w, "hz4: " AMOUNT " from\n", live(largest[i]), hz4_profile_objects(hz4_load_relaxed(&largest[i]->live_parts)));
     for (uint32_t n = 0; n < largest[i]->depth && n < HZ4_PROFILE_LEAK_FRAMES; ++n) put_frame(&w, n, largest[i]->stack[n]);
   }
   hz4_writer_flush(&w);

@@ -1,12 +1,12 @@
 #include "hz4/profile_write.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
 #include <time.h>
 
 #include "hz4/atomic.h"
+#include "hz4/file.h"
 #include "hz4/maps.h"
 #include "hz4/options.h"
 #include "hz4/sample.h"
@@ -14,47 +14,7 @@
 #include "hz4/syscall.h"
 #include "hz4/writer.h"
 
-// ---- the file ----
-
-struct file {
-  int fd, error;
-  size_t used;
-  char buffer[HZ4_PROFILE_BUFFER_BYTES];
-};
-
-static void flush(struct file *f) {
-  for (size_t done = 0; done < f->used && f->error == 0;) {
-    long n = hz4_syscall(SYS_write, f->fd, f->buffer + done, f->used - done);
-    if (n > 0) done += (size_t)n;
-    else if (n != -EINTR) f->error = n == 0 ? EIO : (int)-n;
-  }
-  f->used = 0;
-}
-
-static void put(struct file *f, const void *data, size_t bytes) {
-  const char *from = data;
-  while (bytes != 0) {
-    if (f->used == sizeof(f->buffer)) flush(f);
-    size_t room = sizeof(f->buffer) - f->used, n = bytes < room ? bytes : room;
-    memcpy(f->buffer + f->used, from, n);
-    f->used += n;
-    from += n;
-    bytes -= n;
-  }
-}
-
 // ---- text ----
-
-static void put_text(struct file *f, const char *text) {
-  put(f, text, strlen(text));
-}
-
-static void put_number(struct file *f, uint64_t number, unsigned base) {
-  char digits[20], *start = digits + sizeof(digits);
-  do *--start = "0123456789abcdef"[number % base];
-  while ((number /= base) != 0);
-  put(f, start, (size_t)(digits + sizeof(digits) - start));
-}
 
 // As if each sample had been counted once: readers scale each line by the inverse of the chance that its mean object had to
 // be a sample.
@@ -69,15 +29,8 @@ static struct counts unscaled(uint64_t parts, uint64_t bytes) {
   return (struct counts){(uint64_t)(objects * chance + 0.5), (uint64_t)((double)bytes * chance + 0.5)};
 }
 
-static void put_counts(struct file *f, struct counts live, struct counts allocated) {
-  put_number(f, live.objects, 10);
-  put_text(f, ": ");
-  put_number(f, live.bytes, 10);
-  put_text(f, " [");
-  put_number(f, allocated.objects, 10);
-  put_text(f, ": ");
-  put_number(f, allocated.bytes, 10);
-  put_text(f, "] @");
+static void put_counts(struct hz4_writer *w, struct counts live, struct counts allocated) {
+  hz4_put(w, "%lu: %lu [%lu: %lu] @", live.objects, live.bytes, allocated.objects, allocated.bytes);
 }
 
 static void add(struct counts *sum, struct counts more) {
@@ -95,31 +48,25 @@ static struct counts allocated_of(const struct hz4_profile_site *site) {
 
 static void copy_line(void *context, const char *line, const struct hz4_map *map) {
   (void)map;
-  put_text(context, line);
-  put_text(context, "\n");
+  hz4_put(context, "%s\n", line);
 }
 
-static void write_text(struct file *f) {
+static void write_text(struct hz4_writer *w) {
   struct counts live = {0, 0}, allocated = {0, 0};
   for (struct hz4_profile_site *site = NULL; (site = hz4_profile_next(site)) != NULL;) {
     add(&live, live_of(site));
     add(&allocated, allocated_of(site));
   }
-  put_text(f, "heap profile: ");
-  put_counts(f, live, allocated);
-  put_text(f, " heap_v2/");
-  put_number(f, hz4_profile_mean(), 10);
-  put_text(f, "\n");
+  hz4_put(w, "heap profile: ");
+  put_counts(w, live, allocated);
+  hz4_put(w, " heap_v2/%lu\n", hz4_profile_mean());
   for (struct hz4_profile_site *site = NULL; (site = hz4_profile_next(site)) != NULL;) {
-    put_counts(f, live_of(site), allocated_of(site));
-    for (uint32_t i = 0; i < site->depth; ++i) {
-      put_text(f, " 0x");
-      put_number(f, site->stack[i], 16);
-    }
-    put_text(f, "\n");
+    put_counts(w, live_of(site), allocated_of(site));
+    for (uint32_t i = 0; i < site->depth; ++i) hz4_put(w, " 0x%lx", site->stack[i]);
+    hz4_put(w, "\n");
   }
-  put_text(f, "\nMAPPED_LIBRARIES:\n");
-  hz4_maps_read(copy_line, f);
+  hz4_put(w, "\nMAPPED_LIBRARIES:\n");
+  hz4_maps_read(copy_line, w);
 }
 
 // ---- profile.proto ----
@@ -161,56 +108,37 @@ enum { STRING_SPACE = STRINGS - 3, STRING_DROPPED = STRINGS - 1 };
 #define STRING_OF_VALUE(value) (1 + 2 * (value))
 enum { VALUE_INUSE_SPACE = 3 };
 
-// Room for six fields that are numbers.
-struct message {
-  size_t used;
-  uint8_t bytes[6 * (1 + VARINT_BYTES_MAX)];
-};
-
-static size_t encode(uint8_t *out, uint64_t value) {
+static void put_varint(struct hz4_writer *w, uint64_t value) {
+  uint8_t bytes[VARINT_BYTES_MAX];
   size_t n = 0;
-  for (; value >= 128; value >>= 7) out[n++] = (uint8_t)(value | 128);
-  out[n++] = (uint8_t)value;
-  return n;
+  for (; value >= 128; value >>= 7) bytes[n++] = (uint8_t)(value | 128);
+  bytes[n++] = (uint8_t)value;
+  hz4_put_bytes(w, bytes, n);
 }
 
-static void number(struct message *m, unsigned field, uint64_t value) {
-  m->used += encode(m->bytes + m->used, field << 3 | VARINT);
-  m->used += encode(m->bytes + m->used, value);
+static void put_number(struct hz4_writer *w, unsigned field, uint64_t value) {
+  put_varint(w, field << 3 | VARINT);
+  put_varint(w, value);
 }
 
-static size_t encode_head(uint8_t *out, unsigned field, size_t bytes) {
-  size_t n = encode(out, field << 3 | BYTES);
-  return n + encode(out + n, bytes);
+static void put_field(struct hz4_writer *w, unsigned field, const void *data, size_t bytes) {
+  put_varint(w, field << 3 | BYTES);
+  put_varint(w, bytes);
+  hz4_put_bytes(w, data, bytes);
 }
 
-static void put_head(struct file *f, unsigned field, size_t bytes) {
-  uint8_t head[2 * VARINT_BYTES_MAX];
-  put(f, head, encode_head(head, field, bytes));
+// Room for six fields that are numbers.
+#define MESSAGE(name) HZ4_WRITER(name, 6 * (1 + VARINT_BYTES_MAX), -1)
+
+static void put_message(struct hz4_writer *w, unsigned field, const struct hz4_writer *message) {
+  put_field(w, field, message->buffer, message->used);
 }
 
-static void put_bytes(struct file *f, unsigned field, const void *data, size_t bytes) {
-  put_head(f, field, bytes);
-  put(f, data, bytes);
-}
-
-static void put_message(struct file *f, unsigned field, const struct message *m) {
-  put_bytes(f, field, m->bytes, m->used);
-}
-
-static void put_field(struct file *f, unsigned field, uint64_t value) {
-  struct message m;
-  m.used = 0;
-  number(&m, field, value);
-  put(f, m.bytes, m.used);
-}
-
-static void put_type(struct file *f, unsigned field, unsigned name) {
-  struct message m;
-  m.used = 0;
-  number(&m, TYPE_NAME, name);
-  number(&m, TYPE_UNIT, name + 1);
-  put_message(f, field, &m);
+static void put_type(struct hz4_writer *w, unsigned field, unsigned name) {
+  MESSAGE(m);
+  put_number(&m, TYPE_NAME, name);
+  put_number(&m, TYPE_UNIT, name + 1);
+  put_message(w, field, &m);
 }
 
 // While it is written: where code is, and which return addresses have a location already (open addressing).
@@ -218,17 +146,18 @@ struct code {
   uintptr_t start, end;
 };
 struct proto {
-  struct file *file;
+  struct hz4_writer *file;
   uint64_t strings;  // so far
   size_t codes, slots, slots_used;
   struct code *code;      // in rising order; the mapping's id is the index and 1
   uintptr_t *address_of;  // slots
-  uint8_t *locations;     // of one sample, encoded
+  char *locations, *sample;  // of one sample, encoded
 };
 #define LOCATIONS_BYTES_MAX ((size_t)HZ4_SAMPLE_FRAMES * VARINT_BYTES_MAX)
+#define SAMPLE_BYTES_MAX (LOCATIONS_BYTES_MAX + (size_t)(VALUES + 4) * VARINT_BYTES_MAX)
 
 static void add_string(struct proto *p, const char *text) {
-  put_bytes(p->file, PROFILE_STRING, text, strlen(text));
+  put_field(p->file, PROFILE_STRING, text, strlen(text));
   ++p->strings;
 }
 
@@ -237,17 +166,16 @@ static void add_mapping(void *context, const char *line, const struct hz4_map *m
   (void)line;
   if (!map->is_code || map->path[0] == '\0' || p->codes == HZ4_PROFILE_MAPPINGS) return;
   p->code[p->codes++] = (struct code){map->start, map->end};
-  struct message m;
-  m.used = 0;
-  number(&m, MAPPING_ID, p->codes);
-  number(&m, MAPPING_START, map->start);
-  number(&m, MAPPING_END, map->end);
-  number(&m, MAPPING_OFFSET, map->offset);
-  number(&m, MAPPING_FILE, p->strings);
+  MESSAGE(m);
+  put_number(&m, MAPPING_ID, p->codes);
+  put_number(&m, MAPPING_START, map->start);
+  put_number(&m, MAPPING_END, map->end);
+  put_number(&m, MAPPING_OFFSET, map->offset);
+  put_number(&m, MAPPING_FILE, p->strings);
   add_string(p, map->path);
   char build_id[HZ4_BUILD_ID_TEXT_BYTES];
   if (hz4_maps_build_id(map, build_id)) {
-    number(&m, MAPPING_BUILD_ID, p->strings);
+    put_number(&m, MAPPING_BUILD_ID, p->strings);
     add_string(p, build_id);
   }
   put_message(p->file, PROFILE_MAPPING, &m);
@@ -273,11 +201,10 @@ static void add_location(struct proto *p, uintptr_t ra) {
   p->address_of[slot] = ra;
   ++p->slots_used;
   uint64_t mapping = mapping_of(p, ra - 1);
-  struct message m;
-  m.used = 0;
-  number(&m, LOCATION_ID, ra);
-  if (mapping != 0) number(&m, LOCATION_MAPPING, mapping);
-  number(&m, LOCATION_ADDRESS, ra - 1);
+  MESSAGE(m);
+  put_number(&m, LOCATION_ID, ra);
+  if (mapping != 0) put_number(&m, LOCATION_MAPPING, mapping);
+  put_number(&m, LOCATION_ADDRESS, ra - 1);
   put_message(p->file, PROFILE_LOCATION, &m);
 }
 
@@ -287,34 +214,31 @@ static void add_sample(struct proto *p, const struct hz4_profile_site *site) {
       hz4_profile_objects(hz4_load_relaxed(&site->live_parts)),      hz4_load_relaxed(&site->live_bytes),
       hz4_load_relaxed(&site->held_bytes),
   };
-  uint8_t encoded[VALUES * VARINT_BYTES_MAX];
-  size_t bytes = 0, used = 0;
-  for (int i = 0; i < VALUES; ++i) bytes += encode(encoded + bytes, values[i]);
+  HZ4_WRITER(encoded, VALUES * VARINT_BYTES_MAX, -1);
+  struct hz4_writer locations = {.buffer = p->locations, .size = LOCATIONS_BYTES_MAX, .fd = -1};
+  struct hz4_writer sample = {.buffer = p->sample, .size = SAMPLE_BYTES_MAX, .fd = -1};
+  for (int i = 0; i < VALUES; ++i) put_varint(&encoded, values[i]);
   for (uint32_t i = 0; i < site->depth; ++i) {
     add_location(p, site->stack[i]);
-    used += encode(p->locations + used, site->stack[i]);
+    put_varint(&locations, site->stack[i]);
   }
-  uint8_t heads[2][2 * VARINT_BYTES_MAX];
-  size_t head0 = encode_head(heads[0], SAMPLE_LOCATION, used), head1 = encode_head(heads[1], SAMPLE_VALUE, bytes);
-  put_head(p->file, PROFILE_SAMPLE, head0 + used + head1 + bytes);
-  put(p->file, heads[0], head0);
-  put(p->file, p->locations, used);
-  put(p->file, heads[1], head1);
-  put(p->file, encoded, bytes);
+  put_message(&sample, SAMPLE_LOCATION, &locations);
+  put_message(&sample, SAMPLE_VALUE, &encoded);
+  put_message(p->file, PROFILE_SAMPLE, &sample);
 }
 
 static void put_all(struct proto *p) {
-  struct file *f = p->file;
+  struct hz4_writer *w = p->file;
   // First what tells a profile from other files, for it is the first field.
-  for (unsigned i = 0; i < VALUES; ++i) put_type(f, PROFILE_SAMPLE_TYPE, STRING_OF_VALUE(i));
+  for (unsigned i = 0; i < VALUES; ++i) put_type(w, PROFILE_SAMPLE_TYPE, STRING_OF_VALUE(i));
   for (int i = 0; i < STRINGS; ++i) add_string(p, first_strings[i]);
-  put_type(f, PROFILE_PERIOD_TYPE, STRING_SPACE);
-  put_field(f, PROFILE_PERIOD, hz4_profile_mean());
-  put_field(f, PROFILE_DROPPED, STRING_DROPPED);
-  put_field(f, PROFILE_DEFAULT_TYPE, STRING_OF_VALUE(VALUE_INUSE_SPACE));
+  put_type(w, PROFILE_PERIOD_TYPE, STRING_SPACE);
+  put_number(w, PROFILE_PERIOD, hz4_profile_mean());
+  put_number(w, PROFILE_DROPPED, STRING_DROPPED);
+  put_number(w, PROFILE_DEFAULT_TYPE, STRING_OF_VALUE(VALUE_INUSE_SPACE));
   struct timespec now = {0};
   hz4_syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
-  put_field(f, PROFILE_TIME_NS, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+  put_number(w, PROFILE_TIME_NS, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
   hz4_maps_read(add_mapping, p);
   // What came since the slots were counted may find no place.
   for (struct hz4_profile_site *site = NULL; (site = hz4_profile_next(site)) != NULL;) {
@@ -322,101 +246,60 @@ static void put_all(struct proto *p) {
   }
 }
 
-static void write_proto(struct file *f) {
+static void write_proto(struct hz4_writer *w) {
   size_t frames = 0, slots = 1024;
   for (struct hz4_profile_site *site = NULL; (site = hz4_profile_next(site)) != NULL;) frames += site->depth;
   while (slots < 2 * frames) slots *= 2;
-  struct proto p = {.file = f, .slots = slots};
-  size_t bytes = HZ4_PROFILE_MAPPINGS * sizeof(*p.code) + slots * sizeof(*p.address_of) + LOCATIONS_BYTES_MAX;
+  struct proto p = {.file = w, .slots = slots};
+  size_t bytes = HZ4_PROFILE_MAPPINGS * sizeof(*p.code) + slots * sizeof(*p.address_of) + LOCATIONS_BYTES_MAX + SAMPLE_BYTES_MAX;
   bytes = hz4_round_up(bytes, hz4_sys_page_bytes());
   p.code = hz4_sys_mmap(NULL, bytes);
   if (p.code == NULL) {
-    f->error = ENOMEM;
+    w->error = ENOMEM;
     return;
   }
   p.address_of = (uintptr_t *)(p.code + HZ4_PROFILE_MAPPINGS);
-  p.locations = (uint8_t *)(p.address_of + slots);
+  p.locations = (char *)(p.address_of + slots);
+  p.sample = p.locations + LOCATIONS_BYTES_MAX;
   put_all(&p);
   hz4_sys_munmap(p.code, bytes);
 }
 
-// ---- names ----
-
-static size_t append(char *path, size_t used, const char *text) {
-  while (*text != '\0' && used < PATH_MAX - 1) path[used++] = *text++;
-  path[used] = '\0';
-  return used;
-}
-
-static void name_of(char *path, const char *prefix, long pid, enum hz4_profile_due due, enum hz4_profile_format format) {
-  static const char *const words[] = {[HZ4_PROFILE_DUE_PEAK] = "peak", [HZ4_PROFILE_DUE_EXIT] = "exit"};
-  static uint64_t last;  // of those that have numbers
-  struct hz4_writer w = {.buffer = path, .size = PATH_MAX - 1, .fd = -1};
-  hz4_put_text(&w, prefix);
-  hz4_put_text(&w, ".");
-  hz4_put_number(&w, (uint64_t)pid);
-  hz4_put_text(&w, ".");
-  if (due == HZ4_PROFILE_DUE_NUMBERED) {
-    ++last;
-    for (uint64_t least = 1000; least > last; least /= 10) hz4_put_text(&w, "0");
-    hz4_put_number(&w, last);
-  } else {
-    hz4_put_text(&w, words[due]);
-  }
-  hz4_put_text(&w, format == HZ4_PROFILE_FORMAT_TEXT ? ".heap" : ".pb");
-  path[w.used] = '\0';
-}
-
 // ---- a profile ----
 
-// Who writes, by its process: one that has forked while another thread wrote has not that thread.
-static _Atomic(int) writer;
-static struct file file;                // the writer's
-static char path_then[PATH_MAX];        // what the file will be called,
-static char path_now[PATH_MAX + 8];     // and what it is called while it is written
+static _Atomic(uint32_t) writing;  // file.h
+static char buffer[HZ4_PROFILE_BUFFER_BYTES];  // the writer's
+static char path_then[PATH_MAX];               // what the file will be called,
+static char path_now[PATH_MAX + 8];            // and what it is called while it is written
 
-static bool begin(int pid) {
-  int seen = hz4_load_relaxed(&writer);
-  return seen != pid && hz4_cas_strong_acquire(&writer, &seen, pid);  // pairs with end: the buffers
+static void name_file(uint32_t pid, enum hz4_profile_due due, enum hz4_profile_format format) {
+  static uint64_t last;  // of those that have numbers
+  const char *end = format == HZ4_PROFILE_FORMAT_TEXT ? "heap" : "pb", *prefix = hz4_option.profile;
+  if (due == HZ4_PROFILE_DUE_NUMBERED) hz4_format(path_then, PATH_MAX, "%s.%u.%04lu.%s", prefix, pid, ++last, end);
+  else hz4_format(path_then, PATH_MAX, "%s.%u.%s.%s", prefix, pid, due == HZ4_PROFILE_DUE_PEAK ? "peak" : "exit", end);
 }
 
-static void end(void) {
-  hz4_store_release(&writer, 0);  // pairs with begin
-}
-
-static int write_file(const char *path, enum hz4_profile_format format) {
-  size_t used = append(path_now, 0, path);
-  append(path_now, used, ".part");
-  hz4_syscall(SYS_unlinkat, AT_FDCWD, path_now, 0);
-  long fd = hz4_syscall(SYS_openat, AT_FDCWD, path_now, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (fd < 0) return (int)-fd;
-  file.fd = (int)fd;
-  file.error = 0;
-  file.used = 0;
-  if (format == HZ4_PROFILE_FORMAT_TEXT) write_text(&file);
-  else write_proto(&file);
-  flush(&file);
-  long closed = hz4_syscall(SYS_close, fd);
-  if (file.error == 0 && closed < 0) file.error = (int)-closed;
-  if (file.error == 0) file.error = (int)-hz4_syscall(SYS_renameat2, AT_FDCWD, path_now, AT_FDCWD, path, 0);
-  if (file.error != 0) hz4_syscall(SYS_unlinkat, AT_FDCWD, path_now, 0);
-  return file.error;
+static int write_file(enum hz4_profile_format format) {
+  struct hz4_writer w = {.buffer = buffer, .size = sizeof(buffer), .fd = -1};
+  hz4_format(path_now, sizeof(path_now), "%s.part", path_then);
+  int error = hz4_file_begin(&w, path_now, 0600);
+  if (error != 0) return error;
+  hz4_profile_look_at_spans();
+  if (format == HZ4_PROFILE_FORMAT_TEXT) write_text(&w);
+  else write_proto(&w);
+  return hz4_file_end(&w, path_now, path_then);
 }
 
 static int save(const char *path, enum hz4_profile_due due, enum hz4_profile_format format) {
   if (hz4_profile_mean() == 0 || (path == NULL && hz4_option.profile[0] == '\0')) return EINVAL;
   if (hz4_sys_secure()) return EPERM;
-  long pid = hz4_syscall(SYS_getpid, 0);
-  if (!begin((int)pid)) return EBUSY;
-  int error = 0;
-  if (path != NULL && strlen(path) >= PATH_MAX) error = ENAMETOOLONG;
-  else if (path != NULL) append(path_then, 0, path);
-  else name_of(path_then, hz4_option.profile, pid, due, format);
-  if (error == 0) {
-    hz4_profile_look_at_spans();
-    error = write_file(path_then, format);
-  }
-  end();
+  if (path != NULL && strlen(path) >= PATH_MAX) return ENAMETOOLONG;
+  uint32_t pid = (uint32_t)hz4_syscall(SYS_getpid, 0);
+  if (!hz4_turn_begin(&writing, pid)) return EBUSY;
+  if (path != NULL) hz4_format(path_then, PATH_MAX, "%s", path);
+  else name_file(pid, due, format);
+  int error = write_file(format);
+  hz4_turn_end(&writing);
   return error;
 }
 

@@ -1,8 +1,7 @@
 // Rank 11. Profiles as files: pprof's profile.proto, not compressed, and the text of gperftools ("heap_v2").
 //
-// A file is written under another name and then renamed: it is whole, or not there. It has mode 0600, and no link at that
-// place is followed. None is written by a program with rights that who started it has not (AT_SECURE). Only system calls:
-// it may be done in a signal's handler. One at a time: who finds another at it gives up.
+// A file is whole, or not there (file.h), and has mode 0600. None is written by a program with rights that who started it has
+// not (AT_SECURE). It may be done in a signal's handler. One at a time: who finds another at it gives up.
 #ifndef HZ4_PROFILE_WRITE_H_
 #define HZ4_PROFILE_WRITE_H_
 

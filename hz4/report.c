@@ -13,8 +13,7 @@ static size_t class_bytes(const void *ptr) {
 }
 
 static void more(int fd, const void *ptr, const void *frame) {
-  char buffer[512];
-  struct hz4_writer w = {.buffer = buffer, .size = sizeof(buffer), .fd = fd};
+  HZ4_WRITER(w, 512, fd);
   uintptr_t stack[HZ4_REPORT_FRAMES];
   hz4_stack_put(&w, "at", stack, hz4_stack_take(frame, stack, HZ4_REPORT_FRAMES));
   hz4_writer_flush(&w);

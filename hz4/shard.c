@@ -21,11 +21,8 @@ static uint32_t parse_number(const char **text) {
 // False: there is no such file.
 static bool read_cpus(const char *root, uint32_t cpu, struct cpus *cpus) {
   char text[1024] = {0};  // the path; and then a list, "0-7,64-71", of which MemorySanitizer does not see that it is read
-  struct hz4_writer w = {.buffer = text, .size = 255, .fd = -1};
-  hz4_put_text(&w, root);
-  hz4_put_text(&w, cpu == PRESENT ? "/present" : "/cpu");
-  if (cpu != PRESENT) hz4_put_number(&w, cpu);
-  if (cpu != PRESENT) hz4_put_text(&w, "/cache/index3/shared_cpu_list");
+  if (cpu == PRESENT) hz4_format(text, 256, "%s/present", root);
+  else hz4_format(text, 256, "%s/cpu%u/cache/index3/shared_cpu_list", root, cpu);
   *cpus = (struct cpus){0};
   size_t length = hz4_read_file(text, text, sizeof(text) - 1);
   text[length] = '\0';

@@ -166,21 +166,12 @@ const char *hz4_slots_free(void *ptr, const void *frame) {
 
 // ---- reports ----
 
-static void put_event(struct hz4_writer *w, const char *what, const struct event *event) {
-  hz4_stack_put(w, what, event->stack, event->depth);
-}
-
 static void put_place(struct hz4_writer *w, const struct slot *slot, const char *at) {
   const char *end = slot->block + slot->size;
   size_t far = (size_t)(at < slot->block ? slot->block - at : at < end ? at - slot->block : at - end);
-  hz4_put_text(w, "hz4:   ");
-  hz4_put_number(w, far);
-  hz4_put_text(w, at < slot->block ? " bytes before" : at < end ? " bytes into" : " bytes behind");
-  hz4_put_text(w, " a block of ");
-  hz4_put_number(w, slot->size);
-  hz4_put_text(w, " bytes at ");
-  hz4_put_hex(w, (uintptr_t)slot->block);
-  hz4_put_text(w, slot->freed.depth != 0 ? ", which is freed\n" : "\n");
+  hz4_put(w, "hz4:   %lu bytes %s a block of %lu bytes at 0x%016lx%s\n", far,
+          at < slot->block ? "before" : at < end ? "into" : "behind", slot->size, (uintptr_t)slot->block,
+          slot->freed.depth != 0 ? ", which is freed" : "");
 }
 
 static bool holds(const void *address) {
@@ -191,11 +182,10 @@ bool hz4_slots_write(int fd, const void *address) {
   if (!holds(address)) return false;
   const struct slot *slot = &slots[index_of(address)];
   if (slot->size == 0) return false;
-  char buffer[512];
-  struct hz4_writer w = {.buffer = buffer, .size = sizeof(buffer), .fd = fd};
+  HZ4_WRITER(w, 512, fd);
   put_place(&w, slot, address);
-  put_event(&w, "allocated at", &slot->allocated);
-  put_event(&w, "freed at", &slot->freed);
+  hz4_stack_put(&w, "allocated at", slot->allocated.stack, slot->allocated.depth);
+  hz4_stack_put(&w, "freed at", slot->freed.stack, slot->freed.depth);
   hz4_writer_flush(&w);
   return true;
 }
@@ -230,16 +220,11 @@ static void report(const char *at, const ucontext_t *context) {
   if (here.depth != 0 && hz4_is_aligned((void *)frame, sizeof(frame)) && hz4_stack_readable(frame)) {
     here.depth += hz4_stack_take((void *)frame, here.stack + 1, HZ4_SLOT_FRAMES - 1);
   }
-  char buffer[512];
-  struct hz4_writer w = {.buffer = buffer, .size = sizeof(buffer), .fd = hz4_stderr(false)};
-  hz4_put_text(&w, "hz4: ");
-  hz4_put_text(&w, verb);
+  HZ4_WRITER(w, 512, hz4_stderr(false));
   bool is_freed = slot->freed.depth != 0, is_before = at < slot->block;
-  if (is_freed) hz4_put_text(&w, " after free: ");
-  else hz4_put_text(&w, is_before ? " before the beginning of a block: " : " past the end of a block: ");
-  hz4_put_hex(&w, (uintptr_t)at);
-  hz4_put_text(&w, "\n");
-  put_event(&w, "used at", &here);
+  hz4_put(&w, "hz4: %s %s: 0x%016lx\n", verb,
+          is_freed ? "after free" : is_before ? "before the beginning of a block" : "past the end of a block", (uintptr_t)at);
+  hz4_stack_put(&w, "used at", here.stack, here.depth);
   hz4_writer_flush(&w);
   hz4_slots_write(w.fd, at);
 }

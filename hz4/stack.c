@@ -81,11 +81,7 @@ uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max) {
 
 void hz4_stack_put(struct hz4_writer *w, const char *what, const uintptr_t *stack, uint32_t depth) {
   if (depth == 0) return;
-  hz4_put_text(w, "hz4:   ");
-  hz4_put_text(w, what);
-  for (uint32_t i = 0; i < depth; ++i) {
-    hz4_put_text(w, " ");
-    hz4_put_hex(w, stack[i]);
-  }
-  hz4_put_text(w, "\n");
+  hz4_put(w, "hz4:   %s", what);
+  for (uint32_t i = 0; i < depth; ++i) hz4_put(w, " 0x%016lx", stack[i]);
+  hz4_put(w, "\n");
 }

@@ -7,13 +7,12 @@
 // The handler may have interrupted a thread that has a lock, and so it waits for none (hz4_lock_hurry_begin). Where one is
 // not free the figures are not whole, and the file is due at the next slow path: mostly at the end of the interrupted one.
 // Nothing else that it calls is more than loads, stores and system calls.
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "hz4/alloc.h"
+#include "hz4/file.h"
 #include "hz4/hz4.h"
 #include "hz4/lock.h"
 #include "hz4/options.h"
@@ -21,14 +20,10 @@
 #include "hz4/sys.h"
 #include "hz4/syscall.h"
 
-#define WRITER(name, bytes, to) \
-  char name##_buffer[bytes];    \
-  struct hz4_writer name = {name##_buffer, sizeof(name##_buffer), 0, 0, to}
-
 // ---- for who asks ----
 
 static void write_to(int fd, void (*put)(struct hz4_writer *w, const struct hz4_stats *s)) {
-  WRITER(w, 512, fd);
+  HZ4_WRITER(w, 512, fd);
   struct hz4_stats stats;
   hz4_stats_gather(&stats);
   put(&w, &stats);
@@ -40,7 +35,7 @@ void hz4_stats_print(int fd) {
 }
 
 size_t hz4_stats_json(char *buffer, size_t size) {
-  struct hz4_writer w = {buffer, size != 0 ? size - 1 : 0, 0, 0, -1};
+  struct hz4_writer w = {.buffer = buffer, .size = size != 0 ? size - 1 : 0, .fd = -1};
   struct hz4_stats stats;
   hz4_stats_gather(&stats);
   hz4_stats_put_json(&w, &stats);
@@ -56,34 +51,24 @@ static char path[HZ4_OPTION_TEXT_BYTES + 32], new_path[sizeof(path) + 32];
 static bool has_pid;  // the path
 static bool warned;
 
-// The process in which somebody writes; 0: nobody. Another than this one: nobody, for that was before fork.
-static _Atomic(uint32_t) writing;
-static _Atomic(bool) due;        // it was asked for, and nobody has begun since
+static _Atomic(uint32_t) writing;  // file.h
+static _Atomic(bool) due;          // it was asked for, and nobody has begun since
 static _Atomic(uint64_t) due_ns;
 
-// %p is the process.
-static void put_path(struct hz4_writer *w, uint32_t pid) {
+// %p is the process. The new one is another for each process: those that a process starts have its options.
+static void name_files(uint32_t pid) {
+  struct hz4_writer w = {.buffer = path, .size = sizeof(path) - 1, .fd = -1};
   for (const char *at = hz4_option.stats_file; *at != '\0'; ++at) {
     if (strncmp(at, "%p", 2) == 0) {
-      hz4_put_number(w, pid);
+      hz4_put(&w, "%u", pid);
       has_pid = true;
       ++at;
     } else {
-      hz4_put_text(w, (const char[]){*at, '\0'});
+      hz4_put_bytes(&w, at, 1);
     }
   }
-}
-
-// The new one is another for each process: those that a process starts have its options.
-static void name_files(uint32_t pid) {
-  struct hz4_writer w = {path, sizeof(path) - 1, 0, 0, -1}, new_w = {new_path, sizeof(new_path) - 1, 0, 0, -1};
-  put_path(&w, pid);
   path[w.used] = '\0';
-  hz4_put_text(&new_w, path);
-  hz4_put_text(&new_w, ".");
-  hz4_put_number(&new_w, pid);
-  hz4_put_text(&new_w, "~");
-  new_path[new_w.used] = '\0';
+  hz4_format(new_path, sizeof(new_path), "%s.%u~", path, pid);
 }
 
 static bool ends_in(const char *end) {
@@ -91,36 +76,21 @@ static bool ends_in(const char *end) {
   return length >= n && strcmp(path + length - n, end) == 0;
 }
 
-static long open_new(void) {
-  return hz4_syscall(SYS_openat, AT_FDCWD, new_path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-}
-
 // Writes `stats`. False: the system would not, and an older file is as it was.
 static bool write_file(uint32_t pid) {
   name_files(pid);
-  long fd = open_new();
-  if (fd == -EEXIST) {  // of a process that was killed as it wrote
-    hz4_syscall(SYS_unlinkat, AT_FDCWD, new_path, 0);
-    fd = open_new();
-  }
-  if (fd < 0) return false;
-  WRITER(w, 512, (int)fd);
+  HZ4_WRITER(w, 512, -1);
+  if (hz4_file_begin(&w, new_path, 0644) != 0) return false;
   if (ends_in(".json")) hz4_stats_put_json(&w, &stats);
   else if (ends_in(".prom")) hz4_stats_put_metrics(&w, &stats, has_pid);
   else hz4_stats_put_report(&w, &stats);
-  hz4_writer_flush(&w);
-  bool whole = hz4_syscall(SYS_lseek, fd, 0, SEEK_CUR) == (long)w.total;  // the disk may be full
-  hz4_syscall(SYS_close, fd);
-  if (whole && hz4_syscall(SYS_renameat2, AT_FDCWD, new_path, AT_FDCWD, path, 0) == 0) return true;
-  hz4_syscall(SYS_unlinkat, AT_FDCWD, new_path, 0);
-  return false;
+  return hz4_file_end(&w, new_path, path) == 0;
 }
 
 // To the file, or where there is none to stderr.
 static void write_out(uint32_t pid) {
   if (*hz4_option.stats_file == '\0') {
-    int fd = hz4_stderr(true);
-    WRITER(w, 512, fd);
+    HZ4_WRITER(w, 512, hz4_stderr(true));
     hz4_stats_put_report(&w, &stats);
     hz4_writer_flush(&w);
   } else if (!write_file(pid) && !warned) {
@@ -129,23 +99,17 @@ static void write_out(uint32_t pid) {
   }
 }
 
-// False: somebody else writes, who may be below this handler.
-static bool become_writer(uint32_t pid) {
-  uint32_t seen = hz4_load_relaxed(&writing);
-  return seen != pid && hz4_cas_strong_acquire(&writing, &seen, pid);  // pairs with the release below: what writers have
-}
-
 static void write_due(bool in_handler) {
   uint32_t pid = (uint32_t)hz4_syscall(SYS_getpid, 0);
   bool whole = true;
-  while (whole && hz4_load_relaxed(&due) && become_writer(pid)) {
+  while (whole && hz4_load_relaxed(&due) && hz4_turn_begin(&writing, pid)) {
     hz4_store_relaxed(&due, false);
     uint32_t begun = in_handler ? hz4_lock_hurry_begin() : 0;
     hz4_stats_gather(&stats);
     if (in_handler) whole = hz4_lock_hurry_end(begun);
     if (whole) write_out(pid);
     else hz4_store_relaxed(&due, true);
-    hz4_store_release(&writing, 0);
+    hz4_turn_end(&writing);
   }
 }
 

@@ -10,29 +10,21 @@ struct metrics {
   uint64_t pid;  // 0: is no label
 };
 
-static void put_all(struct hz4_writer *w, const char *const *parts) {
-  for (; *parts != NULL; ++parts) hz4_put_text(w, *parts);
-}
-
 static void put_family(const struct metrics *m, const char *name, const char *type, const char *help) {
-  put_all(m->w, (const char *const[]){"# HELP ", name, " ", help, "\n# TYPE ", name, " ", type, "\n", NULL});
+  hz4_put(m->w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
 // label: NULL: none.
 static void put_sample(const struct metrics *m, const char *name, const char *label, const char *value_of_label,
                        uint64_t value) {
-  hz4_put_text(m->w, name);
-  if (label != NULL || m->pid != 0) hz4_put_text(m->w, "{");
-  if (label != NULL) put_all(m->w, (const char *const[]){label, "=\"", value_of_label, "\"", NULL});
-  if (label != NULL && m->pid != 0) hz4_put_text(m->w, ",");
-  if (m->pid != 0) {
-    hz4_put_text(m->w, "pid=\"");
-    hz4_put_number(m->w, m->pid);
-    hz4_put_text(m->w, "\"");
+  const char *before = "{";
+  hz4_put(m->w, "%s", name);
+  if (label != NULL) {
+    hz4_put(m->w, "{%s=\"%s\"", label, value_of_label);
+    before = ",";
   }
-  hz4_put_text(m->w, label != NULL || m->pid != 0 ? "} " : " ");
-  hz4_put_number(m->w, value);
-  hz4_put_text(m->w, "\n");
+  if (m->pid != 0) hz4_put(m->w, "%spid=\"%lu\"", before, m->pid);
+  hz4_put(m->w, "%s %lu\n", label != NULL || m->pid != 0 ? "}" : "", value);
 }
 
 static void put(const struct metrics *m, const char *name, const char *type, uint64_t value, const char *help) {
@@ -59,9 +51,7 @@ static void put_classes(const struct metrics *m, const struct hz4_stats *s) {
   put_family(m, name, type, help);                                             \
   for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {                            \
     if (!hz4_stats_class(s, c, &class)) continue;                              \
-    struct hz4_writer size = {digits, sizeof(digits) - 1, 0, 0, -1};           \
-    hz4_put_number(&size, class.object_bytes);                                 \
-    digits[size.used] = '\0';                                                  \
+    hz4_format(digits, sizeof(digits), "%lu", class.object_bytes);             \
     put_sample(m, name, "object_bytes", digits, class.member);                 \
   }
   CLASS_TABLE(PUT)
@@ -102,5 +92,5 @@ void hz4_stats_put_metrics(struct hz4_writer *w, const struct hz4_stats *s, bool
   put(m, "hz4_refills_total", "counter", hz4_stats_total(s, HZ4_COUNT_refill_calls), "Mallocs that found their cache empty.");
   put(m, "hz4_flushes_total", "counter", hz4_stats_total(s, HZ4_COUNT_flush_calls), "Frees that found their cache full.");
   if (hz4_option_now(&hz4_option.stats_classes) != 0) put_classes(m, s);
-  hz4_put_text(w, "# EOF\n");
+  hz4_put(w, "# EOF\n");
 }

@@ -1,4 +1,4 @@
-// Rank 1. Text that is composed piece by piece, without stdio and without malloc.
+// Rank 0. Text that is composed piece by piece, without stdio and without malloc.
 #ifndef HZ4_WRITER_H_
 #define HZ4_WRITER_H_
 
@@ -13,18 +13,21 @@ struct hz4_writer {
   size_t size, used;
   size_t total;  // bytes that were put so far
   int fd;        // what is full is written there; -1: nowhere, and what does not fit is only counted
+  int error;     // what the system said, as errno has it; nothing is written after that
 };
 
-// `context` is the writer: for functions that write to any.
-void hz4_put_text(void *context, const char *text);
-void hz4_put_number(struct hz4_writer *w, uint64_t number);
-// With 0x, and all zeros before it.
-void hz4_put_hex(struct hz4_writer *w, uintptr_t number);
-// In groups of three digits.
-void hz4_put_grouped(struct hz4_writer *w, uint64_t number);
-// The same, at the right of so many columns.
-void hz4_put_column(struct hz4_writer *w, uint64_t number, unsigned columns);
+// A writer with a buffer of its own.
+#define HZ4_WRITER(name, bytes, to) \
+  char name##_buffer[bytes];        \
+  struct hz4_writer name = {.buffer = name##_buffer, .size = (bytes), .fd = (to)}
+
+// As printf, with %s, %u, %x and %%, l for 64 bits, a width, 0 for zeros before it and ' for groups of three digits.
+__attribute__((format(printf, 2, 3))) void hz4_put(struct hz4_writer *w, const char *format, ...);
+void hz4_put_bytes(struct hz4_writer *w, const void *data, size_t bytes);
 void hz4_writer_flush(struct hz4_writer *w);
+
+// As snprintf, likewise. pre: size != 0.
+__attribute__((format(printf, 3, 4))) void hz4_format(char *out, size_t size, const char *format, ...);
 
 #ifdef __cplusplus
 }

@@ -49,7 +49,7 @@ class Options : public testing::Test {
   }
   static std::string Text(void (*put)(struct hz4_writer *)) {
     std::vector<char> buffer(1 << 16);
-    struct hz4_writer w = {buffer.data(), buffer.size(), 0, 0, -1};
+    struct hz4_writer w = {buffer.data(), buffer.size(), 0, 0, -1, 0};
     put(&w);
     return std::string(buffer.data(), w.used);
   }

@@ -210,7 +210,7 @@ TEST(Stats, PrintingToNowhereDoesNoHarm) {
 
 TEST(Stats, OptionsArePrinted) {
   std::vector<char> buffer(1 << 16);
-  struct hz4_writer w = {buffer.data(), buffer.size(), 0, 0, -1};
+  struct hz4_writer w = {buffer.data(), buffer.size(), 0, 0, -1, 0};
   hz4_options_put_table(&w);
   const std::string expected(buffer.data(), w.used);
   EXPECT_EQ(Captured([](int fd) { hz4_options_print(fd); }), expected);

@@ -56,14 +56,8 @@ uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max) {
 void hz4_stack_put(struct hz4_writer *w, const char *what, const uintptr_t *stack, uint32_t depth) {
   (void)w, (void)what, (void)stack, (void)depth;
 }
-void hz4_put_text(void *context, const char *text) {
-  (void)context, (void)text;
-}
-void hz4_put_number(struct hz4_writer *w, uint64_t number) {
-  (void)w, (void)number;
-}
-void hz4_put_hex(struct hz4_writer *w, uintptr_t number) {
-  (void)w, (void)number;
+void hz4_put(struct hz4_writer *w, const char *format, ...) {
+  (void)w, (void)format;
 }
 void hz4_writer_flush(struct hz4_writer *w) {
   (void)w;
