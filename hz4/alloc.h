@@ -45,6 +45,21 @@ int hz4_alloc_posix_memalign(void **out, size_t align, size_t size);
 void *hz4_alloc_valloc(size_t size);
 void *hz4_alloc_pvalloc(size_t size);
 size_t hz4_alloc_usable_size(const void *ptr);
+// The functions that stand beside malloc and free, which api.c and shim.c define by one name each. X(result, name, parameters,
+// call)
+#define HZ4_ALLOC_NAMES(X)                                                                                      \
+  X(void *, calloc, (size_t count, size_t size), hz4_alloc_calloc(count, size))                                 \
+  X(void *, realloc, (void *ptr, size_t size), hz4_alloc_realloc(ptr, size))                                    \
+  X(void, free_sized, (void *ptr, size_t size), hz4_alloc_free_sized(ptr, 16, size))                            \
+  X(void, free_aligned_sized, (void *ptr, size_t align, size_t size), hz4_alloc_free_sized(ptr, align, size))   \
+  X(void *, aligned_alloc, (size_t align, size_t size), hz4_alloc_aligned(align, size))                         \
+  X(void *, memalign, (size_t align, size_t size), hz4_alloc_memalign(align, size))                             \
+  X(int, posix_memalign, (void **out, size_t align, size_t size), hz4_alloc_posix_memalign(out, align, size))   \
+  X(void *, valloc, (size_t size), hz4_alloc_valloc(size))                                                      \
+  X(void *, pvalloc, (size_t size), hz4_alloc_pvalloc(size))                                                    \
+  X(size_t, malloc_usable_size, (void *ptr), hz4_alloc_usable_size(ptr))                                        \
+  X(int, malloc_trim, (size_t pad), hz4_alloc_trim(pad))
+
 // An object as malloc would take it from its class, but never a sample; NULL: there is none without more ado. And its end.
 // For those who are told of samples. pre: 1 <= size <= HZ4_CLASS_MAX_BYTES.
 void *hz4_alloc_unsampled(size_t size);

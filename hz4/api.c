@@ -30,49 +30,11 @@ HZ4_HOT void hz4_free(void *ptr) {
   hz4_alloc_free(ptr);
 }
 
-void *hz4_calloc(size_t count, size_t size) {
-  return hz4_alloc_calloc(count, size);
-}
-
-void *hz4_realloc(void *ptr, size_t size) {
-  return hz4_alloc_realloc(ptr, size);
-}
-
-void hz4_free_sized(void *ptr, size_t size) {
-  hz4_alloc_free_sized(ptr, 16, size);
-}
-
-void hz4_free_aligned_sized(void *ptr, size_t alignment, size_t size) {
-  hz4_alloc_free_sized(ptr, alignment, size);
-}
-
-void *hz4_aligned_alloc(size_t alignment, size_t size) {
-  return hz4_alloc_aligned(alignment, size);
-}
-
-void *hz4_memalign(size_t alignment, size_t size) {
-  return hz4_alloc_memalign(alignment, size);
-}
-
-int hz4_posix_memalign(void **out, size_t alignment, size_t size) {
-  return hz4_alloc_posix_memalign(out, alignment, size);
-}
-
-void *hz4_valloc(size_t size) {
-  return hz4_alloc_valloc(size);
-}
-
-void *hz4_pvalloc(size_t size) {
-  return hz4_alloc_pvalloc(size);
-}
-
-size_t hz4_malloc_usable_size(void *ptr) {
-  return hz4_alloc_usable_size(ptr);
-}
-
-int hz4_malloc_trim(size_t pad) {
-  return hz4_alloc_trim(pad);
-}
+#define DEFINE(result, name, parameters, call) \
+  result hz4_##name parameters {               \
+    return call;                               \
+  }
+HZ4_ALLOC_NAMES(DEFINE)
 
 int hz4_limit_set(size_t soft, size_t hard) {
   if (hard != 0 && soft > hard) {

@@ -23,56 +23,13 @@ HZ4_HOT EXPORT void free(void *ptr) {
   hz4_alloc_free(ptr);
 }
 
-EXPORT void *calloc(size_t count, size_t size) {
-  return hz4_alloc_calloc(count, size);
-}
-
-EXPORT void *realloc(void *ptr, size_t size) {
-  return hz4_alloc_realloc(ptr, size);
-}
-
-EXPORT void *aligned_alloc(size_t alignment, size_t size) {
-  return hz4_alloc_aligned(alignment, size);
-}
-
-EXPORT void *memalign(size_t alignment, size_t size) {
-  return hz4_alloc_memalign(alignment, size);
-}
-
-EXPORT int posix_memalign(void **out, size_t alignment, size_t size) {
-  return hz4_alloc_posix_memalign(out, alignment, size);
-}
-
-EXPORT void *valloc(size_t size) {
-  return hz4_alloc_valloc(size);
-}
-
-EXPORT void *pvalloc(size_t size) {
-  return hz4_alloc_pvalloc(size);
-}
-
-EXPORT size_t malloc_usable_size(void *ptr) {
-  return hz4_alloc_usable_size(ptr);
-}
-
-// C23. libc does not declare them yet.
-EXPORT void free_sized(void *ptr, size_t size);
-EXPORT void free_aligned_sized(void *ptr, size_t alignment, size_t size);
-
-void free_sized(void *ptr, size_t size) {
-  hz4_alloc_free_sized(ptr, 16, size);
-}
-
-void free_aligned_sized(void *ptr, size_t alignment, size_t size) {
-  hz4_alloc_free_sized(ptr, alignment, size);
-}
-
-// glibc's, and wanted where libc does not declare it too.
-EXPORT int malloc_trim(size_t pad);
-
-int malloc_trim(size_t pad) {
-  return hz4_alloc_trim(pad);
-}
+// Declared too, for libc's headers do not have all of them yet.
+#define DEFINE(result, name, parameters, call) \
+  EXPORT result name parameters;               \
+  result name parameters {                     \
+    return call;                               \
+  }
+HZ4_ALLOC_NAMES(DEFINE)
 
 // ---- what glibc alone offers besides ----
 #ifdef __GLIBC__
@@ -105,23 +62,29 @@ EXPORT int mallopt(int parameter, int value) {
 }
 
 // The fields that have a meaning here, in bytes: arena and hblkhd are what is mapped for small and for large blocks,
-// uordblks and fordblks what of it is in use and free, keepcost what malloc_trim could give back.
-static struct mallinfo2 info_of(const struct hz4_stats_heap *heap) {
+// uordblks and fordblks what of it is in use and free, keepcost what malloc_trim could give back. No cache is looked at, so
+// that it takes the same time however many threads there are.
+static struct mallinfo2 read_info(uint64_t *peak_bytes) {
+  struct hz4_stats s;
+  hz4_stats_gather_layers(&s);
+  uint64_t used = s.segment.used_bytes, idle = s.mid.free_bytes + s.mid.depot_bytes;
+  uint64_t free_pages = s.segment.dirty_bytes + s.segment.clean_bytes;
+  if (idle > used) idle = used;
+  *peak_bytes = s.os.peak_bytes;
   return (struct mallinfo2){
-      .arena = heap->used_bytes + heap->dirty_bytes + heap->clean_bytes,
-      .ordblks = heap->spans,
-      .hblks = heap->large_blocks,
-      .hblkhd = heap->large_live_bytes + heap->large_cached_bytes,
-      .uordblks = heap->used_bytes - heap->idle_bytes,
-      .fordblks = heap->dirty_bytes + heap->clean_bytes + heap->idle_bytes,
-      .keepcost = heap->dirty_bytes + heap->large_cached_bytes,
+      .arena = used + free_pages,
+      .ordblks = s.mid.spans,
+      .hblks = s.large.allocs - s.large.frees,
+      .hblkhd = s.large.live_mapped_bytes + s.large.cached_bytes,
+      .uordblks = used - idle,
+      .fordblks = free_pages + idle,
+      .keepcost = s.segment.dirty_bytes + s.large.cached_bytes,
   };
 }
 
 EXPORT struct mallinfo2 mallinfo2(void) {
-  struct hz4_stats_heap heap;
-  hz4_stats_heap(&heap);
-  return info_of(&heap);
+  uint64_t peak_bytes;
+  return read_info(&peak_bytes);
 }
 
 EXPORT struct mallinfo mallinfo(void) {
@@ -135,9 +98,8 @@ EXPORT struct mallinfo mallinfo(void) {
 // returns EINVAL itself).
 EXPORT int malloc_info(int options, FILE *stream) {
   if (options != 0) return EINVAL;
-  struct hz4_stats_heap heap;
-  hz4_stats_heap(&heap);
-  struct mallinfo2 info = info_of(&heap);
+  uint64_t peak_bytes;
+  struct mallinfo2 info = read_info(&peak_bytes);
   int state;
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);  // or else fprintf might be where the thread ends
   int written = fprintf(stream,
@@ -147,8 +109,7 @@ EXPORT int malloc_info(int options, FILE *stream) {
                         "<system type=\"current\" size=\"%zu\"/>\n"
                         "<system type=\"max\" size=\"%zu\"/>\n"
                         "</malloc>\n",
-                        info.ordblks, info.fordblks, info.hblks, info.hblkhd, info.arena + info.hblkhd,
-                        (size_t)heap.peak_bytes);
+                        info.ordblks, info.fordblks, info.hblks, info.hblkhd, info.arena + info.hblkhd, peak_bytes);
   pthread_setcancelstate(state, &state);
   return written < 0 ? -1 : 0;
 }
@@ -168,12 +129,7 @@ EXPORT int malloc_info(int options, FILE *stream) {
   X(void *, __libc_pvalloc, (size_t size), hz4_pvalloc(size))                                                     \
   X(int, __posix_memalign, (void **out, size_t alignment, size_t size), hz4_posix_memalign(out, alignment, size))
 
-#define DEFINE_OLD_NAME(result, name, parameters, call) \
-  EXPORT result name parameters;                        \
-  result name parameters {                              \
-    return call;                                        \
-  }
-OLD_NAME_TABLE(DEFINE_OLD_NAME)
+OLD_NAME_TABLE(DEFINE)
 
 #endif  // __GLIBC__
 

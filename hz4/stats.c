@@ -1,12 +1,10 @@
 #include "hz4/stats.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 #include "hz4/inbox.h"
 #include "hz4/os.h"
 #include "hz4/sizeclass.h"
-#include "hz4/syscall.h"
 #include "hz4/transfer.h"
 
 // ---- gathering ----
@@ -61,8 +59,16 @@ static void sum_up(struct hz4_stats *s) {
   s->metadata_bytes = hz4_stats_minus(s->os.mapped_bytes, in_use + s->dirty_bytes + s->retained_bytes);
 }
 
-void hz4_stats_gather(struct hz4_stats *s) {
+void hz4_stats_gather_layers(struct hz4_stats *s) {
   *s = (struct hz4_stats){0};
+  hz4_mid_stats(&s->mid);
+  hz4_large_stats(&s->large);
+  hz4_segment_stats(&s->segment);
+  hz4_os_stats(&s->os);
+}
+
+void hz4_stats_gather(struct hz4_stats *s) {
+  hz4_stats_gather_layers(s);
   add_counters(s, &hz4_no_cache.cache);
   for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
     add_counters(s, cache);
@@ -74,11 +80,7 @@ void hz4_stats_gather(struct hz4_stats *s) {
     s->inbox_bytes += held_back * hz4_class_usable(c);
   }
   hz4_thread_stats(&s->thread);
-  hz4_mid_stats(&s->mid);
-  hz4_large_stats(&s->large);
-  hz4_segment_stats(&s->segment);
   hz4_meta_stats(&s->meta);
-  hz4_os_stats(&s->os);
   hz4_limit_stats(&s->limit);
   s->resident_bytes = resident_bytes();
   sum_up(s);
@@ -100,29 +102,6 @@ bool hz4_stats_class(const struct hz4_stats *s, uint32_t by_size, struct hz4_sta
       .purged_bytes = mid.purged_bytes,
   };
   return mid.takes != 0;
-}
-
-void hz4_stats_heap(struct hz4_stats_heap *out) {
-  struct hz4_mid_stats mid;
-  struct hz4_large_stats large;
-  struct hz4_segment_stats segment;
-  struct hz4_os_stats os;
-  hz4_mid_stats(&mid);
-  hz4_large_stats(&large);
-  hz4_segment_stats(&segment);
-  hz4_os_stats(&os);
-  uint64_t idle = mid.free_bytes + mid.depot_bytes;
-  *out = (struct hz4_stats_heap){
-      .used_bytes = segment.used_bytes,
-      .idle_bytes = idle < segment.used_bytes ? idle : segment.used_bytes,
-      .dirty_bytes = segment.dirty_bytes,
-      .clean_bytes = segment.clean_bytes,
-      .spans = mid.spans,
-      .large_blocks = large.allocs - large.frees,
-      .large_live_bytes = large.live_mapped_bytes,
-      .large_cached_bytes = large.cached_bytes,
-      .peak_bytes = os.peak_bytes,
-  };
 }
 
 // ---- the values that have a name ----

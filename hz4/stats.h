@@ -39,6 +39,9 @@ struct hz4_stats {
   uint32_t waiting[HZ4_CLASS_COUNT + 1];  // objects in bins and inboxes, by size
 };
 void hz4_stats_gather(struct hz4_stats *s);
+// What Mid, large blocks, segments and the system say of themselves, and nothing else. While other threads allocate they may
+// differ by what these did.
+void hz4_stats_gather_layers(struct hz4_stats *s);
 
 // Of the size classes that differ only by home or use, together. False: nobody ever asked for that size.
 struct hz4_stats_class {
@@ -121,20 +124,6 @@ HZ4_INLINE uint64_t hz4_stats_minus(uint64_t a, uint64_t b) {
 
 // UINT64_MAX for an unknown name.
 uint64_t hz4_stats_value(const char *name);
-
-// What mallinfo2 tells, in bytes where nothing else is said. Each layer is looked at once and no cache at all, so that
-// it takes the same time however many threads there are. While other threads allocate the layers may differ by what
-// they did.
-struct hz4_stats_heap {
-  uint64_t used_bytes;   // of pages in spans
-  uint64_t idle_bytes;   // of objects in them that nobody has, and no cache
-  uint64_t dirty_bytes, clean_bytes;  // of free pages
-  uint64_t spans;
-  uint64_t large_blocks;  // a number
-  uint64_t large_live_bytes, large_cached_bytes;
-  uint64_t peak_bytes;  // the most that was ever mapped
-};
-void hz4_stats_heap(struct hz4_stats_heap *out);
 
 // ---- how it is told: stats_report.c, stats_json.c, stats_metrics.c ----
 
