@@ -39,17 +39,16 @@ __attribute__((no_sanitize("address"))) static bool load(struct walk *w, uintptr
   return true;
 }
 
-static uintptr_t at_place(const struct walk *w, struct hz4_unwind_place place, uintptr_t cfa) {
-  uintptr_t base = place.base == HZ4_UNWIND_CFA ? cfa : place.base == HZ4_UNWIND_SP ? w->sp : w->fp;
-  return base + (uintptr_t)(intptr_t)place.offset;
+static uintptr_t at_place(const struct walk *w, unsigned base, intptr_t offset, uintptr_t cfa) {
+  return (base == HZ4_UNWIND_CFA ? cfa : base == HZ4_UNWIND_SP ? w->sp : w->fp) + (uintptr_t)offset;
 }
 
 // False: there is no caller, or none that can be found.
 static bool step_by_rule(struct walk *w, const struct hz4_unwind_rule *rule) {
-  uintptr_t cfa = at_place(w, rule->cfa, 0), fp = w->fp, ra;
+  uintptr_t cfa = at_place(w, rule->cfa_base, rule->cfa_offset, 0), fp = w->fp, ra;
   if (rule->is_outermost || (rule->cfa_is_loaded && !load(w, cfa, &cfa))) return false;
-  if (!load(w, at_place(w, rule->ra, cfa), &ra)) return false;
-  if (!rule->fp_is_kept && !load(w, at_place(w, rule->fp, cfa), &fp)) return false;
+  if (!load(w, at_place(w, rule->ra_base, rule->ra_offset, cfa), &ra)) return false;
+  if (!rule->fp_is_kept && !load(w, at_place(w, rule->fp_base, rule->fp_offset, cfa), &fp)) return false;
   if (!rule->is_signal && cfa <= w->sp) return false;  // stacks grow downwards; a signal's handler may have one of its own
   *w = (struct walk){ra, cfa, fp, rule->is_signal, w->known};
   return true;

@@ -57,6 +57,14 @@ static int64_t read_sleb(struct reader *r) {
   return (int64_t)read_leb(r, true);
 }
 
+// The next so many bytes, on their own.
+static struct reader read_block(struct reader *r, uint64_t bytes) {
+  if (bytes > (size_t)(r->end - r->at)) r->failed = true;
+  if (r->failed) return (struct reader){.failed = true};
+  r->at += bytes;
+  return (struct reader){r->at - bytes, r->at, false};
+}
+
 // Pointers are written in one of several ways (LSB, "DWARF Exception Header Encoding"): these are what linkers write.
 enum { FORM_MASK = 15, FORM_ABSOLUTE = 0, FORM_U4 = 3, FORM_S4 = 11, FORM_S8 = 12 };
 enum { TO_MASK = 0x70, TO_PLACE = 0x10, TO_INDEX = 0x30 };
@@ -145,19 +153,17 @@ static bool read_common(const struct object *object, uintptr_t address, struct f
   info->data_align = read_sleb(&r);
   uint64_t ra_register = version == 1 ? read_bytes(&r, 1) : read_uleb(&r);
   if (r.failed || (version != 1 && version != 3) || ra_register != REGISTER_RA) return false;
-  if (*augmentation == 'z') {
-    info->has_augmentation = true;
-    uint64_t bytes = read_uleb(&r);
-    if (bytes > (size_t)(r.end - r.at)) return false;
-    const uint8_t *instructions = r.at + bytes;
+  info->has_augmentation = *augmentation == 'z';
+  if (info->has_augmentation) {
+    struct reader data = read_block(&r, read_uleb(&r));
     for (const char *letter = augmentation + 1; *letter != '\0'; ++letter) {
-      if (*letter == 'R') info->pointers = (unsigned)read_bytes(&r, 1);
-      else if (*letter == 'L') read_bytes(&r, 1);
-      else if (*letter == 'P') read_pointer(&r, (unsigned)read_bytes(&r, 1) & FORM_MASK);
+      if (*letter == 'R') info->pointers = (unsigned)read_bytes(&data, 1);
+      else if (*letter == 'L') read_bytes(&data, 1);
+      else if (*letter == 'P') read_pointer(&data, (unsigned)read_bytes(&data, 1) & FORM_MASK);
       else if (*letter == 'S') info->is_signal = true;
       else if (*letter != 'B') return false;
     }
-    r.at = instructions;
+    if (data.failed) return false;
   } else if (*augmentation != '\0') {
     return false;
   }
@@ -173,11 +179,7 @@ static bool read_entry(const struct object *object, uintptr_t address, uintptr_t
   if (r.failed || common == 0 || !read_common(object, place - common, info)) return false;
   info->start = read_pointer(&r, info->pointers);
   info->bytes = read_pointer(&r, info->pointers & FORM_MASK);
-  if (info->has_augmentation) {
-    uint64_t bytes = read_uleb(&r);
-    if (bytes > (size_t)(r.end - r.at)) return false;
-    r.at += bytes;
-  }
+  if (info->has_augmentation) read_block(&r, read_uleb(&r));
   info->rest = r;
   return !r.failed && pc >= info->start && pc - info->start < info->bytes;
 }
@@ -187,54 +189,77 @@ static bool read_entry(const struct object *object, uintptr_t address, uintptr_t
 // Of registers that are not followed, nothing is known; of an expression only the forms that are in use: a register and an
 // offset, and maybe what lies there.
 enum how { HOW_KEPT, HOW_AT, HOW_UNDEFINED, HOW_UNKNOWN };
-struct saved {
+struct place {
   enum how how;
-  struct hz4_unwind_place place;
+  enum hz4_unwind_base base;
+  int64_t offset;
 };
 struct row {
-  uint64_t cfa_register;  // or else cfa is an expression
-  bool cfa_by_register, cfa_known, cfa_is_loaded;
-  struct hz4_unwind_place cfa;
-  struct saved fp, ra;
+  struct place cfa, fp, ra;
+  bool cfa_is_loaded;
 };
 #define ROWS_REMEMBERED 4
 
-static bool read_expression(struct reader *r, struct hz4_unwind_place *place, bool *is_loaded) {
+// DW_CFA_...: their operands are read as letters say: u and s a number without and with sign, e an expression, p a pointer,
+// and 1, 2 and 4 so many bytes.
+enum {
+  NOP, SET_LOC, ADVANCE_LOC1, ADVANCE_LOC2, ADVANCE_LOC4, OFFSET_EXTENDED, RESTORE_EXTENDED, UNDEFINED, SAME_VALUE, REGISTER,
+  REMEMBER_STATE, RESTORE_STATE, DEF_CFA, DEF_CFA_REGISTER, DEF_CFA_OFFSET, DEF_CFA_EXPRESSION, EXPRESSION,
+  OFFSET_EXTENDED_SF, DEF_CFA_SF, DEF_CFA_OFFSET_SF, VAL_OFFSET, VAL_OFFSET_SF, VAL_EXPRESSION, OPERATIONS,
+  GNU_ARGS_SIZE = 0x2e,
+};
+static const char operands[OPERATIONS][3] = {
+    "", "p", "1", "2", "4", "uu", "u", "u", "u", "uu", "", "", "uu", "u", "u", "e", "ue", "us", "us", "s", "uu", "us", "ue"};
+
+struct instruction {
+  unsigned op;
+  uint64_t operand[2];
+  struct place place;  // of an expression
+  bool is_loaded;
+};
+
+static void read_expression(struct reader *r, struct instruction *out) {
   enum { OP_DEREF = 0x06, OP_BREG0 = 0x70 };
-  uint64_t bytes = read_uleb(r);
-  if (bytes > (size_t)(r->end - r->at)) {
-    r->failed = true;
-    return false;
-  }
-  struct reader e = {r->at, r->at + bytes, false};
-  r->at += bytes;
+  struct reader e = read_block(r, read_uleb(r));
   uint64_t op = read_bytes(&e, 1);
-  place->base = op == OP_BREG0 + REGISTER_SP ? HZ4_UNWIND_SP : HZ4_UNWIND_FP;
-  if (op != OP_BREG0 + REGISTER_SP && op != OP_BREG0 + REGISTER_FP) return false;
-  place->offset = (int32_t)read_sleb(&e);
-  *is_loaded = e.at != e.end && read_bytes(&e, 1) == OP_DEREF;
-  return !e.failed && e.at == e.end;
+  out->place = (struct place){HOW_AT, op == OP_BREG0 + REGISTER_SP ? HZ4_UNWIND_SP : HZ4_UNWIND_FP, read_sleb(&e)};
+  out->is_loaded = e.at != e.end && read_bytes(&e, 1) == OP_DEREF;
+  bool is_known = op == OP_BREG0 + REGISTER_SP || op == OP_BREG0 + REGISTER_FP;
+  if (!is_known || e.failed || e.at != e.end) out->place.how = HOW_UNKNOWN;
 }
 
-static struct saved *saved_of(struct row *row, uint64_t number) {
-  return number == REGISTER_FP ? &row->fp : number == REGISTER_RA ? &row->ra : NULL;
+static bool read_instruction(struct reader *r, const struct frame_info *info, struct instruction *out) {
+  unsigned byte = (unsigned)read_bytes(r, 1);
+  *out = (struct instruction){.op = byte};
+  if (byte >> 6 != 0) {  // the first operand is in the byte
+    static const uint8_t ops[] = {NOP, ADVANCE_LOC1, OFFSET_EXTENDED, RESTORE_EXTENDED};
+    out->op = ops[byte >> 6];
+    out->operand[0] = byte & 63;
+    if (out->op == OFFSET_EXTENDED) out->operand[1] = read_uleb(r);
+    return true;
+  }
+  const char *kinds = byte == GNU_ARGS_SIZE ? "u" : byte < OPERATIONS ? operands[byte] : NULL;
+  for (int i = 0; kinds != NULL && kinds[i] != '\0'; ++i) {
+    switch (kinds[i]) {
+      case 'u': out->operand[i] = read_uleb(r); break;
+      case 's': out->operand[i] = (uint64_t)read_sleb(r); break;
+      case 'p': out->operand[i] = read_pointer(r, info->pointers); break;
+      case 'e': read_expression(r, out); break;
+      default: out->operand[i] = read_bytes(r, (size_t)(kinds[i] - '0'));
+    }
+  }
+  return kinds != NULL;
 }
 
-static void set_saved(struct row *row, uint64_t number, enum how how, int64_t offset) {
-  struct saved *saved = saved_of(row, number);
-  if (saved != NULL) *saved = (struct saved){how, {(int32_t)offset, HZ4_UNWIND_CFA}};
-}
-
-static void restore(struct row *row, const struct row *initial, uint64_t number) {
-  if (number == REGISTER_FP) row->fp = initial->fp;
-  if (number == REGISTER_RA) row->ra = initial->ra;
+static void set_saved(struct row *row, uint64_t number, struct place place) {
+  if (number == REGISTER_FP) row->fp = place;
+  if (number == REGISTER_RA) row->ra = place;
 }
 
 static void define_cfa(struct row *row, uint64_t number, int64_t offset) {
-  row->cfa_register = number;
-  row->cfa_by_register = row->cfa_known = true;
+  bool is_known = number == REGISTER_SP || number == REGISTER_FP;
   row->cfa_is_loaded = false;
-  row->cfa.offset = (int32_t)offset;
+  row->cfa = (struct place){is_known ? HOW_AT : HOW_UNKNOWN, number == REGISTER_SP ? HZ4_UNWIND_SP : HZ4_UNWIND_FP, offset};
 }
 
 // Runs them up to pc. initial: the row that DW_CFA_restore goes back to.
@@ -242,87 +267,47 @@ static bool run(struct reader *r, const struct frame_info *info, uintptr_t pc, c
   struct row remembered[ROWS_REMEMBERED];
   size_t count = 0;
   uintptr_t at = info->start;
+  struct instruction i;
   while (r->at < r->end && !r->failed) {
-    uint64_t op = read_bytes(r, 1), low = op & 63, number;
-    if (op >> 6 == 1) {  // DW_CFA_advance_loc
-      at += low * info->code_align;
-      if (at > pc) return true;
-      continue;
-    }
-    if (op >> 6 == 2) {  // DW_CFA_offset
-      set_saved(row, low, HOW_AT, (int64_t)read_uleb(r) * info->data_align);
-      continue;
-    }
-    if (op >> 6 == 3) {  // DW_CFA_restore
-      restore(row, initial, low);
-      continue;
-    }
-    switch (op) {
-      case 0x00: break;  // DW_CFA_nop
-      case 0x01: at = read_pointer(r, info->pointers); break;
-      case 0x02: at += read_bytes(r, 1) * info->code_align; break;  // DW_CFA_advance_loc1, 2, 4
-      case 0x03: at += read_bytes(r, 2) * info->code_align; break;
-      case 0x04: at += read_bytes(r, 4) * info->code_align; break;
-      case 0x05:  // DW_CFA_offset_extended
-        number = read_uleb(r);
-        set_saved(row, number, HOW_AT, (int64_t)read_uleb(r) * info->data_align);
+    if (!read_instruction(r, info, &i)) return false;
+    uint64_t first = i.operand[0];
+    int64_t offset = (int64_t)i.operand[1], scaled = offset * info->data_align;
+    switch (i.op) {
+      case SET_LOC: at = first; break;
+      case ADVANCE_LOC1:
+      case ADVANCE_LOC2:
+      case ADVANCE_LOC4: at += first * info->code_align; break;
+      case OFFSET_EXTENDED:
+      case OFFSET_EXTENDED_SF: set_saved(row, first, (struct place){HOW_AT, HZ4_UNWIND_CFA, scaled}); break;
+      case RESTORE_EXTENDED: set_saved(row, first, first == REGISTER_FP ? initial->fp : initial->ra); break;
+      case UNDEFINED: set_saved(row, first, (struct place){.how = HOW_UNDEFINED}); break;
+      case SAME_VALUE: set_saved(row, first, (struct place){.how = HOW_KEPT}); break;
+      case REGISTER:
+      case VAL_OFFSET:
+      case VAL_OFFSET_SF:
+      case VAL_EXPRESSION: set_saved(row, first, (struct place){.how = HOW_UNKNOWN}); break;
+      case EXPRESSION:
+        if (i.is_loaded) i.place.how = HOW_UNKNOWN;
+        set_saved(row, first, i.place);
         break;
-      case 0x06: restore(row, initial, read_uleb(r)); break;  // DW_CFA_restore_extended
-      case 0x07: set_saved(row, read_uleb(r), HOW_UNDEFINED, 0); break;
-      case 0x08: set_saved(row, read_uleb(r), HOW_KEPT, 0); break;  // DW_CFA_same_value
-      case 0x09:                                                          // DW_CFA_register: in another one
-        set_saved(row, read_uleb(r), HOW_UNKNOWN, 0);
-        read_uleb(r);
-        break;
-      case 0x0a:  // DW_CFA_remember_state
+      case REMEMBER_STATE:
         if (count == ROWS_REMEMBERED) return false;
         remembered[count++] = *row;
         break;
-      case 0x0b:  // DW_CFA_restore_state
+      case RESTORE_STATE:
         if (count == 0) return false;
         *row = remembered[--count];
         break;
-      case 0x0c:  // DW_CFA_def_cfa
-        number = read_uleb(r);
-        define_cfa(row, number, (int64_t)read_uleb(r));
+      case DEF_CFA: define_cfa(row, first, offset); break;
+      case DEF_CFA_SF: define_cfa(row, first, scaled); break;
+      case DEF_CFA_REGISTER: define_cfa(row, first, row->cfa.offset); break;
+      case DEF_CFA_OFFSET: row->cfa.offset = (int64_t)first; break;
+      case DEF_CFA_OFFSET_SF: row->cfa.offset = (int64_t)first * info->data_align; break;
+      case DEF_CFA_EXPRESSION:
+        row->cfa = i.place;
+        row->cfa_is_loaded = i.is_loaded;
         break;
-      case 0x0d: define_cfa(row, read_uleb(r), row->cfa.offset); break;  // DW_CFA_def_cfa_register
-      case 0x0e: row->cfa.offset = (int32_t)read_uleb(r); break;         // DW_CFA_def_cfa_offset
-      case 0x0f:                                                         // DW_CFA_def_cfa_expression
-        row->cfa_by_register = false;
-        row->cfa_known = read_expression(r, &row->cfa, &row->cfa_is_loaded);
-        break;
-      case 0x10: {  // DW_CFA_expression
-        number = read_uleb(r);
-        struct hz4_unwind_place place = {0};
-        bool is_loaded, known = read_expression(r, &place, &is_loaded);
-        struct saved *saved = saved_of(row, number);
-        if (saved != NULL) *saved = (struct saved){known && !is_loaded ? HOW_AT : HOW_UNKNOWN, place};
-        break;
-      }
-      case 0x11:  // DW_CFA_offset_extended_sf
-        number = read_uleb(r);
-        set_saved(row, number, HOW_AT, read_sleb(r) * info->data_align);
-        break;
-      case 0x12:  // DW_CFA_def_cfa_sf
-        number = read_uleb(r);
-        define_cfa(row, number, read_sleb(r) * info->data_align);
-        break;
-      case 0x13: row->cfa.offset = (int32_t)(read_sleb(r) * info->data_align); break;  // DW_CFA_def_cfa_offset_sf
-      case 0x14:                                                                       // DW_CFA_val_offset, _sf
-      case 0x15:
-        set_saved(row, read_uleb(r), HOW_UNKNOWN, 0);
-        read_uleb(r);
-        break;
-      case 0x16: {  // DW_CFA_val_expression
-        set_saved(row, read_uleb(r), HOW_UNKNOWN, 0);
-        struct hz4_unwind_place place;
-        bool is_loaded;
-        read_expression(r, &place, &is_loaded);
-        break;
-      }
-      case 0x2e: read_uleb(r); break;  // DW_CFA_GNU_args_size
-      default: return false;
+      default: break;  // NOP, GNU_ARGS_SIZE
     }
     if (at > pc) return true;
   }
@@ -335,25 +320,26 @@ static bool find(uintptr_t pc, struct hz4_unwind_rule *rule) {
   if (!find_object(pc, &object)) return false;
   uintptr_t entry = find_entry(&object, pc);
   if (entry == 0 || !read_entry(&object, entry, pc, &info)) return false;
-  struct row row = {0}, initial = {0};
+  struct row row = {.cfa = {.how = HOW_UNKNOWN}};
   if (!run(&info.initial, &info, UINTPTR_MAX, &row, &row)) return false;
-  initial = row;
+  struct row initial = row;
   if (!run(&info.rest, &info, pc, &initial, &row)) return false;
-  if (row.cfa_by_register) {
-    if (row.cfa_register != REGISTER_SP && row.cfa_register != REGISTER_FP) return false;
-    row.cfa.base = row.cfa_register == REGISTER_SP ? HZ4_UNWIND_SP : HZ4_UNWIND_FP;
-  }
-  if (!row.cfa_known || row.fp.how == HOW_UNKNOWN || row.ra.how == HOW_KEPT || row.ra.how == HOW_UNKNOWN) return false;
+  bool is_outermost = row.ra.how == HOW_UNDEFINED;
+  if (row.cfa.how != HOW_AT || row.fp.how == HOW_UNKNOWN || (row.ra.how != HOW_AT && !is_outermost)) return false;
   *rule = (struct hz4_unwind_rule){
-      .cfa = row.cfa,
-      .fp = row.fp.place,
-      .ra = row.ra.place,
+      .cfa_offset = row.cfa.offset,
+      .fp_offset = row.fp.offset,
+      .ra_offset = row.ra.offset,
+      .cfa_base = row.cfa.base,
+      .fp_base = row.fp.base,
+      .ra_base = row.ra.base,
       .cfa_is_loaded = row.cfa_is_loaded,
       .fp_is_kept = row.fp.how != HOW_AT,
-      .is_outermost = row.ra.how == HOW_UNDEFINED,
+      .is_outermost = is_outermost,
       .is_signal = info.is_signal,
+      .is_known = true,
   };
-  return true;
+  return rule->cfa_offset == row.cfa.offset && rule->fp_offset == row.fp.offset && rule->ra_offset == row.ra.offset;
 }
 
 // ---- what was found before ----
@@ -362,49 +348,20 @@ static bool find(uintptr_t pc, struct hz4_unwind_rule *rule) {
 // rule and a half of another finds no pc of his (R. Hyatt, "A lock-less transposition table", 1996). Code that takes the
 // place of code which was unloaded may find that one's rule, and then a wrong caller, or none.
 struct remembered {
-  _Atomic(uint64_t) check, packed;
+  _Atomic(uint64_t) check, word;
 };
 static struct remembered cache[HZ4_UNWIND_RULES];
-
-// CFA's offset, 24 bits; fp's, 24 bits; ra's, 8 bits; flags. 0: does not fit.
-enum { FLAG_PRESENT = 1, FLAG_BY_FP = 2, FLAG_FP_KEPT = 4, FLAG_OUTERMOST = 8 };
-
-static bool fits(int32_t offset) {
-  return offset >= -(1 << 23) && offset < 1 << 23;
-}
-
-static uint64_t pack(const struct hz4_unwind_rule *rule) {
-  int32_t cfa = rule->cfa.offset, fp = rule->fp.offset, ra = rule->ra.offset;
-  if (rule->is_signal || rule->cfa_is_loaded || rule->fp.base != HZ4_UNWIND_CFA || rule->ra.base != HZ4_UNWIND_CFA) return 0;
-  if (!fits(cfa) || !fits(fp) || ra != (int8_t)ra) return 0;
-  uint64_t flags = FLAG_PRESENT | (rule->cfa.base == HZ4_UNWIND_FP ? FLAG_BY_FP : 0) |
-                   (rule->fp_is_kept ? FLAG_FP_KEPT : 0) | (rule->is_outermost ? FLAG_OUTERMOST : 0);
-  return (uint64_t)(uint32_t)cfa << 40 | (uint64_t)((uint32_t)fp & 0xffffff) << 16 | (uint64_t)(uint8_t)ra << 8 | flags;
-}
-
-static struct hz4_unwind_rule unpack(uint64_t packed) {
-  return (struct hz4_unwind_rule){
-      .cfa = {(int32_t)((int64_t)packed >> 40), (packed & FLAG_BY_FP) != 0 ? HZ4_UNWIND_FP : HZ4_UNWIND_SP},
-      .fp = {(int32_t)((int64_t)(packed << 24) >> 40), HZ4_UNWIND_CFA},
-      .ra = {(int8_t)(packed >> 8), HZ4_UNWIND_CFA},
-      .fp_is_kept = (packed & FLAG_FP_KEPT) != 0,
-      .is_outermost = (packed & FLAG_OUTERMOST) != 0,
-  };
-}
+_Static_assert(sizeof(struct hz4_unwind_rule) == sizeof(uint64_t), "a rule is a word");
 
 bool hz4_unwind_find(uintptr_t pc, struct hz4_unwind_rule *rule) {
   struct remembered *slot = &cache[(pc * HZ4_HASH_FACTOR) >> 32 & (HZ4_UNWIND_RULES - 1)];
-  uint64_t packed = hz4_load_relaxed(&slot->packed);
-  if ((packed & FLAG_PRESENT) != 0 && (hz4_load_relaxed(&slot->check) ^ packed) == pc) {
-    *rule = unpack(packed);
-    return true;
-  }
+  uint64_t word = hz4_load_relaxed(&slot->word), check = hz4_load_relaxed(&slot->check);
+  memcpy(rule, &word, sizeof(word));
+  if (rule->is_known && (check ^ word) == pc) return true;
   if (!find(pc, rule)) return false;
-  packed = pack(rule);
-  if (packed != 0) {
-    hz4_store_relaxed(&slot->packed, packed);
-    hz4_store_relaxed(&slot->check, packed ^ pc);
-  }
+  memcpy(&word, rule, sizeof(word));
+  hz4_store_relaxed(&slot->word, word);
+  hz4_store_relaxed(&slot->check, word ^ pc);
   return true;
 }
 

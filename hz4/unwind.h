@@ -14,20 +14,20 @@
 extern "C" {
 #endif
 
-// An address: one of these plus the offset.
+// An address is one of these and an offset: the canonical frame address (CFA), which is the caller's stack pointer, or a
+// register of the function.
 enum hz4_unwind_base { HZ4_UNWIND_CFA, HZ4_UNWIND_SP, HZ4_UNWIND_FP };
-struct hz4_unwind_place {
-  int32_t offset;
-  uint8_t base;
-};
 
+// In one word, so that a table of them needs no lock. What does not fit is no rule.
 struct hz4_unwind_rule {
-  struct hz4_unwind_place cfa;  // the canonical frame address (CFA), which is the caller's stack pointer; never of itself
-  struct hz4_unwind_place fp, ra;  // where they are saved
-  bool cfa_is_loaded;              // the CFA is what lies at that place
-  bool fp_is_kept;                 // it still is in its register
-  bool is_outermost;               // there is no caller
-  bool is_signal;                  // of a signal: the caller was interrupted at its address, and did not call
+  int64_t cfa_offset : 28;
+  int64_t fp_offset : 14, ra_offset : 11;  // where they are saved
+  uint64_t cfa_base : 2, fp_base : 2, ra_base : 2;
+  uint64_t cfa_is_loaded : 1;  // the CFA is what lies at that place
+  uint64_t fp_is_kept : 1;     // it still is in its register
+  uint64_t is_outermost : 1;   // there is no caller
+  uint64_t is_signal : 1;      // of a signal: the caller was interrupted at its address, and did not call
+  uint64_t is_known : 1;       // it is a rule
 };
 
 // The rule for the instruction at pc. False: there is none.
