@@ -74,7 +74,7 @@ static struct mallinfo2 read_info(uint64_t *peak_bytes) {
   return (struct mallinfo2){
       .arena = used + free_pages,
       .ordblks = s.mid.spans,
-      .hblks = s.large.allocs - s.large.frees,
+      .hblks = hz4_stats_minus(s.large.allocs, s.large.frees),
       .hblkhd = s.large.live_mapped_bytes + s.large.cached_bytes,
       .uordblks = used - idle,
       .fordblks = free_pages + idle,
