@@ -219,6 +219,20 @@ void hz4_meta_free(void *ptr, size_t bytes) {
   while (!hz4_cas_weak_release(&deferred, &block->next, block)) continue;
 }
 
+void *hz4_meta_make_shard(_Atomic(void *) *shards, uint32_t shard, size_t bytes, void (*begin)(void *made, uint32_t shard),
+                          struct hz4_lock *first_lock) {
+  void *first = hz4_load_relaxed(&shards[0]), *mine = hz4_meta_alloc(bytes), *winner = first;
+  if (mine == NULL) return first;
+  begin(mine, shard);
+  if (hz4_lock_enter(first_lock)) {
+    winner = hz4_load_relaxed(&shards[shard]);
+    if (winner == NULL) hz4_store_release(&shards[shard], winner = mine);  // publishes what `begin` wrote
+    hz4_lock_release(first_lock);
+  }
+  if (winner != mine) hz4_meta_free(mine, bytes);
+  return winner;
+}
+
 void hz4_meta_stats(struct hz4_meta_stats *out) {
   out->mapped_bytes = hz4_load_relaxed(&mapped_bytes);
   out->used_bytes = hz4_load_relaxed(&used_bytes);

@@ -6,7 +6,9 @@
 #ifndef HZ4_META_H_
 #define HZ4_META_H_
 
+#include "hz4/atomic.h"
 #include "hz4/base.h"
+#include "hz4/lock.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -17,6 +19,11 @@ void *hz4_meta_alloc(size_t bytes);
 
 // `bytes` as given to hz4_meta_alloc. Never fails, never waits for fork.
 void hz4_meta_free(void *block, size_t bytes);
+
+// What a shard has, zeroed, and begun by `begin` by whoever comes to it first; that of shard 0, which is always there, where there
+// is no memory, or fork is on. Fork takes `first_lock` before it looks at `shards`.
+void *hz4_meta_make_shard(_Atomic(void *) *shards, uint32_t shard, size_t bytes, void (*begin)(void *made, uint32_t shard),
+                          struct hz4_lock *first_lock);
 
 // Bytes mapped for blocks of up to HZ4_META_MAX_BYTES, and of these the bytes in use.
 struct hz4_meta_stats {

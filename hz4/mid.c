@@ -26,7 +26,7 @@ static struct mid_class first_shard[HZ4_MID_CLASSES] = {
 };
 
 // The classes of each shard; NULL: nobody has come to it yet.
-static _Atomic(struct mid_class *) shards[HZ4_SHARDS_MAX] = {first_shard};
+static _Atomic(void *) shards[HZ4_SHARDS_MAX] = {first_shard};
 
 // How often each class has declined.
 HZ4_IN_DATA static _Atomic(uint32_t) declines[HZ4_MID_CLASSES];
@@ -35,33 +35,24 @@ HZ4_IN_DATA static _Atomic(uint32_t) declines[HZ4_MID_CLASSES];
 
 // NULL: there is none yet.
 static struct mid_class *made(uint32_t shard, uint32_t size_class) {
-  struct mid_class *classes = hz4_load_acquire(&shards[shard]);  // pairs with make
+  struct mid_class *classes = hz4_load_acquire(&shards[shard]);  // pairs with hz4_meta_make_shard
   return classes != NULL ? &classes[size_class] : NULL;
 }
 
-// The first shard, where there is no memory for this one, or fork is on.
-HZ4_NOINLINE static struct mid_class *make(uint32_t shard) {
-  struct mid_class *classes = hz4_meta_alloc(sizeof(first_shard));
-  if (classes == NULL) return first_shard;
+static void begin(void *made, uint32_t shard) {
+  struct mid_class *classes = made;
   for (uint32_t c = 0; c < HZ4_MID_CLASSES; ++c) {
     classes[c].spans.lock.rank = HZ4_RANK_MID;
     classes[c].spans.shard = (uint8_t)shard;
     hz4_store_relaxed(&classes[c].portion, HZ4_MOVE_OBJECTS);
   }
-  struct mid_class *winner = first_shard;
-  // Fork takes this lock first, and so knows of all shards that there are.
-  if (hz4_lock_enter(&first_shard[1].spans.lock)) {
-    winner = hz4_load_relaxed(&shards[shard]);
-    if (winner == NULL) hz4_store_release(&shards[shard], winner = classes);  // publishes the locks
-    hz4_lock_release(&first_shard[1].spans.lock);
-  }
-  if (winner != classes) hz4_meta_free(classes, sizeof(first_shard));
-  return winner;
 }
 
 static struct mid_class *mid_of(uint32_t shard, uint32_t size_class) {
   struct mid_class *mid = made(shard, size_class);
-  return HZ4_LIKELY(mid != NULL) ? mid : make(shard) + size_class;
+  if (HZ4_LIKELY(mid != NULL)) return mid;
+  mid = hz4_meta_make_shard(shards, shard, sizeof(first_shard), begin, &first_shard[1].spans.lock);
+  return mid + size_class;
 }
 
 static struct mid_class *mid_here(uint32_t size_class) {

@@ -62,34 +62,23 @@ struct segments {
 HZ4_IN_DATA static struct segments first_shard = {.lock = HZ4_LOCK_INIT(HZ4_RANK_SEGMENT)};
 
 // NULL: nobody has come to it yet.
-static _Atomic(struct segments *) shards[HZ4_SHARDS_MAX] = {&first_shard};
+static _Atomic(void *) shards[HZ4_SHARDS_MAX] = {&first_shard};
 
 // Bytes of used pages that hold no memory.
 HZ4_IN_DATA static _Atomic(size_t) purged_inside_bytes;
 
 static struct segments *made(uint32_t shard) {
-  return hz4_load_acquire(&shards[shard]);  // pairs with make
+  return hz4_load_acquire(&shards[shard]);  // pairs with hz4_meta_make_shard
 }
 
-// The first, where there is no memory for this one, or fork is on.
-HZ4_NOINLINE static struct segments *make(uint32_t shard) {
-  struct segments *s = hz4_meta_alloc(sizeof(*s));
-  if (s == NULL) return &first_shard;
-  s->lock.rank = HZ4_RANK_SEGMENT;
-  struct segments *winner = &first_shard;
-  // Fork takes this lock first, and so knows of all shards that there are.
-  if (hz4_lock_enter(&first_shard.lock)) {
-    winner = made(shard);
-    if (winner == NULL) hz4_store_release(&shards[shard], winner = s);  // publishes the lock
-    hz4_lock_release(&first_shard.lock);
-  }
-  if (winner != s) hz4_meta_free(s, sizeof(*s));
-  return winner;
+static void begin(void *made, uint32_t shard) {
+  (void)shard;
+  ((struct segments *)made)->lock.rank = HZ4_RANK_SEGMENT;
 }
 
 static struct segments *of_shard(uint32_t shard) {
   struct segments *s = made(shard);
-  return HZ4_LIKELY(s != NULL) ? s : make(shard);
+  return HZ4_LIKELY(s != NULL) ? s : hz4_meta_make_shard(shards, shard, sizeof(*s), begin, &first_shard.lock);
 }
 
 static uint64_t mask_of(size_t first, size_t pages) {
