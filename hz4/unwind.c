@@ -32,8 +32,7 @@ static uint64_t read_bytes(struct reader *r, size_t bytes) {
     r->at = r->end;
     return 0;
   }
-  memcpy(&value, r->at, bytes);  // of little-endian machines
-  r->at += bytes;
+  for (size_t i = 0; i < bytes; ++i) value |= (uint64_t)*r->at++ << 8 * i;
   return value;
 }
 

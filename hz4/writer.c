@@ -34,10 +34,10 @@ static void put_number(struct hz4_writer *w, uint64_t number, unsigned base, boo
 
 static void put_all(struct hz4_writer *w, const char *format, va_list args) {
   for (;;) {
-    size_t plain = strcspn(format, "%");
-    hz4_put_bytes(w, format, plain);
-    format += plain;
-    if (*format++ == '\0') return;
+    const char *next = strchr(format, '%');
+    hz4_put_bytes(w, format, next != NULL ? (size_t)(next - format) : strlen(format));
+    if (next == NULL) return;
+    format = next + 1;
     bool grouped = *format == '\'';
     if (grouped) ++format;
     char fill = *format == '0' ? '0' : ' ';
