@@ -53,8 +53,26 @@ int hz4_profile_end(void);
 
 enum hz4_profile_format { HZ4_PROFILE_FORMAT_PPROF, HZ4_PROFILE_FORMAT_TEXT };
 
-// Writes the profile to the file, which is there as a whole or not at all. path NULL: to a new one, by HZ4_PROFILE.
+// ---- as a file: profile_write.c ----
+//
+// A file is whole, or not there (file.h), and has mode 0600. None is written by a program with rights that who started it has
+// not (AT_SECURE). It may be done in a signal's handler. One at a time: who finds another at it gives up.
+
+// path NULL: to a new one, by HZ4_PROFILE.
 int hz4_profile_save(const char *path, enum hz4_profile_format format);
+
+// PREFIX is HZ4_PROFILE; the names are PREFIX.PID.NUMBER.pb, PREFIX.PID.peak.pb and PREFIX.PID.exit.pb; text has .heap in
+// place of .pb. A failure is reported on stderr, the first one only.
+enum hz4_profile_due { HZ4_PROFILE_DUE_NUMBERED, HZ4_PROFILE_DUE_PEAK, HZ4_PROFILE_DUE_EXIT };
+void hz4_profile_write_due(enum hz4_profile_due due);
+
+// ---- what is still allocated at exit, as text: profile_leaks.c ----
+
+// Writes the sites that hold the most, and their stacks, to the descriptor (below 0: nowhere). False: nothing is allocated,
+// as far as the samples tell. It asks the dynamic linker for names: only where no lock of libc's can be held.
+bool hz4_profile_report_leaks(int fd);
+
+// ---- when ----
 
 // By the options, when all else has begun and before all else ends.
 void hz4_profile_at_load(void);

@@ -1,5 +1,4 @@
-#include "hz4/profile_leaks.h"
-
+// What is still allocated at exit, by site, as text.
 #include <dlfcn.h>
 
 #include "hz4/profile.h"

@@ -1,5 +1,4 @@
-#include "hz4/profile_write.h"
-
+// Profiles as files: pprof's profile.proto, not compressed, and the text of gperftools ("heap_v2").
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include "hz4/file.h"
 #include "hz4/maps.h"
 #include "hz4/options.h"
+#include "hz4/profile.h"
 #include "hz4/sample.h"
 #include "hz4/sys.h"
 #include "hz4/syscall.h"
@@ -236,9 +236,7 @@ static void put_all(struct proto *p) {
   put_number(w, PROFILE_PERIOD, hz4_profile_mean());
   put_number(w, PROFILE_DROPPED, STRING_DROPPED);
   put_number(w, PROFILE_DEFAULT_TYPE, STRING_OF_VALUE(VALUE_INUSE_SPACE));
-  struct timespec now = {0};
-  hz4_syscall(SYS_clock_gettime, CLOCK_REALTIME, &now);
-  put_number(w, PROFILE_TIME_NS, (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+  put_number(w, PROFILE_TIME_NS, hz4_clock_ns(CLOCK_REALTIME));
   hz4_maps_read(add_mapping, p);
   // What came since the slots were counted may find no place.
   for (struct hz4_profile_site *site = NULL; (site = hz4_profile_next(site)) != NULL;) {

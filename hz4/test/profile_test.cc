@@ -23,8 +23,6 @@
 
 #include "hz4/maps.h"
 #include "hz4/options.h"
-#include "hz4/profile_leaks.h"
-#include "hz4/profile_write.h"
 #include "hz4/sample.h"
 
 namespace {

@@ -6,8 +6,6 @@
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/options.h"
-#include "hz4/profile_leaks.h"
-#include "hz4/profile_write.h"
 #include "hz4/sample.h"
 #include "hz4/weave/weave.h"
 
