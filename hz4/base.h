@@ -8,6 +8,10 @@
 
 #include "hz4/config.h"
 
+#ifndef __has_feature  // clang's: how it tells of sanitizers
+#define __has_feature(x) 0
+#endif
+
 #define HZ4_LIKELY(x) __builtin_expect(!!(x), 1)
 #define HZ4_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define HZ4_NOINLINE __attribute__((noinline))

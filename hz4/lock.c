@@ -22,15 +22,8 @@ static __thread uint32_t held_ranks __attribute__((tls_model("initial-exec")));
 static _Atomic(uint64_t) longest_held[HZ4_RANK_TEST + 1], longest_waited[HZ4_RANK_TEST + 1];
 static __thread uint64_t held_since[HZ4_RANK_TEST + 1] __attribute__((tls_model("initial-exec")));
 
-// By the clock that is good to the nanosecond.
-static uint64_t now_ns(void) {
-  struct timespec now = {0};
-  hz4_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static void note_time(_Atomic(uint64_t) *longest, uint64_t since) {
-  uint64_t ns = now_ns() - since, most = hz4_load_relaxed(longest);
+  uint64_t ns = hz4_clock_ns(CLOCK_MONOTONIC) - since, most = hz4_load_relaxed(longest);
   while (ns > most && !hz4_cas_weak_relaxed(longest, &most, ns)) continue;
 }
 
@@ -40,7 +33,7 @@ struct hz4_lock_times hz4_lock_longest(enum hz4_lock_rank rank) {
 }
 
 static void note_acquired(const struct hz4_lock *lock) {
-  if (HZ4_STATS_FAST && !hz4_self.hurried) held_since[lock->rank] = now_ns();
+  if (HZ4_STATS_FAST && !hz4_self.hurried) held_since[lock->rank] = hz4_clock_ns(CLOCK_MONOTONIC);
   // Who does not wait may take locks in any order, and the handler of a signal may fork wherever its thread is.
   if (!HZ4_DEBUG || hz4_self.hurried || lock->rank == HZ4_RANK_FORK) return;
   uint32_t taken = held_ranks | (hz4_self.left != NULL ? 1u << hz4_self.left->lock->rank : 0);
@@ -111,7 +104,7 @@ static bool wait_for(struct hz4_lock *lock, bool gated) {
 }
 
 static bool acquire_slow(struct hz4_lock *lock, bool gated) {
-  uint64_t since = HZ4_STATS_FAST ? now_ns() : 0;
+  uint64_t since = HZ4_STATS_FAST ? hz4_clock_ns(CLOCK_MONOTONIC) : 0;
   bool acquired = wait_for(lock, gated);
   if (HZ4_STATS_FAST) note_time(&longest_waited[lock->rank], since);
   return acquired;

@@ -69,27 +69,27 @@ uint32_t hz4_pagemap_class_of(const void *ptr);
 // NULL: it has no memory of ours.
 HZ4_INLINE struct hz4_pagemap_region *hz4_pagemap_region(size_t index) {
   uintptr_t offset = hz4_load_acquire(&hz4_pagemap.leaf[index]);  // pairs with hz4_pagemap_reserve
-  return offset == 0 ? NULL : (struct hz4_pagemap_region *)((uintptr_t)hz4_pagemap.none + offset);
+  return HZ4_UNLIKELY(offset == 0) ? NULL : (struct hz4_pagemap_region *)((uintptr_t)hz4_pagemap.none + offset);
+}
+
+// Of any pointer.
+HZ4_INLINE struct hz4_pagemap_region *hz4_pagemap_region_of(const void *ptr) {
+  size_t index = (uintptr_t)ptr / ((uintptr_t)HZ4_PAGEMAP_REGION_PAGES << HZ4_PAGE_SHIFT);
+  return HZ4_LIKELY(index < HZ4_PAGEMAP_REGIONS) ? hz4_pagemap_region(index) : NULL;
 }
 
 // The span whose registered pages hold ptr; NULL when there is none. Takes no lock. The first is the second, inline.
 HZ4_INLINE struct hz4_span *hz4_pagemap_find(const void *ptr) {
-  size_t page = (uintptr_t)ptr >> HZ4_PAGE_SHIFT;
-  if (HZ4_UNLIKELY(page / HZ4_PAGEMAP_REGION_PAGES >= HZ4_PAGEMAP_REGIONS)) return NULL;
-  uintptr_t offset = hz4_load_acquire(&hz4_pagemap.leaf[page / HZ4_PAGEMAP_REGION_PAGES]);  // as above
-  if (HZ4_UNLIKELY(offset == 0)) return NULL;
-  struct hz4_pagemap_region *region = (struct hz4_pagemap_region *)((uintptr_t)hz4_pagemap.none + offset);
-  return hz4_load_relaxed(&region->span[page % HZ4_PAGEMAP_REGION_PAGES]);
+  struct hz4_pagemap_region *region = hz4_pagemap_region_of(ptr);
+  if (HZ4_UNLIKELY(region == NULL)) return NULL;
+  return hz4_load_relaxed(&region->span[((uintptr_t)ptr >> HZ4_PAGE_SHIFT) % HZ4_PAGEMAP_REGION_PAGES]);
 }
 struct hz4_span *hz4_pagemap_span(const void *ptr);
 
 // What is noted of the states of the objects in this page; NULL: nothing. For any pointer.
 HZ4_INLINE const struct hz4_page_states *hz4_pagemap_states(const void *ptr) {
-  size_t index = (uintptr_t)ptr / ((uintptr_t)HZ4_PAGEMAP_REGION_PAGES << HZ4_PAGE_SHIFT);
-  if (HZ4_UNLIKELY(index >= HZ4_PAGEMAP_REGIONS)) return NULL;
-  uintptr_t offset = hz4_load_acquire(&hz4_pagemap.leaf[index]);  // as above
-  if (HZ4_UNLIKELY(offset == 0)) return NULL;
-  struct hz4_pagemap_region *region = (struct hz4_pagemap_region *)((uintptr_t)hz4_pagemap.none + offset);
+  struct hz4_pagemap_region *region = hz4_pagemap_region_of(ptr);
+  if (HZ4_UNLIKELY(region == NULL)) return NULL;
   const struct hz4_page_states *found = &region->states[((uintptr_t)ptr >> HZ4_PAGE_SHIFT) % HZ4_PAGEMAP_REGION_PAGES];
   return HZ4_LIKELY(hz4_load_relaxed(&found->state) != 0) ? found : NULL;
 }

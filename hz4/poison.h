@@ -8,10 +8,6 @@
 
 #include "hz4/base.h"
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-
 #if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
 #include <sanitizer/asan_interface.h>
 #define HZ4_POISON 1

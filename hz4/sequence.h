@@ -78,9 +78,6 @@ HZ4_INLINE uint64_t hz4_sequence_depth(uint64_t objects, uint32_t random) {
 }
 
 // ThreadSanitizer does not see what the assembly does: it is told that an object goes from who frees it to who gets it.
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
 #if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
 #ifdef __cplusplus
 extern "C" {

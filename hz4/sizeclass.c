@@ -20,11 +20,13 @@
 // The tiny bins, and then the tiny classes of each home.
 #define TINY(n) [98 + (n) * 3] = INFO(1), [99 + (n) * 3] = INFO(2), [100 + (n) * 3] = INFO(3),
 #define SAMPLE(n) [HZ4_SAMPLE_CLASS + (n)] = INFO(8 + (n) * 8),
-#define CLASS8(c) CLASS(c) CLASS(c + 1) CLASS(c + 2) CLASS(c + 3) CLASS(c + 4) CLASS(c + 5) CLASS(c + 6) CLASS(c + 7)
+#define OF_8(X, c) X(c) X(c + 1) X(c + 2) X(c + 3) X(c + 4) X(c + 5) X(c + 6) X(c + 7)
+#define OF_ALL(X)                                                                        \
+  OF_8(X, 1) OF_8(X, 9) OF_8(X, 17) OF_8(X, 25) OF_8(X, 33) OF_8(X, 41)                  \
+  OF_8(X, 49) OF_8(X, 57) OF_8(X, 65) OF_8(X, 73) OF_8(X, 81) OF_8(X, 89)
 
 const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
-    CLASS8(1) CLASS8(9) CLASS8(17) CLASS8(25) CLASS8(33) CLASS8(41)
-    CLASS8(49) CLASS8(57) CLASS8(65) CLASS8(73) CLASS8(81) CLASS8(89)
+    OF_ALL(CLASS)
     [HZ4_ZERO_CLASS] = INFO(1), TINY(0) TINY(1) TINY(2) TINY(3) TINY(4) TINY(5) TINY(6) TINY(7) TINY(8)
     SAMPLE(0) SAMPLE(1) SAMPLE(2) SAMPLE(3) SAMPLE(4) SAMPLE(5)
     SAMPLE(6) SAMPLE(7) SAMPLE(8) SAMPLE(9) SAMPLE(10) SAMPLE(11)};
@@ -32,15 +34,12 @@ const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
 // Classes of spans of several pages are above the sixteenth, and multiples of their doubling's step.
 #define DIVISOR(c) (SPAN_PAGES(c) == 1 ? BYTES(c) : (size_t)1 << (((c) - 1) / 8 + 3))
 #define INVERSE(c) (uint32_t)((((uint64_t)1 << 32) + DIVISOR(c) - 1) / DIVISOR(c))
-#define INVERSE1(c) [c] = INVERSE(c),
-#define INVERSE8(c) INVERSE1(c) INVERSE1(c + 1) INVERSE1(c + 2) INVERSE1(c + 3) \
-    INVERSE1(c + 4) INVERSE1(c + 5) INVERSE1(c + 6) INVERSE1(c + 7)
+#define CLASS_INVERSE(c) [c] = INVERSE(c),
 #define TINY_INVERSE(n) [98 + (n) * 3] = INVERSE(1), [99 + (n) * 3] = INVERSE(2), [100 + (n) * 3] = INVERSE(3),
 
 const uint32_t hz4_class_inverse[HZ4_CLASS_SLOTS] = {
     0,  // nothing begins there: free takes the slow path
-    INVERSE8(1) INVERSE8(9) INVERSE8(17) INVERSE8(25) INVERSE8(33) INVERSE8(41)
-    INVERSE8(49) INVERSE8(57) INVERSE8(65) INVERSE8(73) INVERSE8(81) INVERSE8(89)
+    OF_ALL(CLASS_INVERSE)
     [HZ4_ZERO_CLASS] = INVERSE(1), TINY_INVERSE(0) TINY_INVERSE(1) TINY_INVERSE(2) TINY_INVERSE(3) TINY_INVERSE(4) TINY_INVERSE(5)
     TINY_INVERSE(6) TINY_INVERSE(7) TINY_INVERSE(8)};
 

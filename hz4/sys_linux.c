@@ -11,10 +11,6 @@
 #include "hz4/sys.h"
 #include "hz4/syscall.h"
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-
 // Of <linux/pidfd.h>, <asm/unistd.h> and <asm/mman.h>, for older headers.
 #define PIDFD_OF_THIS_THREAD (-10000)
 #ifndef SYS_process_madvise
@@ -185,11 +181,9 @@ bool hz4_sys_secure(void) {
   return getauxval(AT_SECURE) != 0;
 }
 
-// A system call: it is asked for seldom, beside calls that cost more, and libc's way around it is a name that others take.
+// A system call: it is asked for seldom, beside calls that cost more.
 uint64_t hz4_sys_now_ns(void) {
-  struct timespec now = {0};
-  if (hz4_syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &now) != 0) return 0;
-  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+  return hz4_clock_ns(CLOCK_MONOTONIC);
 }
 
 bool hz4_sys_single_threaded(void) {
