@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "hz4/hz4.h"
@@ -76,20 +75,7 @@ const char *cmd_bytes(double bytes, char *buffer) {
   return buffer;
 }
 
-bool cmd_is_option(const char *name) {
-  int fd = memfd_create("options", MFD_CLOEXEC);
-  if (fd < 0) return true;  // the program will complain itself
-  hz4_options_print(fd);
-  char path[32], line[128];
-  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  char *table = cmd_read(path, NULL);
-  close(fd);
-  snprintf(line, sizeof line, "%.100s (", name);
-  const char *found = table != NULL ? strstr(table, line) : NULL;
-  bool is = table == NULL || (found != NULL && (found == table || found[-1] == '\n'));
-  free(table);
-  return is;
-}
+bool cmd_is_option(const char *name) { return hz4_option_get(name, NULL, 0) >= 0; }
 
 // ---- files ----
 

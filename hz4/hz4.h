@@ -6,7 +6,8 @@
 // Rules that hold for every function here:
 //   - Sizes and alignments are in bytes. Every block is aligned to 16 bytes at least.
 //   - Every function may be called from any thread at any time, thread destructors and exit handlers included, and
-//     in a child after fork. None may be called from a signal handler (POSIX: malloc is not async-signal-safe).
+//     in a child after fork. None may be called from a signal handler (POSIX: malloc is not async-signal-safe), but for
+//     hz4_profile_dump and hz4_guard_describe.
 //   - A block belongs to the caller until it is freed; any thread may free it.
 //   - Failure is NULL with errno ENOMEM, and nothing has changed, unless a function says otherwise. Sizes above
 //     PTRDIFF_MAX always fail so. Success leaves errno alone.

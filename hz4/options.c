@@ -91,10 +91,14 @@ static bool parse_word(const struct option *option, const char *text, uint64_t *
   return *out != 0 || strcmp(text, "no") == 0 || strcmp(text, "off") == 0 || strcmp(text, "false") == 0;
 }
 
+static bool is_size(const struct option *option) {
+  return ends_in(option->name, "_KIB") || ends_in(option->name, "_BYTES");
+}
+
 static bool parse_number(const struct option *option, const char *text, uint64_t *out) {
   if (parse_word(option, text, out)) return true;
-  bool kib = ends_in(option->name, "_KIB");
-  const char *end = kib || ends_in(option->name, "_BYTES") ? parse_size(text, kib ? 10 : 0, out) : parse_digits(text, out);
+  unsigned unit = ends_in(option->name, "_KIB") ? 10 : 0;
+  const char *end = is_size(option) ? parse_size(text, unit, out) : parse_digits(text, out);
   return end != NULL && *end == '\0' && *out >= option->least && *out <= option->greatest;
 }
 
@@ -120,6 +124,17 @@ static bool set(const struct option *option, const char *value) {
   return true;
 }
 
+static void warn_of_value(const struct option *option, const char *entry, void (*warn)(const char *, const char *)) {
+  HZ4_WRITER(w, 128, -1);
+  hz4_put(&w, "ignored, for it takes %lu..%lu", option->least, option->greatest);
+  for (size_t i = 0; i < COUNT(words); ++i) {
+    if (words[i].option == option->number) hz4_put(&w, ", %s", words[i].word);
+  }
+  hz4_put(&w, is_size(option) ? ", or a size as 64M: " : ": ");
+  hz4_put_bytes(&w, "", 1);
+  warn(w_buffer, entry);
+}
+
 static void parse_entry(const char *entry, void (*warn)(const char *what, const char *detail)) {
   if (strncmp(entry, PREFIX, strlen(PREFIX)) != 0) return;
   const char *equals = strchr(entry, '=');
@@ -127,7 +142,7 @@ static void parse_entry(const char *entry, void (*warn)(const char *what, const 
   if (option == NULL) warn("unknown option, ignored: ", entry);
   else if (set(option, equals + 1)) return;
   else if (option->number == NULL) warn("longer than an option may be, ignored: ", entry);
-  else warn("not a number in the option's range, ignored: ", entry);
+  else warn_of_value(option, entry, warn);
 }
 
 static bool is_blank(char c) {
@@ -162,9 +177,13 @@ const char *hz4_options_of_program(void) {
 
 int hz4_options_set(const char *name, const char *value) {
   const struct option *option = find(name, strlen(name));
+  uint64_t number = 0;
   if (option == NULL) return ENOENT;
+  if (option->number != NULL && !parse_number(option, value, &number)) return EINVAL;
   for (size_t i = 0; i < COUNT(later); ++i) {
-    if (later[i] == option->number) return set(option, value) ? 0 : EINVAL;
+    if (later[i] != option->number) continue;
+    hz4_option_change(option->number, number);
+    return 0;
   }
   return EPERM;
 }

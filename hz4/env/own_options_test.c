@@ -43,7 +43,7 @@ int main(int argc, char **argv) {
   CHECK(strcmp(value_of("HZ4_REFAULT_MS"), "100") == 0);
   CHECK(hz4_stats_get("thread_by_cpu") == 0);
 
-  const char *bad = "hz4: not a number in the option's range, ignored: HZ4_REFAULT_MS=never\n";
+  const char *bad = "hz4: ignored, for it takes 0..10000: HZ4_REFAULT_MS=never\n";
   char said[4096], expected[4096];
   char *none[] = {NULL}, *set[] = {(char *)(uintptr_t)"HZ4_DIRTY_KIB=8M", (char *)(uintptr_t)"HZ4_VERBOSE=1", NULL};
   snprintf(expected, sizeof(expected), "%s65536", bad);

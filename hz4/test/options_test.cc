@@ -87,7 +87,8 @@ TEST_F(Options, OutOfRangeIsReportedAndIgnored) {
       complaints.clear();
       Parse({Entry(row, value)});
       ASSERT_EQ(complaints.size(), 1u) << row.name << " " << value;
-      EXPECT_EQ(complaints[0].first, "not a number in the option's range, ignored: ");
+      EXPECT_EQ(complaints[0].first.rfind("ignored, for it takes " + std::to_string(row.least) + ".." +
+                                          std::to_string(row.greatest), 0), 0u) << complaints[0].first;
       EXPECT_EQ(complaints[0].second, Entry(row, value));
     }
   }
@@ -101,9 +102,20 @@ TEST_F(Options, WhatIsNoNumberIsReportedAndIgnored) {
     complaints.clear();
     Parse({Entry(kRows[0], value)});
     ASSERT_EQ(complaints.size(), 1u) << value;
-    EXPECT_EQ(complaints[0].first, "not a number in the option's range, ignored: ");
+    EXPECT_EQ(complaints[0].first, "ignored, for it takes 0..2, text, json: ");
     EXPECT_TRUE(Unchanged()) << value;
   }
+}
+
+TEST_F(Options, AComplaintSaysWhatTheOptionTakes) {
+  Parse({"HZ4_FRONT=x", "HZ4_INBOX=x", "HZ4_DIRTY_KIB=64MB", "HZ4_PROFILE_BYTES=0", "HZ4_DIRTY_SHIFT=x"});
+  const std::vector<std::pair<std::string, std::string>> expected = {
+      {"ignored, for it takes 0..1, cpu, thread: ", "HZ4_FRONT=x"},
+      {"ignored, for it takes 0..1: ", "HZ4_INBOX=x"},
+      {"ignored, for it takes 0..16777216, or a size as 64M: ", "HZ4_DIRTY_KIB=64MB"},
+      {"ignored, for it takes 1..1099511627776, or a size as 64M: ", "HZ4_PROFILE_BYTES=0"},
+      {"ignored, for it takes 0..63: ", "HZ4_DIRTY_SHIFT=x"}};
+  EXPECT_EQ(complaints, expected);
 }
 
 TEST_F(Options, LeadingZerosAreDecimal) {
@@ -214,7 +226,7 @@ TEST_F(Options, TheProgramsOwnComeFirst) {
   const std::vector<std::pair<std::string, std::string>> expected = {
       {"unknown option, ignored: ", "dirty_kib=1"},
       {"unknown option, ignored: ", "HZ4_NONE=2"},
-      {"not a number in the option's range, ignored: ", "HZ4_STATS=3"}};
+      {"ignored, for it takes 0..2, text, json: ", "HZ4_STATS=3"}};
   EXPECT_EQ(complaints, expected);
   EXPECT_EQ(::hz4_option.inbox, 1u);
   complaints.clear();
@@ -232,6 +244,8 @@ TEST_F(Options, SomeAreSetLater) {
   EXPECT_EQ(hz4_options_set("HZ4_DIRTY", "1"), ENOENT);
   EXPECT_EQ(hz4_options_set("", "1"), ENOENT);
   EXPECT_EQ(hz4_options_set("HZ4_FRONT", "1"), EPERM);
+  EXPECT_EQ(hz4_options_set("HZ4_FRONT", "2"), EINVAL);
+  EXPECT_EQ(hz4_options_set("HZ4_LIMIT", "1G"), EPERM);
   EXPECT_EQ(::hz4_option.dirty_kib, 65536u);
   EXPECT_EQ(Text([](struct hz4_writer *w) { EXPECT_TRUE(hz4_options_put("HZ4_DIRTY_KIB", w)); }), "65536");
   EXPECT_EQ(Text([](struct hz4_writer *w) { EXPECT_FALSE(hz4_options_put("HZ4_DIRTY", w)); }), "");
