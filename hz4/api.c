@@ -1,6 +1,7 @@
 // Rank 12. hz4's own names.
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdlib.h>
 
 #include "hz4/alloc.h"
 #include "hz4/slots.h"
@@ -116,21 +117,29 @@ void hz4_options_print(int fd) {
   hz4_writer_flush(&w);
 }
 
+// Another library may come first, or the program may have hz4's own names alone.
+static bool malloc_is_hz4(void) {
+  void *block = malloc(1);
+  bool own = hz4_pagemap_find(block) != NULL;
+  free(block);
+  return own;
+}
+
 // HZ4_VERBOSE: which hz4 it is, in which file, and what is set.
-static void say_hello(void) {
+HZ4_NOINLINE static void say_hello(bool is_malloc) {
   HZ4_WRITER(w, HZ4_OPTION_TEXT_BYTES, hz4_stderr(false));
   Dl_info file = {0};
   bool known = dladdr != NULL && dladdr(HZ4_VERSION_STRING, &file) != 0 && file.dli_fname != NULL;
   hz4_put(&w, "hz4: " HZ4_VERSION_STRING " in %s, with", known ? file.dli_fname : "a static program");
   hz4_options_put_changed(&w);
-  hz4_put(&w, "\n");
+  hz4_put(&w, is_malloc ? "\n" : ", but malloc is another's\n");
   hz4_writer_flush(&w);
 }
 
 // Early: before the program's own constructors (most have no priority), and before there are threads.
 __attribute__((constructor(101))) static void init_at_load(void) {
   hz4_thread_init_at_load();
-  if (hz4_option.verbose != 0) say_hello();
+  if (hz4_option.verbose != 0) say_hello(malloc_is_hz4());
   hz4_stats_begin();
   hz4_profile_at_load();
   if (hz4_probes_are_due()) hz4_probes_follow();  // the kernel counts who traces the file before it runs

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import unittest
 
@@ -44,6 +45,13 @@ class DoctorTest(unittest.TestCase):
                 status, said = self.process(subject(), *words, LD_PRELOAD=preload)
                 active = "yes: " + LIBRARY if first == LIBRARY else "no: its malloc is that of " + os.path.realpath(OTHER)
                 self.assertEqual((status, said["active"]), (0 if first == LIBRARY else 1, active))
+
+    def test_hz4_itself_says_so(self):
+        """HZ4_VERBOSE, where it is the malloc and where it is only loaded."""
+        for first, second in ((LIBRARY, OTHER), (OTHER, LIBRARY)):
+            said = subprocess.run([subject()], env=clean(LD_PRELOAD="%s:%s" % (first, second), HZ4_VERBOSE="1"),
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True).stderr
+            (self.assertNotIn if first == LIBRARY else self.assertIn)("but malloc is another's", said)
 
     def test_linked(self):
         for kind in ("_linked", "_static_linked"):
