@@ -1,5 +1,5 @@
 #!/bin/sh
-# README.md's list of options is what the table in options.h says.
+# README.md's list of options is what the table in options.h says.  Its program takes no arguments.
 set -eu
 "$1" | while IFS= read -r line; do
   grep -qxF -e "$line" "$2" || {
@@ -13,3 +13,7 @@ in_readme=$(grep -c '^HZ4_[A-Z_]* (' "$2")
   echo "README.md lists $in_readme options, the table has $listed"
   exit 1
 }
+if said=$("$1" --none 2>&1) || [ "$said" != "hz4-options: unexpected argument --none; it takes none, and prints the options" ]; then
+  echo "an argument is taken, or: $said"
+  exit 1
+fi
