@@ -1,6 +1,8 @@
 #include "hz4/stack.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 
 #include "hz4/sys.h"
 #include "hz4/syscall.h"
@@ -78,9 +80,26 @@ uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max) {
   return n;
 }
 
+#ifdef DLFO_STRUCT_HAS_EH_COUNT  // <dlfcn.h> has _dl_find_object
+#pragma weak _dl_find_object
+
+// As addr2line wants it, in whatever place the file is mapped. (dladdr would take a lock.)
+static void put_place_in_file(struct hz4_writer *w, uintptr_t pc) {
+  struct dl_find_object found;
+  if (_dl_find_object == NULL || _dl_find_object((void *)pc, &found) != 0) return;
+  const struct link_map *file = found.dlfo_link_map;
+  hz4_put(w, " (%s+0x%lx)", file->l_name[0] != '\0' ? file->l_name : "program", pc - file->l_addr);
+}
+#else
+static void put_place_in_file(struct hz4_writer *w, uintptr_t pc) {
+  (void)w, (void)pc;
+}
+#endif
+
 void hz4_stack_put(struct hz4_writer *w, const char *what, const uintptr_t *stack, uint32_t depth) {
-  if (depth == 0) return;
-  hz4_put(w, "hz4:   %s", what);
-  for (uint32_t i = 0; i < depth; ++i) hz4_put(w, " 0x%016lx", stack[i]);
-  hz4_put(w, "\n");
+  for (uint32_t i = 0; i < depth; ++i) {
+    hz4_put(w, "hz4:   %s 0x%016lx", what, stack[i]);
+    put_place_in_file(w, stack[i]);
+    hz4_put(w, "\n");
+  }
 }

@@ -20,7 +20,8 @@ extern "C" {
 // left out, or end it. A system call for each page beyond the first; errno is kept.
 uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max);
 
-// One line of such: "hz4:   <what> 0x... 0x...". None for a depth of 0.
+// A line for each: "hz4:   <what> 0x... (file+0x...)"; the file as the dynamic linker calls it, "program" for the program
+// itself; with glibc before 2.35, and with musl, the address alone. As hz4_stack_take, it may be called in a handler.
 void hz4_stack_put(struct hz4_writer *w, const char *what, const uintptr_t *stack, uint32_t depth);
 
 // Whether the 8 bytes at this address, a multiple of 8, can be read. A system call; errno is kept.

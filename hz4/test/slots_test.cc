@@ -116,7 +116,7 @@ std::string Described(const void *address) {
 TEST_F(GuardTest, DescribesTheNearestObject) {
   char *block = Alloc(100);
   EXPECT_NE(Described(block + 3).find("3 bytes into a block of 100 bytes at 0x"), std::string::npos);
-  EXPECT_NE(Described(block + 3).find("allocated at 0x0000000000400001 0x0000000000400002\n"), std::string::npos);
+  EXPECT_NE(Described(block + 3).find("allocated at 0x0000000000400001"), std::string::npos);
   EXPECT_NE(Described(block - 1).find("1 bytes before a block of 100 bytes"), std::string::npos);
   EXPECT_NE(Described(block + 100).find("0 bytes behind a block of 100 bytes"), std::string::npos);
   EXPECT_EQ(Described(block).find("freed"), std::string::npos);

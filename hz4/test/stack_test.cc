@@ -1,11 +1,13 @@
 #include "hz4/stack.h"
 
+#include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <string>
 #include <thread>
 
 namespace {
@@ -32,6 +34,27 @@ TEST(Stack, FollowsFramesUpwards) {
   ASSERT_EQ(chain.Take(out), 10u);
   for (uintptr_t i = 0; i < 10; ++i) EXPECT_EQ(out[i], 0x400000 + i);
   EXPECT_EQ(chain.Take(out, 4), 4u);
+}
+
+std::string Text(const uintptr_t *stack, uint32_t depth) {
+  char buffer[4096];
+  struct hz4_writer w = {buffer, sizeof buffer, 0, 0, -1, 0};
+  hz4_stack_put(&w, "at", stack, depth);
+  return std::string(buffer, w.used);
+}
+
+TEST(Stack, IsWrittenWithThePlacesInFiles) {
+  Dl_info libc;
+  ASSERT_NE(dladdr(dlsym(RTLD_DEFAULT, "qsort"), &libc), 0);
+  const auto base = reinterpret_cast<uintptr_t>(libc.dli_fbase);
+  const uintptr_t stack[] = {reinterpret_cast<uintptr_t>(&Text), base + 0x1234, 0x10};
+  const std::string text = Text(stack, 3);
+  EXPECT_EQ(text.rfind("hz4:   at 0x", 0), 0u) << text;
+  EXPECT_NE(text.find("\nhz4:   at 0x0000000000000010\n"), std::string::npos) << "no file's: " << text;
+  EXPECT_EQ(Text(stack, 0), "");
+  if (dlsym(RTLD_DEFAULT, "_dl_find_object") == nullptr) return;
+  EXPECT_NE(text.find(" (program+0x"), std::string::npos) << text;
+  EXPECT_NE(text.find(std::string(" (") + libc.dli_fname + "+0x1234)\n"), std::string::npos) << text;
 }
 
 TEST(Stack, EndsWhereAFramePointerLeadsDownOrFarOrAskew) {
