@@ -51,6 +51,14 @@ def library(label, path):
     return path
 
 
+def make_folder(path):
+    """For results, if it is not there."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        die(2, "%s: %s" % (path, error.strerror))
+
+
 def find_comparator(files):
     machine = platform.machine()
     folders = ["/usr/lib/%s-linux-gnu" % machine, "/usr/lib64", "/usr/lib", "/usr/local/lib"]

@@ -22,7 +22,7 @@ import sys
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, _HERE)
 import compare_stats as stats  # noqa: E402
-from allocators import Parser, add_arguments, die, say  # noqa: E402
+from allocators import Parser, add_arguments, die, make_folder, say  # noqa: E402
 
 SIZES = {"guard": (16, 2048), "main": (16, 32768), "cross128": (16, 131072)}
 # A comparator counts as a rival in memory when it is not slower than hz4 by more than this.
@@ -104,7 +104,7 @@ def load(path):
 
 
 def run(options):
-    os.makedirs(options.out, exist_ok=True)
+    make_folder(options.out)
     status = 0
     for number, (name, command) in enumerate(options.chosen.items(), 1):
         path = os.path.join(options.out, name + ".json")

@@ -40,7 +40,8 @@ class MatrixTest(unittest.TestCase):
             self.assertEqual(command.endswith(" 1024 matched"), more_threads_than_cpus, name)
 
     def test_bad_arguments(self):
-        for arguments, word in ((("--cells", "("), "--cells"), (("--cells", "nothing"), "nothing"), (("x",), "x")):
+        for arguments, word in ((("--cells", "("), "--cells"), (("--cells", "nothing"), "nothing"), (("x",), "x"),
+                                (("--out", __file__), __file__)):
             done = run(*arguments)
             self.assertEqual((done.returncode, len(done.stderr.splitlines())), (2, 1), done)
             self.assertIn(word, done.stderr)

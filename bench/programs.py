@@ -42,7 +42,7 @@ import time
 _HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, _HERE)
 import compare_stats as stats  # noqa: E402
-from allocators import Parser, add_arguments, choose, die, say  # noqa: E402
+from allocators import Parser, add_arguments, choose, die, make_folder, say  # noqa: E402
 from compare import count, describe_library, describe_machine, positive, warn_of_others  # noqa: E402
 from matrix import geometric_mean, judge, load as read_json  # noqa: E402
 from program_loads import LOADS  # noqa: E402
@@ -329,7 +329,7 @@ def run(options):
     allocators = choose(options, os.path.join(SOURCES, "libhz4.so"))
     if shutil.which("time", path=PATH) is None:
         die(1, "GNU time is not installed (Debian's time)")
-    os.makedirs(options.out, exist_ok=True)
+    make_folder(options.out)
     status = 0
     deadline = time.monotonic() + (options.seconds or float("inf"))
     for load in options.chosen.values():

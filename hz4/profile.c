@@ -211,6 +211,9 @@ static void listen(int signal) {
 
 void hz4_profile_at_load(void) {
   bool writes = hz4_option.profile[0] != '\0';
+  if (!writes && (hz4_option.profile_peak | hz4_option.profile_signal | hz4_option.profile_every_bytes) != 0) {
+    hz4_warn("no heap profile: HZ4_PROFILE, which says where to, is not set", NULL);
+  }
   if (!writes && hz4_option.profile_leaks == 0) return;
   hz4_profile_begin(0);
   if (writes && hz4_option.profile_signal != 0) listen((int)hz4_option.profile_signal);

@@ -207,6 +207,11 @@ class Profile(unittest.TestCase):
         done = self.run_program("known", HZ4_PROFILE_EVERY_BYTES="50M")
         self.assertEqual(done.stderr, "hz4: no heap profile: the file cannot be written: %s\n" % self.prefix)
 
+    def test_an_option_that_needs_another_says_so(self):
+        for name, value in (("PEAK", "1"), ("SIGNAL", "USR2"), ("EVERY_BYTES", "50M")):
+            done = self.run_program("known", HZ4_PROFILE="", **{"HZ4_PROFILE_" + name: value})
+            self.assertEqual(done.stderr, "hz4: no heap profile: HZ4_PROFILE, which says where to, is not set\n")
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1])
