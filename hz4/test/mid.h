@@ -18,7 +18,6 @@
 
 namespace hz4_test {
 
-
 using Stats = struct hz4_mid_stats;
 using SegmentStats = struct hz4_segment_stats;
 
@@ -54,6 +53,23 @@ inline hz4_mid_result Give(uint32_t c, std::vector<void *> objects, const void *
   const hz4_mid_result result = hz4_mid_give(c, objects.data(), static_cast<uint32_t>(objects.size()), giver, true);
   EXPECT_EQ(result.objects, objects.size());
   return result;
+}
+
+// Of a class that only one visits: what he gives goes past the depot.
+inline void BeAlone(uint32_t c, int *visitor) {
+  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, visitor), visitor);
+}
+
+// Nothing is known any more of what other tests did with the class: each decline halves what its depot may hold.
+inline void Forget(uint32_t c) {
+  int visitor;
+  BeAlone(c, &visitor);
+  for (int declines = 0; declines < 20; ++declines) {
+    std::vector<void *> objects;
+    while (objects.size() < HZ4_DECLINE_OBJECTS_MIN) objects.push_back(Take(c, 1, kAll, &visitor).at(0));
+    Give(c, objects, &visitor);
+  }
+  Take(c, 0, 0);  // somebody else comes by
 }
 
 // Every test gives back all it took.

@@ -29,23 +29,6 @@ void SetPeak(size_t bytes) {
   beside += more;
 }
 
-// Of a class that only one visits: what he gives goes past the depot.
-void BeAlone(uint32_t c, int *visitor) {
-  for (int visits = 0; visits <= HZ4_MID_ALONE_VISITS; visits += 2) Give(c, Take(c, 1, kAll, visitor), visitor);
-}
-
-// Nothing is known any more of what other tests did with the class: each decline halves what its depot may hold.
-void Forget(uint32_t c) {
-  int visitor;
-  BeAlone(c, &visitor);
-  for (int declines = 0; declines < 20; ++declines) {
-    std::vector<void *> objects;
-    while (objects.size() < HZ4_DECLINE_OBJECTS_MIN) objects.push_back(Take(c, 1, kAll, &visitor).at(0));
-    Give(c, objects, &visitor);
-  }
-  Take(c, 0, 0);  // somebody else comes by
-}
-
 // Whatever the program does, the depot holds at most a quarter of what is out, or an allowance of 1 MiB at most.
 TEST_F(MidBounds, TheDepotTakesOfABatchWhatItHasRoomFor) {
   const uint32_t c = ClassOf(224);

@@ -78,6 +78,7 @@ TEST_P(MidShards, ASpanIsTheShardsThatOpenedIt) {
   std::vector<void *> all;
   for (uint32_t s = 0; s < GetParam(); ++s) {
     const At at(s);
+    Forget(c);
     for (void *object : Take(c, in_span)) {
       EXPECT_EQ(ShardOf(object), s);
       all.push_back(object);
