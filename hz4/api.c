@@ -44,6 +44,7 @@ int hz4_limit_set(size_t soft, size_t hard) {
   }
   hz4_thread_init();  // which sets them as well
   hz4_limit_configure(soft != 0 ? soft : SIZE_MAX, hard != 0 ? hard : SIZE_MAX);
+  hz4_thread_options_changed();
   hz4_alloc_keep_to_limit();
   return 0;
 }
@@ -59,6 +60,7 @@ void hz4_limit_get(size_t *soft, size_t *hard) {
 void hz4_limit_refresh(void) {
   hz4_thread_init();
   hz4_limit_option_read(hz4_option.limit);
+  hz4_thread_options_changed();
   hz4_alloc_keep_to_limit();
 }
 

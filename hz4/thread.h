@@ -25,7 +25,7 @@ void hz4_thread_init(void);
 // From a constructor, while there is one thread: the same, and the options if they could not be read before.
 void hz4_thread_init_at_load(void);
 
-// After hz4_options_set.
+// After hz4_options_set, and where the limits have changed: what caches may hold.
 void hz4_thread_options_changed(void);
 
 // Whether this thread has a cache, which it gets now if it can. It cannot when it has ended or is a child of vfork, when

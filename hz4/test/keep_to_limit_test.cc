@@ -244,4 +244,21 @@ TEST_F(KeepToLimit, ALowerLimitGivesBackAtOnce) {
   EXPECT_LT(Used(), used - 3 * kMiB);
 }
 
+TEST_F(KeepToLimit, CachesHoldWhatTheLimitThatIsSetAllows) {
+  for (const size_t limit : {4 * kMiB, 200 * kMiB, 4 * kMiB}) {
+    ASSERT_EQ(hz4_limit_set(limit, 0), 0);
+    hz4_malloc_trim(0);
+    std::vector<void *> blocks;
+    for (int round = 0; round < 20; ++round) {
+      for (size_t size = 1000; size < 30000; size += 1000) {
+        for (int i = 0; i < 60; ++i) blocks.push_back(hz4_malloc(size));
+      }
+      FreeAll(&blocks);  // the clock stands still: they stay where they are
+    }
+    const uint64_t cached = Stat("cached_bin_bytes");
+    if (limit == 4 * kMiB) EXPECT_LE(cached, limit / 2);
+    else EXPECT_GT(cached, 8 * kMiB);
+  }
+}
+
 }  // namespace
