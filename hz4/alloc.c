@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "hz4/block.h"
 #include "hz4/harden.h"
 #include "hz4/large.h"
 #include "hz4/limit.h"
@@ -58,18 +59,6 @@ static void *take_object(uint32_t size_class, bool *zeroed) {
   return object != NULL ? object : take_directly(size_class, zeroed);
 }
 
-// The class of the bin for a block of this size and alignment; 0 when it is a large one. pre: align is a power of two, from 16.
-static uint32_t class_for(size_t size, size_t align) {
-  if (size == 0 && align == 16) return HZ4_ZERO_CLASS;
-  size = hz4_harden_room(size);
-  if (size > HZ4_CLASS_MAX_BYTES || align > HZ4_PAGE_BYTES) return 0;
-  // Spans are aligned to pages, so a class whose size is a multiple of align has aligned objects. A power of two that
-  // is large enough is such a class.
-  uint32_t c = hz4_class_of_size(size > align ? size : align);
-  while ((hz4_class_bytes(c) & (align - 1)) != 0) ++c;
-  return hz4_class_of_bin(hz4_class_bytes(c));
-}
-
 // NULL: no memory for a span, or fork is on.
 static void *alloc_class(uint32_t size_class, size_t size, bool *zeroed) {
   void *object = take_object(size_class, zeroed);
@@ -80,7 +69,7 @@ static void *alloc_class(uint32_t size_class, size_t size, bool *zeroed) {
 
 void *hz4_alloc_unsampled(size_t size) {
   bool zeroed = false;
-  return alloc_class(class_for(size, 16), size, &zeroed);
+  return alloc_class(hz4_block_class(size, 16), size, &zeroed);
 }
 
 // Trims in a row that were in vain, failures that the next one waits for, and bytes that lay free after the last.
@@ -162,7 +151,7 @@ static void *alloc_block(size_t size, size_t align, bool *zeroed) {
   bool wanted = *zeroed;
   hz4_thread_init();
   if (HZ4_UNLIKELY(hz4_limit_is_due())) hz4_alloc_keep_to_limit();
-  uint32_t c = class_for(size, align), refusals = hz4_lock_refusals();
+  uint32_t c = hz4_block_class(size, align), refusals = hz4_lock_refusals();
   void *block = c != 0 ? alloc_class(c, size, zeroed) : hz4_large_alloc(size, align, zeroed);
   hz4_misuse_report();
   if (HZ4_UNLIKELY(block == NULL)) {
@@ -185,7 +174,7 @@ HZ4_INLINE void *from_bin(uint32_t size_class, size_t size) {
 // A block, of `bytes`, for an allocation of `size` that is due to be a sample by this mean. NULL: it is none, and *zeroed as it was.
 static void *take_sample(size_t size, size_t mean, size_t bytes, size_t align, bool *zeroed, const void *frame) {
   bool wanted = *zeroed;
-  uint32_t c = class_for(bytes, align);
+  uint32_t c = hz4_block_class(bytes, align);
   void *block = hz4_sample_alloc(size, mean, align, c != 0 ? hz4_class_bytes(c) : 0, zeroed, frame);
   if (block == NULL) *zeroed = wanted;
   return block;
@@ -193,7 +182,7 @@ static void *take_sample(size_t size, size_t mean, size_t bytes, size_t align, b
 
 // While there is sampling, or hardened: an object out of a bin, or a block from elsewhere. pre: as alloc_block.
 static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
-  void *object = !*zeroed ? from_bin(class_for(size, align), size) : NULL;
+  void *object = !*zeroed ? from_bin(hz4_block_class(size, align), size) : NULL;
   return object != NULL ? object : alloc_block(size, align, zeroed);
 }
 
@@ -278,61 +267,11 @@ static bool is_foreign(const void *ptr) {
   return hz4_alloc_foreign != NULL && hz4_pagemap_span(ptr) == NULL && hz4_alloc_foreign->holds(ptr);
 }
 
-// realloc leaves a block where it is unless it grows, or shrinks to half.
-static bool stays(size_t usable, size_t size) {
-  return size <= usable && size > usable / 2;
-}
-
-// Whether an object of this class would begin at this offset in a span.
-HZ4_INLINE bool begins_at(uint32_t size_class, size_t offset) {
-  const struct hz4_class_info *info = &hz4_class_table[size_class];
-  uint32_t index = hz4_class_object_index(size_class, offset);
-  return index < info->span_objects && index * (size_t)info->object_bytes == offset;
-}
-
-// Whether ptr is the address of an object, as far as can be told by arithmetic: a span of one page begins where its page
-// does. Programs that ask for the usable size of each block would feel more.
-HZ4_INLINE bool is_surely_object(uint32_t size_class, const void *ptr) {
-  return !HZ4_POISON && hz4_option.harden == 0 && hz4_class_table[size_class].span_pages == 1 &&
-         (uintptr_t)ptr >> HZ4_ADDRESS_BITS == 0 && begins_at(size_class, (uintptr_t)ptr % HZ4_PAGE_BYTES);
-}
-
-// A block that the program has, and what it may use of it.
-struct block {
-  struct hz4_span *span;  // NULL: there is none
-  size_t usable;
-};
-
-// Whether small objects are the program's is known hardened only. (By default the object comes to Mid sooner or later.)
-static struct block find_block(const void *ptr) {
-  struct block none = {NULL, 0};
-  struct hz4_span *span = hz4_pagemap_span(ptr);
-  if (HZ4_UNLIKELY(span == NULL)) return none;
-  uint32_t size_class = hz4_pagemap_class_of(ptr);
-  if (size_class == 0) {
-    const struct hz4_sample *sample = hz4_sample_of(span, ptr);
-    if (span->kind == HZ4_SPAN_MAPPED) return span->base == ptr ? (struct block){span, span->bytes} : none;
-    return sample != NULL ? (struct block){span, sample->usable} : none;
-  }
-  if (HZ4_UNLIKELY(!begins_at(size_class, (size_t)((const char *)ptr - span->base)))) return none;
-  if (span->state != NULL && hz4_load_relaxed(hz4_harden_state(ptr)) != HZ4_STATE_LIVE) return none;
-  if (hz4_class_usable(size_class) != 0) hz4_poison_check(ptr);
-  return (struct block){span, span->slack != NULL ? hz4_harden_asked(span, ptr) : hz4_class_usable(size_class)};
-}
-
-// What is wrong with a free of ptr, which is in a page of this class, as far as can be told by arithmetic; NULL: nothing.
-static const char *wrong_begin(uint32_t size_class, const void *ptr) {
-  const struct hz4_span *span = hz4_pagemap_span(ptr);
-  if (HZ4_UNLIKELY(span == NULL)) return "free of a pointer that is not allocated";
-  if (HZ4_LIKELY(begins_at(size_class, (size_t)((const char *)ptr - span->base)))) return NULL;
-  return "free of a pointer into the middle of an object";
-}
-
 // Its frame is taken for that of the function which the program called: all on the way here are left by then.
 HZ4_NOINLINE static void free_slowly(void *ptr, uint32_t size_class) {
   if (ptr == NULL) return;
   int saved = errno;
-  const char *wrong = size_class != 0 ? wrong_begin(size_class, ptr) : NULL;
+  const char *wrong = size_class != 0 ? hz4_block_wrong_begin(size_class, ptr) : NULL;
   if (HZ4_UNLIKELY(wrong != NULL)) hz4_misuse_note(wrong, ptr);
   else if (size_class != 0) free_object(size_class, ptr);
   else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
@@ -374,28 +313,8 @@ void hz4_alloc_free_slow(void *ptr) {
   else free_dressed(ptr, note);
 }
 
-// Whether the block at ptr can have been asked for with this size and alignment, or been resized to this size. Of what is no
-// block free says so itself.
-static bool may_be(const void *ptr, size_t align, size_t size) {
-  if (!hz4_is_power_of_two(align)) return false;
-  uint32_t size_class = hz4_pagemap_class_of(ptr);
-  if (size_class != 0 && hz4_option.harden == 0) return true;  // or else only those calls that overflow a bin would find something
-  struct block block = find_block(ptr);
-  if (block.span == NULL) return true;
-  if (block.span->slack != NULL) {
-    if (block.usable != (size != 0 ? size : 1)) return false;
-  } else if (size_class == 0) {
-    // A block of a class's size too, where there was no memory for a span.
-    if (!hz4_is_aligned(ptr, align)) return false;
-    return block.span->kind == HZ4_SPAN_MAPPED ? hz4_large_may_hold(block.span, size) : size <= block.usable;
-  }
-  size_t usable = hz4_class_usable(size_class);
-  // What realloc gave is for free_sized (C23).
-  return hz4_class_usable(class_for(size, align > 16 ? align : 16)) == usable || (align <= 16 && stays(usable, size));
-}
-
 void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
-  if (ptr == NULL || may_be(ptr, align, size)) {
+  if (ptr == NULL || hz4_block_may_be(ptr, align, size)) {
     hz4_alloc_free_slow(ptr);
     return;
   }
@@ -414,13 +333,13 @@ HZ4_NOINLINE static size_t usable_size_wrongly(const void *ptr) {
 HZ4_NOINLINE static size_t usable_size_slow(const void *ptr) {
   if (ptr == NULL) return 0;
   if (is_foreign(ptr)) return hz4_alloc_foreign->usable_size((void *)(uintptr_t)ptr);
-  struct block block = find_block(ptr);
+  struct hz4_block block = hz4_block_find(ptr);
   return HZ4_LIKELY(block.span != NULL) ? block.usable : usable_size_wrongly(ptr);
 }
 
 size_t hz4_alloc_usable_size(const void *ptr) {
   uint32_t size_class = (uint32_t)hz4_pagemap_class(ptr);
-  if (HZ4_LIKELY(is_surely_object(size_class, ptr))) return hz4_class_usable(size_class);
+  if (HZ4_LIKELY(hz4_block_is_surely_object(size_class, ptr))) return hz4_class_usable(size_class);
   return usable_size_slow(ptr);
 }
 
@@ -480,17 +399,17 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
   uint32_t size_class = hz4_pagemap_class_of(ptr);
   size_t room = hz4_class_usable(size_class), usable = room;
   bool dressed = false;
-  if (HZ4_UNLIKELY(!is_surely_object(size_class, ptr))) {
+  if (HZ4_UNLIKELY(!hz4_block_is_surely_object(size_class, ptr))) {
     if (is_foreign(ptr)) return realloc_by_copy(ptr, hz4_alloc_foreign->usable_size(ptr), size);
-    struct block block = find_block(ptr);
+    struct hz4_block block = hz4_block_find(ptr);
     if (HZ4_UNLIKELY(block.span == NULL)) return realloc_wrongly(ptr);
     if (block.span->kind == HZ4_SPAN_MAPPED) return realloc_large(block.span, size);
     usable = block.usable;
     if (size_class == 0) room = usable;
     dressed = block.span->slack != NULL;
-    if (dressed && stays(room, size) && hz4_harden_resize(block.span, ptr, size)) return ptr;
+    if (dressed && hz4_block_stays(room, size) && hz4_harden_resize(block.span, ptr, size)) return ptr;
   }
-  return stays(room, size) && !dressed ? ptr : realloc_by_copy(ptr, usable, size);
+  return hz4_block_stays(room, size) && !dressed ? ptr : realloc_by_copy(ptr, usable, size);
 }
 
 // ---- alignment ----
@@ -504,7 +423,7 @@ void *hz4_alloc_aligned_by(size_t align, size_t size, const void *frame) {
   void *object = NULL;
   if (align <= 16) align = 16;
   else if (size == 0) size = 1;  // those lie in memory
-  if (HZ4_LIKELY(!hz4_sample_is_on())) object = from_bin(class_for(size, align), size);
+  if (HZ4_LIKELY(!hz4_sample_is_on())) object = from_bin(hz4_block_class(size, align), size);
   if (HZ4_LIKELY(object != NULL)) return object;
   bool zeroed = false;
   return alloc_slow(size, align, &zeroed, frame);
