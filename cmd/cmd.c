@@ -75,7 +75,12 @@ const char *cmd_bytes(double bytes, char *buffer) {
   return buffer;
 }
 
-bool cmd_is_option(const char *name) { return hz4_option_get(name, NULL, 0) >= 0; }
+int cmd_option_error(const char *name, const char *value) {
+  char now[32];
+  if (hz4_option_get(name, now, sizeof now) < 0) return ENOENT;
+  if (hz4_option_set(name, value) == 0) return hz4_option_set(name, now);  // the program's, not this one's
+  return errno == EINVAL ? EINVAL : 0;
+}
 
 // ---- files ----
 

@@ -37,8 +37,8 @@ pid_t cmd_process(const char *text);
 // "1.5 GiB"; in a buffer of the caller's, of 16 bytes at least. Returns it.
 const char *cmd_bytes(double bytes, char *buffer);
 
-// Whether hz4 has an option of that name, HZ4_ included.
-bool cmd_is_option(const char *name);
+// ENOENT: hz4 has no option of that name, HZ4_ included; EINVAL: it does not take that value; else 0. (Of text any is taken.)
+int cmd_option_error(const char *name, const char *value);
 
 // ---- files ----
 

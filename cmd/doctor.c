@@ -194,8 +194,11 @@ static void say_options(const char *environment, size_t size) {
   for (const char *entry = environment; entry < environment + size; entry += strlen(entry) + 1) {
     if (strncmp(entry, "HZ4_", 4) != 0) continue;
     char name[64] = "";
-    snprintf(name, sizeof name, "%.*s", (int)strcspn(entry, "="), entry);
-    line(count++ == 0 ? "options" : "", "%s%s", entry, cmd_is_option(name) ? "" : " (unknown, ignored)");
+    size_t length = strcspn(entry, "=");
+    snprintf(name, sizeof name, "%.*s", (int)length, entry);
+    int error = cmd_option_error(name, entry + length + (entry[length] == '='));
+    const char *why = error == ENOENT ? " (unknown, ignored)" : error == EINVAL ? " (not a value that it takes, ignored)" : "";
+    line(count++ == 0 ? "options" : "", "%s%s", entry, why);
   }
   if (count == 0) line("options", "none is set");
 }

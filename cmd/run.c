@@ -9,7 +9,6 @@
 
 #include "cmd/cmd.h"
 #include "cmd/program.h"
-#include "hz4/hz4.h"
 
 static const char help[] =
     "usage: hz4 run [options] [--] PROGRAM [ARGUMENT]...\n\n"
@@ -34,10 +33,9 @@ static void set_option(const char *text) {
     cmd_usage("'%s' is not NAME=VALUE", text);
   for (char *to = name + 4; from < equals; ++from)
     *to++ = *from == '-' ? '_' : (char)(*from >= 'a' && *from <= 'z' ? *from - 'a' + 'A' : *from);
-  char now[32];
-  if (hz4_option_get(name, now, sizeof now) < 0) cmd_usage("there is no option %s", name);
-  if (hz4_option_set(name, equals + 1) == 0) hz4_option_set(name, now);  // the program's, not this one's
-  else if (errno == EINVAL) cmd_usage("%s is no value of %s; hz4-options lists what it takes", equals + 1, name);
+  int error = cmd_option_error(name, equals + 1);
+  if (error == ENOENT) cmd_usage("there is no option %s", name);
+  if (error == EINVAL) cmd_usage("%s is no value of %s; hz4-options lists what it takes", equals + 1, name);
   setenv(name, equals + 1, 1);
 }
 

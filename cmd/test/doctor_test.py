@@ -33,6 +33,12 @@ class DoctorTest(unittest.TestCase):
         self.assertIn("of", said["mappings"])
         self.assertRegex(said["resident"], r"^[\d.]+ [KM]iB$")
 
+    def test_options_that_are_ignored(self):
+        for name, value, why in (("HZ4_NONE", "1", "unknown"), ("HZ4_DIRTY_KIB", "64MB", "not a value that it takes"),
+                                 ("HZ4_FRONT", "x", "not a value that it takes")):
+            said = self.process(subject(), LD_PRELOAD=LIBRARY, **{name: value})[1]
+            self.assertEqual(said["options"], "%s=%s (%s, ignored)" % (name, value, why))
+
     def test_by_another_name(self):
         link = os.path.join(self.folder, "libhz4.so.0")
         os.symlink(LIBRARY, link)
