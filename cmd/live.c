@@ -37,6 +37,15 @@ static int pid_inside(pid_t pid) {
   return inside;
 }
 
+// Whether the process has a handler of it: without one the signal would end it.
+static bool catches(pid_t pid, int signal) {
+  char *status = cmd_read_proc(pid, "status", NULL);
+  const char *mask = status != NULL ? strstr(status, "\nSigCgt:") : NULL;
+  bool is = mask != NULL && signal >= 1 && signal <= 64 && (strtoull(mask + 8, NULL, 16) >> (signal - 1) & 1) != 0;
+  free(status);
+  return is;
+}
+
 // As the process sees it, which may have another root. %p is its number.
 static void name_file(struct live *live, const char *file) {
   size_t room = sizeof live->file;
@@ -84,6 +93,10 @@ char *live_read(const struct live *live, char *why) {
   struct stat before = {0}, now;
   bool was_there = stat(live->file, &before) == 0;
   if (live->signal != 0) {
+    if (!catches(live->pid, live->signal)) {
+      no(why, "it has no handler of HZ4_STATS_SIGNAL, and is not asked: hz4 is not active there (hz4 doctor)", "");
+      return NULL;
+    }
     if (kill(live->pid, live->signal) != 0) {
       no(why, "it cannot be asked: ", strerror(errno));
       return NULL;
@@ -100,5 +113,10 @@ char *live_read(const struct live *live, char *why) {
   }
   char *text = cmd_read(live->file, NULL);
   if (text == NULL) snprintf(why, LIVE_WHY, "%.400s: %s", live->file, strerror(errno));
-  return text;
+  const char *writer = text != NULL ? strstr(text, "\"pid\": ") : NULL;
+  if (writer == NULL || atoi(writer + 7) == pid_inside(live->pid)) return text;
+  snprintf(why, LIVE_WHY, "%.300s is of process %d: with %%p in HZ4_STATS_FILE each process has its own", live->file,
+           atoi(writer + 7));
+  free(text);
+  return NULL;
 }

@@ -54,7 +54,8 @@ int profile_main(int argc, char **argv) {
   size_t known = 0, size = 0;
   while (known < SAMPLES && strcmp(samples[known], sample) != 0) ++known;
   if (known == SAMPLES) cmd_usage("--sample: there is no %s", sample);
-  if (argc - optind < 1 || argc - optind > 2) cmd_usage("which file?");
+  if (optind == argc) cmd_usage("which file?");
+  if (argc - optind > 2) cmd_usage("one file and its program, not %d words", argc - optind);
   const char *file = argv[optind], *program = argv[optind + 1];
   char *text = cmd_read(file, &size);
   if (text == NULL) return cmd_no("%s: %s", file, strerror(errno));

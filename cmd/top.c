@@ -47,7 +47,7 @@ static double positive(const char *name, const char *text) {
   char *end;
   double number = strtod(text, &end);
   if (*text < '0' || *text > '9' || *end != '\0' || number <= 0 || number > 1e6)
-    cmd_usage("%s: '%s' is not a number above 0", name, text);
+    cmd_usage("%s: '%s' is not a number above 0, and at most 1000000", name, text);
   return number;
 }
 

@@ -38,7 +38,8 @@ class StatsTest(unittest.TestCase):
             self.assertRegex(out, r"(?m)^in caches +1\.0 MiB +25%$")
             self.assertRegex(out, r"(?m)^together +4\.0 MiB$")
             self.assertRegex(out, r"(?m)^resident +5\.0 MiB$")
-            self.assertEqual(hz4("stats", "--json", process.pid), (0, text, ""))
+            its = text.replace('"pid": 7,', '"pid": %s,' % process.pid)
+            self.assertEqual(hz4("stats", "--json", process.pid), (0, its, ""))
             every = hz4("stats", "-a", process.pid)[1]
             self.assertRegex(every, r"(?m)^allocated_bytes +3145728$")
             self.assertRegex(every, r"(?m)^classes\.0\.live_objects +3$")
@@ -47,6 +48,19 @@ class StatsTest(unittest.TestCase):
     def test_at_a_signal(self):
         with self.live(document(), document(allocated_bytes=2 << 20), HZ4_STATS_SIGNAL="USR2") as process:
             self.assertRegex(hz4("stats", process.pid)[1], r"(?m)^in use +2\.0 MiB")
+
+    def test_who_does_not_wait_for_the_signal_is_not_ended_by_it(self):
+        for number in ("USR2", "9", "77"):
+            with Running(subject(), env=clean(HZ4_STATS_FILE=self.file, HZ4_STATS_SIGNAL=number)) as process:
+                self.no("no handler", "stats", process.pid)
+                self.no("no handler", "top", process.pid)
+                os.kill(int(process.pid), 0)
+                with open("/proc/%s/stat" % process.pid, encoding="utf-8") as file:
+                    self.assertNotEqual(file.read().split(") ")[1][0], "Z", "it has ended")
+
+    def test_another_process_has_written_the_file(self):
+        with self.live(document(pid=8)) as process:
+            self.no("of process 8", "stats", process.pid)
 
     def test_a_process_that_has_written_over_its_environment(self):
         with self.live(document(), document(allocated_bytes=2 << 20), HZ4_STATS_FILE="") as process:
