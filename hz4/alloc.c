@@ -27,7 +27,7 @@ static void *no_memory(void) {
   return NULL;
 }
 
-void (*hz4_alloc_chores)(void);
+HZ4_IN_DATA void (*hz4_alloc_chores)(void);
 
 HZ4_INLINE void do_chores(void) {
   if (HZ4_UNLIKELY(hz4_alloc_chores != NULL)) hz4_alloc_chores();
@@ -260,7 +260,7 @@ static void free_slow_block(void *ptr, const void *frame) {
   else if (is_large) hz4_large_free(span);
 }
 
-const struct hz4_foreign_heap *hz4_alloc_foreign;
+HZ4_IN_DATA const struct hz4_foreign_heap *hz4_alloc_foreign;
 
 // pre: ptr is in no span of objects.
 static bool is_foreign(const void *ptr) {

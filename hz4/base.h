@@ -20,6 +20,8 @@
 // For variables that are zero at first, and that every process writes: they lie among those that are not zero, whose pages
 // are written anyhow, instead of making pages of their own, which cost 2.5 times as much where they are read first.
 #define HZ4_IN_DATA __attribute__((section(".data")))
+// For large ones, of which a process writes no page or one: the linker has them behind the small ones, which so share pages.
+#define HZ4_BEHIND_DATA __attribute__((section(".data1")))
 #define HZ4_INLINE static inline __attribute__((always_inline))
 // No instruction: the value is in a register here, and what follows is computed from that. It keeps the compiler from
 // sharing or delaying a computation where that costs the fast path an instruction (fast_path_test counts them).

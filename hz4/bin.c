@@ -18,7 +18,7 @@ _Static_assert(offsetof(struct hz4_tcache, bins) == HZ4_CACHE_BINS_OFFSET, "as t
 _Static_assert(sizeof(struct hz4_bin) == HZ4_CACHE_BIN_BYTES && offsetof(struct hz4_bin, slots) == 0, "likewise");
 
 struct hz4_area hz4_no_area = {.id = HZ4_AREA_NO_ID};
-HZ4_IN_DATA struct hz4_own_cache hz4_no_cache;
+HZ4_BEHIND_DATA struct hz4_own_cache hz4_no_cache;
 
 // The cache of an id that is none lies before that of id 0.
 #define CACHES_OF(own) ((char *)(own) + HZ4_CACHE_BYTES)

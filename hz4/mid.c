@@ -21,7 +21,7 @@ struct mid_class {
   uint64_t takes;  // so far
 } __attribute__((aligned(HZ4_CACHE_LINE)));
 
-static struct mid_class first_shard[HZ4_MID_CLASSES] = {
+HZ4_BEHIND_DATA static struct mid_class first_shard[HZ4_MID_CLASSES] = {
     [0 ... HZ4_MID_CLASSES - 1] = {.spans.lock = HZ4_LOCK_INIT(HZ4_RANK_MID), .portion = HZ4_MOVE_OBJECTS},
 };
 

@@ -13,7 +13,7 @@ struct option {
 };
 
 #define HZ4_OPTION_INITIAL(field, name, initial, least, greatest, meaning) .field = initial,
-struct hz4_option_values hz4_option = {HZ4_OPTION_TABLE(HZ4_OPTION_INITIAL)};
+HZ4_BEHIND_DATA struct hz4_option_values hz4_option = {HZ4_OPTION_TABLE(HZ4_OPTION_INITIAL)};
 
 #define HZ4_OPTION_ROW(field, name, initial, least, greatest, meaning) \
   {name, initial, least, greatest, meaning, &hz4_option.field, NULL},

@@ -16,8 +16,8 @@
 // ---- where it goes ----
 
 // What descriptor 2 was as hz4 began. Set once, before there are threads.
-static enum { NOT_KNOWN, CLOSED, OPEN } was;
-static struct stat file_then;
+HZ4_IN_DATA static enum { NOT_KNOWN, CLOSED, OPEN } was;
+HZ4_IN_DATA static struct stat file_then;
 
 void hz4_stderr_remember(void) {
   long result = hz4_syscall(SYS_fstat, STDERR_FILENO, &file_then);
@@ -76,7 +76,7 @@ void hz4_panic(const char *what) {
   abort();
 }
 
-const struct hz4_reporter *hz4_reporter;
+HZ4_IN_DATA const struct hz4_reporter *hz4_reporter;
 
 void hz4_report_pointer(const char *what, const void *ptr, const void *frame) {
   LINE(w);
@@ -93,7 +93,7 @@ void hz4_panic_pointer(const char *what, const void *ptr) {
 }
 
 // Set once.
-static bool only_warn;
+HZ4_IN_DATA static bool only_warn;
 // Where the program was when something was reported. Who finds no room is not heard.
 static _Atomic(uintptr_t) places[HZ4_REPORT_PLACES];
 

@@ -8,7 +8,7 @@
 SEMAPHORE hz4_probe_alloc_semaphore = 0;
 SEMAPHORE hz4_probe_free_semaphore = 0;
 
-_Atomic(bool) hz4_probes_on;
+HZ4_IN_DATA _Atomic(bool) hz4_probes_on;
 
 // What all notes refer to, and nothing else: a linker that drops what is not used would drop it.
 extern const char base[] __asm__("_.stapsdt.base") __attribute__((visibility("hidden")));

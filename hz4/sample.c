@@ -16,7 +16,7 @@
 #include "hz4/sys.h"
 #include "hz4/transfer.h"
 
-_Atomic(uint32_t) hz4_sample_epoch;
+HZ4_IN_DATA _Atomic(uint32_t) hz4_sample_epoch;
 
 static struct {
   _Atomic(size_t) mean;  // 0: off

@@ -146,7 +146,7 @@ OLD_NAME_TABLE(DEFINE)
 // Before each block of libc's; it reads it.
 #define HEADER_BYTES 16
 
-static char *heap_start;  // set once, at load; NULL: unknown
+HZ4_IN_DATA static char *heap_start;  // set once, at load; NULL: unknown
 
 static bool holds(const void *ptr) {
   if (heap_start == NULL || dlsym == NULL || !hz4_is_aligned(ptr, 16)) return false;

@@ -55,7 +55,7 @@ const uint32_t hz4_class_inverse[HZ4_CLASS_SLOTS] = {
 
 // Its first bytes are HZ4_CLASS_MAX_BYTES, the lowest first or last.
 #define MOST(byte) (uint8_t)(HZ4_CLASS_MAX_BYTES >> (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? (byte) : 7 - (byte)) * 8)
-struct hz4_class_of_malloc hz4_class_malloc = {
+HZ4_BEHIND_DATA struct hz4_class_of_malloc hz4_class_malloc = {
     .table = {MOST(0), MOST(1), MOST(2), MOST(3), MOST(4), MOST(5), MOST(6), MOST(7),
               HZ4_ZERO_CLASS, OF4096(0), OF4096(4096), OF4096(8192), OF4096(12288)}};
 _Static_assert(HZ4_CLASS_MAX_BYTES / 16 == 4 * 4096 && sizeof(size_t) == HZ4_CLASS_TABLE_FIRST, "the table lists every size");

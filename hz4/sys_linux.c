@@ -149,7 +149,7 @@ int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
 
 // libc is asked once.
 size_t hz4_sys_page_bytes(void) {
-  static _Atomic(size_t) known;
+  HZ4_IN_DATA static _Atomic(size_t) known;
   size_t bytes = hz4_load_relaxed(&known);
   if (HZ4_LIKELY(bytes != 0)) return bytes;
   bytes = getauxval(AT_PAGESZ);

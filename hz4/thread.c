@@ -36,8 +36,8 @@ static struct hz4_tcache *idle;
 
 static _Atomic(uint64_t) attached_count;  // threads that have their own
 
-static pthread_key_t exit_key;
-static bool have_exit_key;
+HZ4_IN_DATA static pthread_key_t exit_key;
+HZ4_IN_DATA static bool have_exit_key;
 
 enum { INIT_NONE, INIT_BUSY, INIT_DONE };
 HZ4_IN_DATA static _Atomic(int) init_state;
@@ -134,7 +134,7 @@ static void fork_child(void) {
 
 // ---- begin ----
 
-static bool options_read;
+HZ4_IN_DATA static bool options_read;
 
 // The environment is not there yet when the dynamic linker allocates before it has started libc. Of a program that has
 // rights which who started it has not, that one has no say.
