@@ -17,6 +17,8 @@ _Static_assert(offsetof(struct hz4_tcache, sampler.left) == HZ4_CACHE_LEFT_OFFSE
 _Static_assert(offsetof(struct hz4_tcache, bins) == HZ4_CACHE_BINS_OFFSET, "as the sequences have it");
 _Static_assert(sizeof(struct hz4_bin) == HZ4_CACHE_BIN_BYTES && offsetof(struct hz4_bin, slots) == 0, "likewise");
 
+_Static_assert(HZ4_MOVE_OBJECTS <= UINT8_MAX && HZ4_BIN_SLOTS_ALONE <= UINT16_MAX, "what a bin counts");
+
 struct hz4_area hz4_no_area = {.id = HZ4_AREA_NO_ID};
 HZ4_BEHIND_DATA struct hz4_own_cache hz4_no_cache;
 
@@ -220,13 +222,21 @@ void **hz4_bin_set_array(struct hz4_held *held, void **slots, uint32_t length) {
   return old;
 }
 
+uint32_t hz4_bin_usual_capacity(uint32_t size_class) {
+  return hz4_class_table[size_class].bin_slots_max - 1;
+}
+
+static void count_capacity(struct hz4_held *held, uint32_t objects) {
+  uint32_t before = held->bin->capacity, usual = hz4_bin_usual_capacity(held->size_class);
+  hz4_fetch_add_relaxed(&held->cache->capacity_bytes, ((size_t)objects - before) * hz4_class_bytes(held->size_class));
+  hz4_fetch_add_relaxed(&held->cache->large_bins, (uint32_t)(objects > usual) - (before > usual));
+  held->bin->capacity = (uint16_t)objects;
+}
+
 void hz4_bin_set_capacity(struct hz4_held *held, uint32_t objects) {
-  struct hz4_bin *bin = held->bin;
-  uintptr_t last = (uintptr_t)(bin->slots + objects);
+  uintptr_t last = (uintptr_t)(held->bin->slots + objects);
   hz4_store_relaxed(&held->cache->limit[held->size_class], last - (uintptr_t)held->cache);  // published with the bin
-  hz4_fetch_add_relaxed(&held->cache->capacity_bytes,
-                        ((size_t)objects - bin->capacity) * hz4_class_bytes(held->size_class));
-  bin->capacity = (uint16_t)objects;
+  count_capacity(held, objects);
 }
 
 uint32_t hz4_bin_put(struct hz4_held *held, void *const *objects, uint32_t n) {
@@ -248,6 +258,8 @@ uint32_t hz4_bin_take(struct hz4_held *held, uint32_t keep, void **out) {
   for (uint32_t i = 0; i < leaving; ++i) HZ4_SEQUENCE_ACQUIRE(out[i]);
   memmove(from, from + leaving, above * sizeof(void *));
   held->top -= leaving;
+  uint32_t spilled = held->bin->spilled + leaving;
+  held->bin->spilled = (uint16_t)(spilled < UINT16_MAX ? spilled : UINT16_MAX);
   return leaving;
 }
 
@@ -257,7 +269,7 @@ void **hz4_bin_take_array(struct hz4_held *held, uint32_t *length, uint32_t *cou
   *count = hz4_bin_objects(held);
   *length = hz4_bin_length(bin);
   for (uint32_t i = 1; i <= *count; ++i) HZ4_SEQUENCE_ACQUIRE(slots[i]);
-  hz4_fetch_sub_relaxed(&held->cache->capacity_bytes, bin->capacity * hz4_class_bytes(held->size_class));
+  count_capacity(held, 0);
   hz4_poke(&bin->slots, NULL);
   memset(&bin->slots + 1, 0, sizeof(*bin) - sizeof(bin->slots));
   hz4_store_relaxed(&held->cache->limit[held->size_class], HZ4_TOP_NONE);

@@ -27,12 +27,12 @@ extern "C" {
 struct hz4_bin {
   void **slots;       // NULL: no array; anybody may peek. NULL in the first slot, and in that above `capacity` objects; in none between
   uint16_t capacity;  // objects it may hold
-  uint16_t refill;    // objects that the next refill asks for: doubles, so that who needs one gets one
+  uint16_t spilled;   // objects that left it since it grew, or 1: it was found full
+  uint8_t refill;     // objects that the next refill asks for: doubles, so that who needs one gets one
   uint8_t length_log2;  // of the slots in the array
   uint8_t declines;         // Mid's count of declines, as last heard
-  uint8_t one_way;      // misses or overflows, of one kind only, since it grew beyond its first bytes, or could have
+  uint8_t one_way : 5;  // misses or overflows, of one kind only, since it grew beyond its first bytes, or could have
   bool missed : 1;      // found empty since it grew
-  bool overflowed : 1;  // found full since it grew
   bool active : 1;      // found empty or full since the last look for a bin to shrink
   bool alone : 1;       // nobody else came to the class lately, as Mid had it at the last refill
 };
@@ -68,6 +68,7 @@ struct hz4_tcache {
   _Atomic(bool) visited;           // written first of all: a page that is read first costs more
   _Atomic(bool) sent_to;           // batches may wait in its inboxes: a hint for who looks into those of all caches
   _Atomic(size_t) capacity_bytes;  // sum over bins of what they may hold
+  _Atomic(uint32_t) large_bins;    // that may hold more than usual
   struct hz4_inbox spare;          // empty batches
   // under the lock of the list of threads
   bool attached;
@@ -163,6 +164,9 @@ void hz4_bin_free_array(void **slots, uint32_t length);
 
 // Moves the bin into a longer array. Returns the old one, or NULL.
 void **hz4_bin_set_array(struct hz4_held *held, void **slots, uint32_t length);
+
+// How many objects a bin may hold; a larger one has who is alone.
+uint32_t hz4_bin_usual_capacity(uint32_t size_class);
 
 // pre: it has an array that is long enough, and no more objects.
 void hz4_bin_set_capacity(struct hz4_held *held, uint32_t objects);

@@ -20,36 +20,32 @@ void hz4_tcache_set_budget(size_t bytes_per_cache) {
 
 // ---- size of bins ----
 
-// The bin may hold half of what it could, and does at once. False: not now.
-HZ4_NOINLINE static bool halve(uint32_t size_class) {
-  void *objects[HZ4_BATCH_OBJECTS];
+// If the bin may hold more objects than that (and, idle: if nobody needed it since the last look), it may hold half of them,
+// or more where what goes at once is less. False: it is as it was.
+HZ4_NOINLINE static bool halve(uint32_t size_class, uint32_t above, bool idle, bool purge) {
+  void *objects[HZ4_MOVE_OBJECTS];
   struct hz4_held held;
-  uint32_t room = 0, n;
-  do {
-    if (!hz4_bin_claim(size_class, &held)) return false;
-    held.bin->declines = (uint8_t)hz4_mid_declines(size_class);  // one halving for each
-    if (room == 0 && held.bin->capacity >= HZ4_BIN_SLOTS_MIN - 1) room = held.bin->capacity / 2;
+  if (!hz4_bin_claim(size_class, &held)) return false;
+  uint32_t capacity = held.bin->capacity, n = 0;
+  bool shrinks = capacity > above && !(idle && held.bin->active);
+  if (idle && capacity > above) held.bin->active = false;
+  if (shrinks) {
+    n = hz4_bin_take(&held, capacity / 2, objects);
     uint32_t count = hz4_bin_objects(&held);
-    bool done = count <= room + HZ4_BATCH_OBJECTS;
-    n = room != 0 ? hz4_bin_take(&held, done ? room : count - HZ4_BATCH_OBJECTS, objects) : 0;
-    if (room != 0 && done && held.bin->capacity > room) hz4_bin_set_capacity(&held, room);
-    hz4_bin_publish(&held);
-    if (n != 0) hz4_transfer_send(size_class, objects, n, NULL, false);
-  } while (n == HZ4_BATCH_OBJECTS);
-  if (room != 0) hz4_count_here(size_class, HZ4_COUNT_bin_shrink, 1);
-  return room != 0;
+    hz4_bin_set_capacity(&held, count > capacity / 2 ? count : capacity / 2);
+  }
+  if (shrinks || !idle) held.bin->declines = (uint8_t)hz4_mid_declines(size_class);  // one halving for each
+  hz4_bin_publish(&held);
+  if (n != 0) hz4_transfer_send(size_class, objects, n, NULL, purge);
+  if (shrinks) hz4_count_here(size_class, HZ4_COUNT_bin_shrink, 1);
+  return shrinks;
 }
 
-// Takes room from a bin that nobody needed since the last look.
-static void shrink_some_bin(struct hz4_tcache *cache) {
+// Takes room from a bin that nobody needed since the last look; unusual: from a larger one than most may be, and purges.
+static void shrink_some_bin(struct hz4_tcache *cache, bool unusual) {
   for (int i = 0; i < HZ4_BIN_SHRINK_TRIES; ++i) {
     uint32_t c = hz4_fetch_add_relaxed(&cache->shrink_cursor, 1) % (HZ4_CLASS_SLOTS - 1) + 1;
-    struct hz4_held held;
-    if (!hz4_bin_claim(c, &held)) continue;
-    bool active = held.bin->active;
-    held.bin->active = false;
-    hz4_bin_publish(&held);
-    if (!active && halve(c)) return;
+    if (halve(c, unusual ? hz4_bin_usual_capacity(c) : HZ4_BIN_SLOTS_MIN - 2, true, unusual)) return;
   }
 }
 
@@ -59,13 +55,11 @@ static uint32_t first_capacity(uint32_t size_class) {
   return objects < HZ4_BIN_SLOTS_MIN ? (uint32_t)objects : HZ4_BIN_SLOTS_MIN - 1;
 }
 
-// How many objects the bin may hold. Where nobody else waits for them, and both malloc and free need it, many.
-static uint32_t most_objects(const struct hz4_bin *bin, uint32_t size_class) {
-  uint32_t slots = hz4_class_table[size_class].bin_slots_max;
-  if (bin->alone && bin->missed && bin->overflowed) {
-    while (slots < HZ4_BIN_SLOTS_ALONE && slots * 2 * hz4_class_bytes(size_class) <= HZ4_BIN_MAX_BYTES) slots *= 2;
-  }
-  return slots - 1;
+// Room for what left the bin since it grew, and is wanted again now: where nobody else waited for it, it had better stayed.
+static uint32_t capacity_alone(const struct hz4_bin *bin, uint32_t size_class) {
+  size_t most = HZ4_BIN_ALONE_BYTES / hz4_class_bytes(size_class), wanted = (size_t)bin->capacity + bin->spilled;
+  if (most > HZ4_BIN_SLOTS_ALONE - 1) most = HZ4_BIN_SLOTS_ALONE - 1;
+  return (uint32_t)(wanted < most ? wanted : most);
 }
 
 static bool may_grow_one_way(struct hz4_bin *bin, uint32_t size_class, uint32_t wanted) {
@@ -95,8 +89,7 @@ static size_t share_of(const struct hz4_tcache *cache) {
   return bytes;
 }
 
-// Notes a miss or an overflow. Returns how many objects the bin should have room for, if its class and the budget allow;
-// fewer than it has where it is alone no more.
+// Notes a miss or an overflow. Returns how many objects the bin should have room for, if its class and the budget allow.
 // A bin that only misses or only overflows (threads that only allocate, or only free) gains nothing from holding more than
 // a batch: it grows slowly beyond its first bytes, and beyond its bound each doubling takes a miss and an overflow.
 static uint32_t note_need(struct hz4_held *held, bool missed, bool *over_budget) {
@@ -104,12 +97,14 @@ static uint32_t note_need(struct hz4_held *held, bool missed, bool *over_budget)
   uint32_t size_class = held->size_class, room = bin->capacity;
   bin->active = true;
   if (missed) bin->missed = true;
-  else bin->overflowed = true;
+  else if (bin->spilled == 0) bin->spilled = 1;
   if (!missed && room != 0 && hz4_mid_is_declining(size_class)) return room;
-  uint32_t most = most_objects(bin, size_class), wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
+  uint32_t most = hz4_bin_usual_capacity(size_class), wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
   if (wanted > most) wanted = most;
-  if (wanted <= room) return bin->alone ? room : wanted;
-  if (room != 0 && !(bin->missed && bin->overflowed) && !may_grow_one_way(bin, size_class, wanted)) return room;
+  uint32_t alone = missed && bin->alone ? capacity_alone(bin, size_class) : 0;
+  if (alone > wanted) wanted = alone;
+  if (wanted <= room) return room;
+  if (room != 0 && !(bin->missed && bin->spilled != 0) && !may_grow_one_way(bin, size_class, wanted)) return room;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
   size_t after = hz4_load_relaxed(&held->cache->capacity_bytes) + more;
   if (room != 0 && after > share_of(held->cache)) {
@@ -121,8 +116,8 @@ static uint32_t note_need(struct hz4_held *held, bool missed, bool *over_budget)
 
 static void grow(struct hz4_held *held, uint32_t wanted) {
   hz4_bin_set_capacity(held, wanted);
-  held->bin->missed = held->bin->overflowed = false;
-  held->bin->one_way = 0;
+  held->bin->missed = false;
+  held->bin->spilled = held->bin->one_way = 0;
 }
 
 static uint32_t length_for(uint32_t objects) {
@@ -139,15 +134,10 @@ static bool claim_in_need(uint32_t size_class, bool missed, struct hz4_held *hel
   uint32_t wanted = note_need(held, missed, &over_budget), length = length_for(wanted);
   if (over_budget && (hz4_fetch_add_relaxed(&held->cache->denied, 1) + 1) % HZ4_BIN_SHRINK_AFTER == 0) {
     hz4_bin_publish(held);
-    shrink_some_bin(held->cache);
+    shrink_some_bin(held->cache, false);
     return hz4_bin_claim(size_class, held);
   }
-  if (wanted < held->bin->capacity) {
-    hz4_bin_publish(held);
-    halve(size_class);
-    return hz4_bin_claim(size_class, held);
-  }
-  if (wanted == held->bin->capacity) return true;
+  if (wanted <= held->bin->capacity) return true;
   bool grown = length <= hz4_bin_length(held->bin);
   if (grown) {
     grow(held, wanted);
@@ -222,7 +212,8 @@ static void shuffle(void **objects, uint32_t n) {
   }
 }
 
-static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, bool fresh, bool zero, bool *zeroed) {
+HZ4_NOINLINE static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, bool fresh, bool zero,
+                                          bool *zeroed) {
   void *objects[HZ4_MOVE_OBJECTS];
   uint32_t fresh_objects = (uint32_t)(HZ4_REFILL_FRESH_BYTES / hz4_class_bytes(size_class));
   if (fresh_objects < want / 4 + 1) fresh_objects = want / 4 + 1;
@@ -247,7 +238,7 @@ static void *refill_from_mid(uint32_t bin, uint32_t size_class, uint32_t want, b
 }
 
 // What the cache itself freed of its own spans. NULL: nothing.
-static void *refill_from_own(uint32_t bin, uint32_t size_class) {
+HZ4_NOINLINE static void *refill_from_own(uint32_t bin, uint32_t size_class) {
   void *objects[HZ4_MOVE_OBJECTS];
   struct hz4_held held;
   if (!hz4_bin_claim(size_class, &held)) return NULL;
@@ -269,9 +260,8 @@ void *hz4_tcache_refill(uint32_t size_class, bool *zeroed) {
     // Others may have freed meanwhile, or this is another CPU's bin.
     void *found = hz4_bin_objects(&held) != 0 ? *held.top-- : NULL;
     want = held.bin->refill < held.bin->capacity ? held.bin->refill : held.bin->capacity;
-    if (want > HZ4_MOVE_OBJECTS) want = HZ4_MOVE_OBJECTS;
     if (want == 0) want = 1;
-    if (held.bin->refill < HZ4_BIN_SLOTS_MAX) held.bin->refill *= 2;
+    if (held.bin->refill < HZ4_MOVE_OBJECTS) held.bin->refill *= 2;
     hz4_bin_publish(&held);
     if (found != NULL) {
       HZ4_SEQUENCE_ACQUIRE(found);
@@ -297,6 +287,7 @@ void *hz4_tcache_refill(uint32_t size_class, bool *zeroed) {
     hz4_count_here(size_class, HZ4_COUNT_refill_steal, 1);
     return unpack(bin, size_class, batch);
   }
+  if (hz4_load_relaxed(&hz4_cache_here()->large_bins) != 0) shrink_some_bin(hz4_cache_here(), true);
   return refill_from_mid(bin, size_class, want, true, zero, zeroed);
 }
 
@@ -361,12 +352,15 @@ static void empty_caches_of_cpus(void) {
 // its array and claim_in_need's are not on the stack at once.)
 HZ4_NOINLINE static bool flush_claimed(struct hz4_held *held, void *object, uint32_t portion) {
   void *objects[HZ4_MOVE_OBJECTS];
-  uint32_t size_class = held->size_class, n = 0;
+  uint32_t size_class = held->size_class, n = 0, usual = hz4_bin_usual_capacity(size_class);
   if (hz4_bin_objects(held) >= held->bin->capacity) n = hz4_bin_take(held, staying(held->bin, portion), objects);
+  bool shrinks = n != 0 && !held->bin->alone && held->bin->capacity > usual;
+  if (shrinks) hz4_bin_set_capacity(held, hz4_bin_objects(held) < usual ? usual : hz4_bin_objects(held) + 1);
   bool fits = hz4_bin_objects(held) < held->bin->capacity;
   if (fits) *++held->top = object;
   uint8_t declines = held->bin->declines;
   hz4_bin_publish(held);
+  if (shrinks) hz4_count_here(size_class, HZ4_COUNT_bin_shrink, 1);
   bool declined = n != 0 && hz4_transfer_send(size_class, objects, n, &declines, true);
   if (!fits) declined |= hz4_transfer_give(size_class, &object, 1, &declines, n == 0);
   return declined;
@@ -389,7 +383,7 @@ void hz4_tcache_overflow(uint32_t size_class, void *object) {
   hz4_mid_expect(size_class);
   hz4_count_here(size_class, HZ4_COUNT_flush_calls, 1);
   if (!flush(size_class, object)) return;
-  halve(size_class);
+  halve(size_class, HZ4_BIN_SLOTS_MIN - 2, false, false);
   if (hz4_policy_heap_declined()) empty_caches_of_cpus();
 }
 

@@ -60,8 +60,8 @@ void hz4_transfer_count_away(uint32_t size_class, const struct hz4_mid_result *r
 }
 
 void hz4_transfer_drain(uint32_t size_class) {
-  void *objects[HZ4_BATCH_OBJECTS / 2];  // the stack is nearly used up here
-  uint32_t room = HZ4_BATCH_OBJECTS / 2, shards = hz4_shard_count(), n;
+  void *objects[HZ4_BATCH_OBJECTS / 4];  // the stack is nearly used up here
+  uint32_t room = HZ4_BATCH_OBJECTS / 4, shards = hz4_shard_count(), n;
   for (uint32_t s = 0; s < shards && shards != 1; ++s) {
     // Others may go on filling it.
     for (uint32_t some = 0; some < HZ4_DEPOT_OBJECTS_MAX; some += n) {

@@ -57,7 +57,7 @@ struct Bounds {
     if (ByCpu()) {
       // A CPU's cache serves all who come to it: its bin is used both ways, and others send to it. There are as many as
       // threads that ran at once.
-      slots = std::max<size_t>(info.bin_slots_max, std::min<size_t>(HZ4_BIN_SLOTS_ALONE, HZ4_BIN_MAX_BYTES / object));
+      slots = std::max<size_t>(info.bin_slots_max, std::min<size_t>(HZ4_BIN_SLOTS_ALONE, HZ4_BIN_ALONE_BYTES / object + 1));
       bin = (slots - 1) * object;
       cached = (threads + 1) * (bin + inbox);
     }

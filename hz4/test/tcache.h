@@ -149,7 +149,7 @@ class Cache {
     Check();
     hz4_tcache_close(cache_);
     open_ = false;
-    EXPECT_EQ(cache_->capacity_bytes, 0u);
+    EXPECT_TRUE(cache_->capacity_bytes == 0 && cache_->large_bins == 0);
     for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
       EXPECT_TRUE(cache_->top[c] == HZ4_TOP_NONE && cache_->limit[c] == HZ4_TOP_NONE && Capacity(c) == 0) << c;
       EXPECT_EQ(cache_->inbox[c].word, HZ4_INBOX_CLOSED) << c;

@@ -324,34 +324,53 @@ TEST_F(Tcache, LooksForRoomAreRare) {
   cache.FreeAll(busy, held);
 }
 
-// Who shares a class with nobody, and needs it for malloc and for free, has a bin for more objects, until somebody comes.
+// Who shares a class with nobody has a bin for as much as left it, and was wanted again: the second wave finds room for all,
+// within bounds. Until somebody comes.
 TEST_F(Tcache, WhoIsAloneHasALargerBin) {
-  hz4_sys_fake_later();
-  for (int swing = 0; swing < HZ4_THRASHING_SWINGS; ++swing) {  // or each wave would be a decline
-    hz4_policy_purged();
-    hz4_policy_wanted(SIZE_MAX / 2 / HZ4_THRASHING_SWINGS);
-  }
-  for (size_t bytes : {64, 1024, 4096, 32768}) {
+  for (size_t bytes : {size_t{64}, size_t{4096}, size_t{32768}, HZ4_CLASS_MAX_BYTES}) {
     Cache cache, other;
     const uint32_t c = ClassOf(bytes);
     const size_t usual = hz4_class_table[c].bin_slots_max - kNoObjects;
-    const size_t most = std::max(usual, std::min<size_t>(HZ4_BIN_SLOTS_ALONE, HZ4_BIN_MAX_BYTES / bytes) - kNoObjects);
-    size_t reached = 0;
-    for (int wave = 0; wave < 300; ++wave) {
-      cache.FreeAll(c, cache.MallocMany(c, most));
-      reached = std::max(reached, cache.Capacity(c));
+    const size_t most = std::min<size_t>(HZ4_BIN_SLOTS_ALONE - kNoObjects, HZ4_BIN_ALONE_BYTES / bytes);
+    const auto wave = [&](size_t objects) { cache.FreeAll(c, cache.MallocMany(c, objects)); };
+    for (int i = 0; i < HZ4_MID_ALONE_VISITS; ++i) wave(usual + kNoObjects);
+    for (size_t objects : {most / 4, most / 2, 4 * most}) {
+      for (int i = 0; i < 2; ++i) wave(objects);
+      const uint64_t refills = cache.Count(HZ4_COUNT_refill_calls);
+      wave(objects);
+      ASSERT_LE(cache.Capacity(c), most);
+      ASSERT_EQ(cache.Count(HZ4_COUNT_refill_calls) == refills, objects <= most) << objects << " of " << bytes;
+      cache.Check();
     }
-    EXPECT_EQ(reached, most) << bytes;
-    const std::vector<void *> others = other.MallocMany(c, 1);
-    cache.FreeAll(c, cache.MallocMany(c, 3 * most));
+    const std::vector<void *> objects = cache.MallocMany(c, 3 * most), others = other.MallocMany(c, 1);
+    const std::vector<void *> own = cache.MallocMany(c, cache.Held(c) + 1);  // with this miss it hears that it is alone no more
+    cache.FreeAll(c, objects);
     EXPECT_LE(cache.Capacity(c), usual) << bytes;
     cache.Check();
+    cache.FreeAll(c, own);
     other.FreeAll(c, others);
   }
 }
 
-// A bin is halved at once, also where more leaves than is moved at a time.
-TEST_F(Tcache, AFullBinIsHalvedAtOnce) {
+// What such a bin holds, and nobody needs, goes back as memory is taken for others.
+TEST_F(Tcache, WhoIsAloneKeepsALargerBinForNothingNoLonger) {
+  Cache cache;
+  const uint32_t c = ClassOf(32768), other = ClassOf(1024), usual = hz4_class_table[c].bin_slots_max - kNoObjects;
+  const auto wave = [&](size_t objects) { cache.FreeAll(c, cache.MallocMany(c, objects)); };
+  while (cache.Capacity(c) < 500) wave(500);
+  std::vector<void *> others;
+  const size_t spans_a_turn = HZ4_CLASS_SLOTS / HZ4_BIN_SHRINK_TRIES + 1;  // in which each bin is looked at
+  while (cache.Capacity(c) > usual) {
+    ASSERT_LE(others.size(), 6 * spans_a_turn * hz4_class_table[other].span_objects);
+    others.push_back(cache.Malloc(other));
+  }
+  EXPECT_LE(cache.Held(c), usual);
+  cache.Check();
+  cache.FreeAll(other, others);
+}
+
+// A bin is halved by as much as is moved at a time, for no call is to take long.
+TEST_F(Tcache, ALargeBinIsHalvedByParts) {
   hz4_sys_fake_later();
   for (int swing = 0; swing < HZ4_THRASHING_SWINGS; ++swing) {  // or each wave would be a decline
     hz4_policy_purged();
@@ -373,10 +392,11 @@ TEST_F(Tcache, AFullBinIsHalvedAtOnce) {
     ASSERT_FALSE(objects.empty());
     cache.Free(c, objects.back());
   }
-  EXPECT_EQ(cache.Capacity(c), most / 2);
+  EXPECT_EQ(cache.Capacity(c), most - HZ4_MOVE_OBJECTS + 1) << "with room for the one that is freed";
   EXPECT_EQ(cache.Count(HZ4_COUNT_bin_shrink), shrunk + 1);
   cache.Check();
   cache.FreeAll(c, objects);
+  EXPECT_LE(cache.Capacity(c), most / 2);
   other.FreeAll(c, others);
 }
 
