@@ -11,9 +11,7 @@
 #include "hz4/sizeclass.h"
 #include "hz4/tcache.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Another malloc's blocks, that may come to ours where hz4 has taken libc's names.
 struct hz4_foreign_heap {
@@ -128,8 +126,6 @@ HZ4_INLINE void hz4_alloc_free_sized(void *ptr, size_t align, size_t size) {
   if (HZ4_UNLIKELY(!hz4_alloc_free_fast(ptr))) hz4_alloc_free_sized_slow(ptr, align, size);
 }
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_ALLOC_H_

@@ -34,9 +34,16 @@
 #define HZ4_PREFETCH(base, offset) __builtin_prefetch((const void *)((uintptr_t)(base) + (offset)))
 #endif
 
+// Around what C++ is to know as C.
 #ifdef __cplusplus
-extern "C" {
+#define HZ4_BEGIN_DECLS extern "C" {
+#define HZ4_END_DECLS }
+#else
+#define HZ4_BEGIN_DECLS
+#define HZ4_END_DECLS
 #endif
+
+HZ4_BEGIN_DECLS
 
 // Prints "hz4: <what>" (and, in the second form, the pointer and what is known of it) on stderr without allocating, and aborts.
 // pre: the thread has no lock and no claim, and nothing in hand, for SIGABRT's handler may use hz4, and not return.
@@ -75,9 +82,7 @@ int hz4_write(int fd, const char *text, size_t bytes);
 // Up to `size` bytes of the file, 0 where there is none.
 size_t hz4_read_file(const char *path, char *text, size_t size);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 // Always on: for invariants whose test costs nothing where it stands. pre: as hz4_panic.
 #define HZ4_CHECK(condition, what)                  \

@@ -19,9 +19,7 @@
 #include "hz4/inbox.h"
 #include "hz4/sequence.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // By who has claimed the bin.
 struct hz4_bin {
@@ -185,8 +183,6 @@ void **hz4_bin_take_array(struct hz4_held *held, uint32_t *length, uint32_t *cou
 // The invariant of the bin that is broken, or NULL.
 const char *hz4_bin_broken(const struct hz4_held *held);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_BIN_H_

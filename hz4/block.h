@@ -8,9 +8,7 @@
 #include "hz4/poison.h"
 #include "hz4/sizeclass.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_span;
 
@@ -32,9 +30,7 @@ const char *hz4_block_wrong_begin(uint32_t size_class, const void *ptr);
 // block free says so itself.
 bool hz4_block_may_be(const void *ptr, size_t align, size_t size);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 // realloc leaves a block where it is unless it grows, or shrinks to half.
 HZ4_INLINE bool hz4_block_stays(size_t usable, size_t size) {

@@ -7,9 +7,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Where Linux tells of a process's groups, and where systems mount them.
 #define HZ4_CGROUP_OF_PROCESS "/proc/self/cgroup"
@@ -25,8 +23,6 @@ struct hz4_cgroup_limits {
 // in a container. `root` has at most 200 characters. What cannot be read limits nothing.
 struct hz4_cgroup_limits hz4_cgroup_read(const char *groups, const char *root);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_CGROUP_H_

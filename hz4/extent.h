@@ -14,9 +14,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 enum hz4_extent_state { HZ4_EXTENT_DIRTY, HZ4_EXTENT_CLEAN, HZ4_EXTENT_FRESH, HZ4_EXTENT_STATES };
 
@@ -73,8 +71,6 @@ HZ4_INLINE struct hz4_extent *hz4_extents_oldest(const struct hz4_extents *book,
 // What is broken in the book; NULL: nothing is.
 const char *hz4_extents_broken(const struct hz4_extents *book);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_EXTENT_H_

@@ -7,9 +7,7 @@
 #include "hz4/base.h"
 #include "hz4/writer.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Opens a new file for the writer, in place of what is there by this name, which a process left that was killed meanwhile.
 // 0; or the error, as errno has it.
@@ -18,9 +16,7 @@ int hz4_file_begin(struct hz4_writer *w, const char *new_path, int mode);
 // Flushes and closes it, and gives it its name; or removes it where anything failed. Returns as above.
 int hz4_file_end(struct hz4_writer *w, const char *new_path, const char *path);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 // Who writes, by his process; 0: nobody. Another process than this one: nobody, for that was before fork. False: somebody
 // else does, who may be below this handler.

@@ -8,9 +8,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Whether there are to be guards. Constant after hz4_guard_begin.
 extern bool hz4_guards;
@@ -34,8 +32,6 @@ void *hz4_guard_map(size_t bytes);
 // All of what hz4_guard_map gave. False: as hz4_os_unmap.
 bool hz4_guard_unmap(void *base, size_t bytes);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_GUARD_H_

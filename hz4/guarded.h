@@ -11,9 +11,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_span;
 
@@ -37,8 +35,6 @@ size_t hz4_guarded_bytes(void);
 // Unmaps what is kept inaccessible. True when there was something.
 bool hz4_guarded_trim(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_GUARDED_H_

@@ -29,9 +29,7 @@
 #include "hz4/sizeclass.h"
 #include "hz4/span.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 enum { HZ4_STATE_NONE, HZ4_STATE_LIVE, HZ4_STATE_FREED };
 
@@ -74,9 +72,7 @@ __attribute__((cold)) const char *hz4_harden_wrong(const void *ptr);
 // The object, which is from before HZ4_HARDEN was read; or else aborts: its span is gone.
 __attribute__((cold)) void *hz4_harden_out_unknown(void *object);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 // Of what the page map notes of ptr's page. NULL: no object begins there.
 HZ4_INLINE _Atomic(uint8_t) *hz4_harden_state_at(const struct hz4_page_states *note, const void *ptr) {

@@ -14,9 +14,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Memory for a segment, as hz4_os_map has it, aligned to a page of hz4's. Asks only with HZ4_HUGE_PAGES=auto, which is the
 // default. pre: no lock is held.
@@ -25,8 +23,6 @@ void *hz4_huge_map(size_t bytes);
 // Who was asking as the process was forked is not in the child.
 void hz4_huge_fork_child(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_HUGE_H_

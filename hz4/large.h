@@ -15,9 +15,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_span;
 
@@ -54,8 +52,6 @@ void hz4_large_fork_prepare(void);
 void hz4_large_fork_parent(void);
 void hz4_large_fork_child(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_LARGE_H_

@@ -18,9 +18,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Counts memory that will be in use now. False: it would be more than `hard`, and nothing is counted.
 bool hz4_limit_take(size_t bytes);
@@ -55,8 +53,6 @@ struct hz4_limit_stats {
 };
 void hz4_limit_stats(struct hz4_limit_stats *out);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_LIMIT_H_

@@ -6,16 +6,12 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Sets the limits that the text says; "": leaves them alone. And reads what the container has, for the caches. False: it is
 // no such text, and the limits are left alone. Any thread, any number of times.
 bool hz4_limit_option_read(const char *text);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_LIMIT_OPTION_H_

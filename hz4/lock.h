@@ -22,9 +22,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 enum hz4_lock_rank {
   HZ4_RANK_FORK = 1,  // one fork at a time
@@ -104,8 +102,6 @@ void hz4_lock_fork_release(struct hz4_lock *lock);
 // In the child no other thread exists: the lock is simply free again.
 void hz4_lock_fork_reset(struct hz4_lock *lock);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_LOCK_H_

@@ -5,9 +5,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_map {
   uintptr_t start, end;
@@ -24,8 +22,6 @@ void hz4_maps_read(void (*each)(void *context, const char *line, const struct hz
 #define HZ4_BUILD_ID_TEXT_BYTES 65
 bool hz4_maps_build_id(const struct hz4_map *map, char text[HZ4_BUILD_ID_TEXT_BYTES]);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_MAPS_H_

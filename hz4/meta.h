@@ -10,9 +10,7 @@
 #include "hz4/base.h"
 #include "hz4/lock.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // pre: 0 < bytes. Zeroed. NULL when the system has no memory. Never waits for fork.
 void *hz4_meta_alloc(size_t bytes);
@@ -38,8 +36,6 @@ void hz4_meta_fork_prepare(void);
 void hz4_meta_fork_parent(void);
 void hz4_meta_fork_child(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_META_H_

@@ -14,9 +14,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // What one call did, for the caller's counters.
 struct hz4_mid_result {
@@ -89,8 +87,6 @@ void hz4_mid_fork_prepare(void);
 void hz4_mid_fork_parent(void);
 void hz4_mid_fork_child(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_MID_H_

@@ -11,9 +11,7 @@
 #include "hz4/lock.h"
 #include "hz4/span.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_mid_spans {
   struct hz4_lock lock;
@@ -57,8 +55,6 @@ uint32_t hz4_mid_spans_purge(struct hz4_mid_spans *spans);
 // What is wrong with the lists and numbers, or NULL.
 const char *hz4_mid_spans_broken(struct hz4_mid_spans *spans, uint32_t size_class);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_MID_SPANS_H_

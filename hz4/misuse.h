@@ -8,9 +8,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // As hz4_panic_pointer has them. Kept is the first of what a thread notes.
 __attribute__((cold)) void hz4_misuse_note(const char *what, const void *ptr);
@@ -28,8 +26,6 @@ HZ4_INLINE void hz4_misuse_report(void) {
   if (HZ4_UNLIKELY(hz4_misuse_take(&what, &ptr))) hz4_report_misuse(what, ptr, __builtin_frame_address(0));
 }
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_MISUSE_H_

@@ -13,9 +13,7 @@
 #include "hz4/base.h"
 #include "hz4/writer.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // X(field, environment variable, default, least, greatest, meaning)
 #define HZ4_OPTION_TABLE(X)                                                                                       \
@@ -115,8 +113,6 @@ bool hz4_options_put(const char *name, struct hz4_writer *w);
 void hz4_options_put_table(struct hz4_writer *w);
 void hz4_options_put_changed(struct hz4_writer *w);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_OPTIONS_H_

@@ -9,9 +9,7 @@
 #include "hz4/base.h"
 #include "hz4/sys.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 size_t hz4_os_page_bytes(void);
 
@@ -63,8 +61,6 @@ struct hz4_os_stats {
 };
 void hz4_os_stats(struct hz4_os_stats *out);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_OS_H_

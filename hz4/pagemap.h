@@ -16,9 +16,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_span;
 
@@ -103,8 +101,6 @@ void hz4_pagemap_set(const void *base, size_t pages, struct hz4_span *span, uint
 // Notes it of all pages of a span of objects that has states; reciprocal 0: no more. pre: likewise.
 void hz4_pagemap_set_states(const struct hz4_span *span, uint64_t reciprocal);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_PAGEMAP_H_

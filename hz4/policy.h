@@ -10,9 +10,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // ---- refaults and thrashing ----
 //
@@ -113,8 +111,6 @@ void hz4_policy_out(struct hz4_policy_class *c, uint64_t out, size_t object_byte
 // this was true last, to one caller, who empties all caches. (Each class counts with 64 KiB more or less.)
 bool hz4_policy_heap_declined(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_POLICY_H_

@@ -5,9 +5,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // How many listen: the kernel, or a debugger, writes them.
 extern volatile uint16_t hz4_probe_alloc_semaphore, hz4_probe_free_semaphore;
@@ -22,8 +20,6 @@ HZ4_INLINE bool hz4_probes_are_due(void) {
 // Sampling begins, or ends, as tracers come and go. pre: no lock is held.
 void hz4_probes_follow(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_PROBES_H_

@@ -16,9 +16,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_profile_site {
   struct hz4_profile_site *next;  // in its chain; constant from here on
@@ -78,8 +76,6 @@ bool hz4_profile_report_leaks(int fd);
 void hz4_profile_at_load(void);
 void hz4_profile_at_exit(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_PROFILE_H_

@@ -6,9 +6,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Odd. Set once, before there are threads.
 extern uint64_t hz4_random_secret;
@@ -34,8 +32,6 @@ HZ4_INLINE uint32_t hz4_random_below(uint32_t bound) {
   return (uint32_t)((uint64_t)hz4_random() * bound >> 32);
 }
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_RANDOM_H_

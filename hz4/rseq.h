@@ -5,9 +5,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_area;
 
@@ -24,8 +22,6 @@ struct hz4_area *hz4_rseq_area(void);
 // wrote before is seen by those that begin after. False: the kernel will not, and nothing is known.
 bool hz4_rseq_restart_all(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_RSEQ_H_

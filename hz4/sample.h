@@ -27,9 +27,7 @@
 #include "hz4/base.h"
 #include "hz4/bin.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // HZ4_SAMPLE_GUARD has no hooks: such a sample gets a guarded slot (slots.h), if there is one.
 enum hz4_sample_use { HZ4_SAMPLE_PROFILE, HZ4_SAMPLE_GUARD, HZ4_SAMPLE_PROBE, HZ4_SAMPLE_USES };
@@ -109,8 +107,6 @@ void hz4_sample_resized(struct hz4_span *span, size_t size, const void *frame);
 // For tests: the calling thread's samples are those of this seed.
 void hz4_sample_seed(uint64_t seed);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_SAMPLE_H_

@@ -10,9 +10,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_segment;
 
@@ -57,8 +55,6 @@ void hz4_segment_fork_prepare(void);
 void hz4_segment_fork_parent(void);
 void hz4_segment_fork_child(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_SEGMENT_H_

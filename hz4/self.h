@@ -3,12 +3,9 @@
 #ifndef HZ4_SELF_H_
 #define HZ4_SELF_H_
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_away;
 
@@ -21,8 +18,6 @@ struct hz4_self {
 };
 extern __thread struct hz4_self hz4_self __attribute__((tls_model("initial-exec")));
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_SELF_H_

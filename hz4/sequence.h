@@ -79,14 +79,10 @@ HZ4_INLINE uint64_t hz4_sequence_depth(uint64_t objects, uint32_t random) {
 
 // ThreadSanitizer does not see what the assembly does: it is told that an object goes from who frees it to who gets it.
 #if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 #define HZ4_SEQUENCE_ACQUIRE(address) __tsan_acquire(address)
 #define HZ4_SEQUENCE_RELEASE(address) __tsan_release(address)
 #else

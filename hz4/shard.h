@@ -11,9 +11,7 @@
 #include "hz4/base.h"
 #include "hz4/sequence.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 extern struct hz4_shards {
   _Atomic(uint32_t) count;                     // 0: not known yet
@@ -30,9 +28,7 @@ void hz4_shard_find(uint32_t split, const char *root);
 // For a stand-in of an area: the CPU that the thread runs on now.
 uint32_t hz4_shard_cpu(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 HZ4_INLINE bool hz4_shard_is_known(void) {
   return hz4_load_relaxed(&hz4_shards.count) != 0;

@@ -41,9 +41,7 @@ HZ4_INLINE uint32_t hz4_class_of_size(size_t size) {
   return (eight_x >> k) + k * 8 - 55;
 }
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // What Mid and the tcache need to know of a class. Filled in at compile time.
 struct hz4_class_info {
@@ -81,9 +79,7 @@ extern _Atomic(bool) hz4_class_tiny_is_parted;
 // From now on every malloc takes the slow path.
 void hz4_class_hide(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 // pre: size <= HZ4_CLASS_MAX_BYTES.
 HZ4_INLINE uint32_t hz4_class_of_malloc(size_t size) {

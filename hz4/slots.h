@@ -16,9 +16,7 @@
 #include "hz4/atomic.h"
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_sample;
 struct hz4_span;
@@ -45,8 +43,6 @@ bool hz4_slots_write(int fd, const void *address);
 // From now on SIGSEGV in the pool is reported, before the program's own handler has it.
 void hz4_slots_handle_faults(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_SLOTS_H_

@@ -9,9 +9,7 @@
 #include "hz4/span.h"
 #include "hz4/sys.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Bytes of a descriptor for a span of the class; level 1: with a state for each object, 2: and its slack.
 uint32_t hz4_span_meta_bytes(uint32_t size_class, uint32_t level);
@@ -50,8 +48,6 @@ size_t hz4_span_purged_bytes(const struct hz4_span *span);
 // What is wrong where the bitmap and its counts do not agree; NULL: they do.
 const char *hz4_span_broken(const struct hz4_span *span);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_SPAN_OBJECTS_H_

@@ -5,9 +5,7 @@
 #include "hz4/base.h"
 #include "hz4/writer.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // The frame of this function, which it has for that reason; so where each function of hz4's between the program and this
 // one says it, the chain of frame pointers is whole as far as hz4 goes.
@@ -27,8 +25,6 @@ void hz4_stack_put(struct hz4_writer *w, const char *what, const uintptr_t *stac
 // Whether the 8 bytes at this address, a multiple of 8, can be read. A system call; errno is kept.
 bool hz4_stack_readable(uintptr_t address);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_STACK_H_

@@ -17,9 +17,7 @@
 #include "hz4/thread.h"
 #include "hz4/writer.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // ---- what there is (stats.c) ----
 
@@ -137,8 +135,6 @@ void hz4_stats_put_metrics(struct hz4_writer *w, const struct hz4_stats *s, bool
 void hz4_stats_begin(void);
 void hz4_stats_at_exit(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_STATS_H_

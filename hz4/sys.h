@@ -6,9 +6,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Private anonymous memory, readable and writable, zeroed. `hint` may be NULL. NULL on failure.
 void *hz4_sys_mmap(void *hint, size_t bytes);
@@ -50,8 +48,6 @@ uint64_t hz4_sys_now_ns(void);
 // Whether the calling thread is the only one that libc knows of. False also when libc does not say.
 bool hz4_sys_single_threaded(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_SYS_H_

@@ -8,9 +8,7 @@
 #include "hz4/base.h"
 #include "hz4/bin.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Each cache may hold so many bytes; CPUs' caches besides no more together than HZ4_TCACHE_KIB says. Any thread may call it.
 void hz4_tcache_set_budget(size_t bytes_per_cache);
@@ -35,8 +33,6 @@ void hz4_tcache_close(struct hz4_tcache *cache);
 // Aborts where an invariant of the cache that this thread is at is broken.
 void hz4_tcache_check(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_TCACHE_H_

@@ -15,9 +15,7 @@
 #include "hz4/base.h"
 #include "hz4/tcache.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Makes hz4 ready: page map, options, the exit key, the fork handlers. Any thread, any number of times.
 void hz4_thread_init(void);
@@ -40,8 +38,6 @@ struct hz4_thread_stats {
 };
 void hz4_thread_stats(struct hz4_thread_stats *out);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_THREAD_H_

@@ -8,9 +8,7 @@
 #include "hz4/base.h"
 #include "hz4/bin.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // Gives objects to Mid, and what waited for the end of a fork with them. True when the class has declined since `*declines`, which
 // is brought up to date. declines may be NULL. purge: HZ4_PURGE_BYTES of pages and as much inside spans go back to the system, if
@@ -44,8 +42,6 @@ uint64_t hz4_transfer_waiting(uint32_t size_class);
 // After fork, in both: gives what waited for its end to Mid.
 void hz4_transfer_settle(void);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_TRANSFER_H_

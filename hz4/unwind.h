@@ -10,9 +10,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 // An address is one of these and an offset: the canonical frame address (CFA), which is the caller's stack pointer, or a
 // register of the function.
@@ -33,8 +31,6 @@ struct hz4_unwind_rule {
 // The rule for the instruction at pc. False: there is none.
 bool hz4_unwind_find(uintptr_t pc, struct hz4_unwind_rule *rule);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_UNWIND_H_

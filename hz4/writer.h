@@ -4,9 +4,7 @@
 
 #include "hz4/base.h"
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+HZ4_BEGIN_DECLS
 
 struct hz4_writer {
   char *buffer;
@@ -29,8 +27,6 @@ void hz4_writer_flush(struct hz4_writer *w);
 // As snprintf, likewise. pre: size != 0.
 __attribute__((format(printf, 3, 4))) void hz4_format(char *out, size_t size, const char *format, ...);
 
-#ifdef __cplusplus
-}
-#endif
+HZ4_END_DECLS
 
 #endif  // HZ4_WRITER_H_
