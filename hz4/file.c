@@ -1,10 +1,21 @@
 #include "hz4/file.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "hz4/syscall.h"
 
-int hz4_file_begin(struct hz4_writer *w, const char *new_path, int mode) {
+// A device that was renamed over is gone: /dev/stdout and /dev/null are names that people give.
+static int look_at(const char *path) {
+  struct stat there = {0};
+  int error = (int)-hz4_syscall(SYS_newfstatat, AT_FDCWD, path, &there, AT_SYMLINK_NOFOLLOW);
+  return error == ENOENT || (error == 0 && S_ISREG(there.st_mode)) ? 0 : error != 0 ? error : EEXIST;
+}
+
+int hz4_file_begin(struct hz4_writer *w, const char *new_path, const char *path, int mode) {
+  int error = look_at(path);
+  if (error != 0) return error;
   hz4_syscall(SYS_unlinkat, AT_FDCWD, new_path, 0);
   long fd = hz4_syscall(SYS_openat, AT_FDCWD, new_path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
   w->fd = (int)fd;

@@ -1,5 +1,5 @@
-// Rank 1. Files that are there as a whole or not at all: written under another name, and then renamed. No link at that
-// place is followed. Only system calls: it may be done in a signal's handler.
+// Rank 1. Files that are there as a whole or not at all: written under another name, and then renamed. Only a regular file is
+// replaced: a link, a device, a folder stays. Only system calls: it may be done in a signal's handler.
 #ifndef HZ4_FILE_H_
 #define HZ4_FILE_H_
 
@@ -9,9 +9,9 @@
 
 HZ4_BEGIN_DECLS
 
-// Opens a new file for the writer, in place of what is there by this name, which a process left that was killed meanwhile.
-// 0; or the error, as errno has it.
-int hz4_file_begin(struct hz4_writer *w, const char *new_path, int mode);
+// Opens a new file for the writer, in place of what is there by new_path, which a process left that was killed meanwhile.
+// 0; or the error, as errno has it; EEXIST: at `path`, which it is to be called later, is something else than a regular file.
+int hz4_file_begin(struct hz4_writer *w, const char *new_path, const char *path, int mode);
 
 // Flushes and closes it, and gives it its name; or removes it where anything failed. Returns as above.
 int hz4_file_end(struct hz4_writer *w, const char *new_path, const char *path);

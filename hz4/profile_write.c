@@ -280,7 +280,7 @@ static void name_file(uint32_t pid, enum hz4_profile_due due, enum hz4_profile_f
 static int write_file(enum hz4_profile_format format) {
   struct hz4_writer w = {.buffer = buffer, .size = sizeof(buffer), .fd = -1};
   hz4_format(path_now, sizeof(path_now), "%s.part", path_then);
-  int error = hz4_file_begin(&w, path_now, 0600);
+  int error = hz4_file_begin(&w, path_now, path_then, 0600);
   if (error != 0) return error;
   hz4_profile_look_at_spans();
   if (format == HZ4_PROFILE_FORMAT_TEXT) write_text(&w);

@@ -80,7 +80,7 @@ static bool ends_in(const char *end) {
 static bool write_file(uint32_t pid) {
   name_files(pid);
   HZ4_WRITER(w, 512, -1);
-  if (hz4_file_begin(&w, new_path, 0644) != 0) return false;
+  if (hz4_file_begin(&w, new_path, path, 0644) != 0) return false;
   if (ends_in(".json")) hz4_stats_put_json(&w, &stats);
   else if (ends_in(".prom")) hz4_stats_put_metrics(&w, &stats, has_pid);
   else hz4_stats_put_report(&w, &stats);

@@ -204,8 +204,16 @@ int main(int argc, char **argv) {
   char expected[1024];
   snprintf(expected, sizeof(expected), "hz4: statistics cannot be written to %s\n", none);
   CHECK(strcmp(run("on", none, "HZ4_STATS_SIGNAL=USR2"), expected) == 0);
-  CHECK(symlink("/dev/null", named("link.json")) == 0);
-  CHECK(strcmp(run("on", named("link.json"), "A=B"), "") == 0 && is_whole(named("link.json")));
+  // Only a regular file is replaced: /dev/null is to be there afterwards.
+  CHECK(symlink("/dev/null", named("link.json")) == 0 && mkfifo(named("fifo.json"), 0600) == 0);
+  for (int i = 0; i < 2; ++i) {
+    char name[512];
+    struct stat is;
+    snprintf(name, sizeof(name), "%s/%s", folder, i == 0 ? "link.json" : "fifo.json");
+    snprintf(expected, sizeof(expected), "hz4: statistics cannot be written to %s\n", name);
+    CHECK(strcmp(run("on", name, "A=B"), expected) == 0);
+    CHECK(lstat(name, &is) == 0 && (is.st_mode & S_IFMT) == (i == 0 ? S_IFLNK : S_IFIFO));
+  }
   snprintf(expected, sizeof(expected), "hz4: statistics cannot be written to %s\n", named("full.json"));
   CHECK(strcmp(run("full", named("full.json"), "HZ4_STATS_SIGNAL=USR2"), expected) == 0);
   char command[1024];

@@ -241,16 +241,19 @@ TEST_F(Profile, IsWholeOrNotThere) {
   EXPECT_EQ(hz4_profile_save((directory_ + "/none/a.pb").c_str(), HZ4_PROFILE_FORMAT_PPROF), ENOENT);
   EXPECT_EQ(hz4_profile_save(nullptr, HZ4_PROFILE_FORMAT_PPROF), EINVAL) << "no prefix";
   EXPECT_EQ(hz4_profile_save(std::string(5000, 'a').c_str(), HZ4_PROFILE_FORMAT_PPROF), ENAMETOOLONG);
-  // A link is replaced, and not followed; so is one at the place of the file while it is written.
+  // A link stays, and is not followed; one at the place of the file while it is written is replaced.
   const std::string victim = directory_ + "/victim", path = directory_ + "/a.pb";
   std::ofstream(victim) << "whole";
   ASSERT_EQ(symlink(victim.c_str(), path.c_str()), 0);
+  EXPECT_EQ(hz4_profile_save(path.c_str(), HZ4_PROFILE_FORMAT_PPROF), EEXIST);
+  struct stat status;
+  ASSERT_EQ(lstat(path.c_str(), &status), 0);
+  EXPECT_TRUE(S_ISLNK(status.st_mode));
+  ASSERT_EQ(unlink(path.c_str()), 0);
+  EXPECT_EQ(hz4_profile_save(directory_.c_str(), HZ4_PROFILE_FORMAT_PPROF), EEXIST) << "a folder";
   ASSERT_EQ(symlink(victim.c_str(), (path + ".part").c_str()), 0);
   ASSERT_EQ(hz4_profile_save(path.c_str(), HZ4_PROFILE_FORMAT_PPROF), 0);
   EXPECT_EQ(Read(victim), "whole");
-  struct stat status;
-  ASSERT_EQ(lstat(path.c_str(), &status), 0);
-  EXPECT_TRUE(S_ISREG(status.st_mode));
   EXPECT_NE(access((path + ".part").c_str(), F_OK), 0);
   // Where there is no room the old one stays.
   const std::string before = Read(path);
