@@ -1,4 +1,4 @@
-// Bitmaps of one word per segment; segments are listed by their longest free run (best fit), and by age of dirt.
+// Segments are listed by their longest free run (best fit), and by age of dirt.
 //
 // Each shard has its own, and gives pages to others before it asks the system for more. What it gave comes back to it.
 //
@@ -8,7 +8,6 @@
 #include "hz4/segment.h"
 
 #include "hz4/atomic.h"
-#include "hz4/guard.h"
 #include "hz4/huge.h"
 #include "hz4/limit.h"
 #include "hz4/list.h"
@@ -16,33 +15,9 @@
 #include "hz4/meta.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
-#include "hz4/pagemap.h"
-#include "hz4/poison.h"
 #include "hz4/policy.h"
-#include "hz4/random.h"
+#include "hz4/segment_pages.h"
 #include "hz4/shard.h"
-
-struct links {
-  struct hz4_segment *next, *prev;
-};
-
-struct hz4_segment {
-  // constant
-  char *base;
-  struct segments *home;
-  uint32_t pages;
-  uint64_t absent;        // bit i: page i does not exist, or is a guard
-  // under lock
-  bool unused;            // no page is used
-  uint32_t longest_free;  // pages in the longest free run: the list this segment is on
-  uint64_t used;          // bit i: page i is in a span, is being purged or unmapped, or does not exist
-  uint64_t dirty;         // bit i: page i is free and may hold memory; never a used page
-  uint64_t touched;       // bit i: page i has been in a span since it was mapped
-  uint64_t purged_inside;  // bit i: page i is free, and its span was purged in part
-  uint64_t purging;       // bit i: page i is being purged
-  struct links by_length, by_age;
-  struct hz4_segment *next_busy;  // of those that the same thread purges or unmaps
-};
 
 // How many segments with dirty pages are tried for a run before clean pages are taken.
 #define DIRTY_TRIES 8
@@ -81,30 +56,6 @@ static struct segments *of_shard(uint32_t shard) {
   return HZ4_LIKELY(s != NULL) ? s : hz4_meta_make_shard(shards, shard, sizeof(*s), begin, &first_shard.lock);
 }
 
-static uint64_t mask_of(size_t first, size_t pages) {
-  return (pages == 64 ? ~(uint64_t)0 : ((uint64_t)1 << pages) - 1) << first;
-}
-
-// Bit i of the result: bits i .. i + n - 1 of `set` are all set.
-static uint64_t runs_of(uint64_t set, size_t n) {
-  for (size_t have = 1; have < n && set != 0;) {
-    size_t step = have < n - have ? have : n - have;
-    set &= set >> step;
-    have += step;
-  }
-  return set;
-}
-
-static size_t pages_in(const struct hz4_segment *segment) {
-  return (size_t)__builtin_popcountll(~segment->absent);
-}
-
-static uint32_t longest_run(uint64_t set) {
-  uint32_t n = 0;
-  for (; set != 0; set &= set >> 1) ++n;
-  return n;
-}
-
 // What is purged inside spans of any shard counts against each: so all together stay below the bound.
 static size_t dirty_limit_locked(struct segments *s) {
   size_t used = s->used_pages << HZ4_PAGE_SHIFT, purged = hz4_load_relaxed(&purged_inside_bytes);
@@ -115,7 +66,7 @@ static size_t dirty_limit_locked(struct segments *s) {
 // Puts the segment on the list that fits its bitmaps now. Every change of `used` or `dirty` ends here.
 static void relist_locked(struct segments *s, struct hz4_segment *segment) {
   hz4_lock_assert_held(&s->lock);
-  uint32_t longest = longest_run(~segment->used);
+  uint32_t longest = hz4_segment_longest_run(~segment->used);
   if (longest != segment->longest_free) {
     uint32_t old = segment->longest_free;
     if (old != 0) {
@@ -137,46 +88,6 @@ static void relist_locked(struct segments *s, struct hz4_segment *segment) {
   if (!purgeable && listed) HZ4_LIST_REMOVE(s->dirty_segments, segment, by_age.next, by_age.prev);
 }
 
-// A mapping of `pages`, known to the page map; NULL: the system has none.
-static char *map_pages(size_t pages) {
-  char *base = hz4_huge_map(pages << HZ4_PAGE_SHIFT);
-  if (base == NULL) return NULL;
-  if (!hz4_pagemap_reserve(base, pages)) {
-    hz4_os_unmap(base, pages << HZ4_PAGE_SHIFT);
-    return NULL;
-  }
-  hz4_poison(base, pages << HZ4_PAGE_SHIFT);
-  return base;
-}
-
-// Makes guards of pages at random distances, which leave room for a run of `pages_needed` first, and for others between.
-static uint64_t install_guards(char *base, size_t pages, size_t pages_needed) {
-  uint64_t guards = 0;
-  for (size_t at = 0; (at += pages_needed + hz4_random_below(HZ4_GUARD_PAGES_MAX)) < pages; ++at) {
-    hz4_guard_install(base + (at << HZ4_PAGE_SHIFT), HZ4_PAGE_BYTES);
-    guards |= (uint64_t)1 << at;
-  }
-  return guards;
-}
-
-// A segment of `pages`, or of `pages_needed` if there is no more, which is nobody's yet.
-static struct hz4_segment *map_segment(struct segments *home, size_t pages, size_t pages_needed) {
-  struct hz4_segment *segment = hz4_meta_alloc(sizeof(struct hz4_segment));
-  if (segment == NULL) return NULL;
-  segment->base = map_pages(pages);
-  if (segment->base == NULL && pages > pages_needed) segment->base = map_pages(pages = pages_needed);
-  if (segment->base == NULL) {
-    hz4_meta_free(segment, sizeof(struct hz4_segment));
-    return NULL;
-  }
-  segment->home = home;
-  segment->pages = (uint32_t)pages;
-  segment->absent = ~mask_of(0, pages);
-  if (HZ4_UNLIKELY(hz4_guards)) segment->absent |= install_guards(segment->base, pages, pages_needed);
-  segment->used = segment->absent;
-  return segment;
-}
-
 // Leaves the lock meanwhile. NULL: no memory.
 static struct hz4_segment *add_segment_locked(struct segments *s, size_t pages_needed) {
   size_t wanted = s->all_pages >> HZ4_SEGMENT_GROWTH_SHIFT;
@@ -185,12 +96,13 @@ static struct hz4_segment *add_segment_locked(struct segments *s, size_t pages_n
   if (pages < pages_needed) pages = pages_needed;
   struct hz4_away away;
   hz4_lock_leave(&s->lock, &away);
-  struct hz4_segment *segment = map_segment(s, pages, pages_needed);
+  struct hz4_segment *segment = hz4_segment_map(pages, pages_needed);
   hz4_lock_return(&away);
   if (segment == NULL) return NULL;
+  segment->home = s;
   ++s->segment_count;
   ++s->acquired;
-  s->all_pages += pages_in(segment);
+  s->all_pages += hz4_segment_page_count(segment);
   relist_locked(s, segment);
   return segment;
 }
@@ -210,44 +122,33 @@ static void claim_free_locked(struct segments *s, struct hz4_segment *segment, s
   *chain = segment;
 }
 
-static bool unmap_segment(struct hz4_segment *segment) {
-  size_t bytes = (size_t)segment->pages << HZ4_PAGE_SHIFT;
-  hz4_unpoison(segment->base, bytes);  // before anybody else can get the addresses
-  if (hz4_os_unmap(segment->base, bytes)) {
-    hz4_guard_gone(segment->pages - pages_in(segment));
-    return true;
-  }
-  hz4_poison(segment->base, bytes);
-  return false;
-}
-
 // Unmaps the chain, and leaves the lock meanwhile. What the system refuses is free again. True when one went.
 static bool unmap_chain_locked(struct segments *s, struct hz4_segment *chain) {
   if (chain == NULL) return false;
+  struct hz4_segment *kept = NULL;
+  size_t gone = 0, gone_pages = 0;
   struct hz4_away away;
   hz4_lock_leave(&s->lock, &away);
-  struct hz4_segment *gone = NULL, *kept = NULL;
   for (struct hz4_segment *segment = chain, *next; segment != NULL; segment = next) {
     next = segment->next_busy;
-    struct hz4_segment **list = unmap_segment(segment) ? &gone : &kept;
-    segment->next_busy = *list;
-    *list = segment;
+    size_t pages = hz4_segment_page_count(segment);
+    if (hz4_segment_unmap(segment)) {
+      ++gone;
+      gone_pages += pages;
+    } else {
+      segment->next_busy = kept;
+      kept = segment;
+    }
   }
   hz4_lock_return(&away);
   for (; kept != NULL; kept = kept->next_busy) {
     kept->used = kept->absent;
     relist_locked(s, kept);
   }
-  bool any = gone != NULL;
-  while (gone != NULL) {
-    struct hz4_segment *next = gone->next_busy;
-    --s->segment_count;
-    ++s->released;
-    s->all_pages -= pages_in(gone);
-    hz4_meta_free(gone, sizeof(struct hz4_segment));
-    gone = next;
-  }
-  return any;
+  s->segment_count -= gone;
+  s->released += gone;
+  s->all_pages -= gone_pages;
+  return gone != 0;
 }
 
 // ---- allocating ----
@@ -256,14 +157,14 @@ static bool unmap_chain_locked(struct segments *s, struct hz4_segment *chain) {
 static struct hz4_segment *find_locked(struct segments *s, size_t pages, uint64_t *starts) {
   struct hz4_segment *segment = s->dirty_segments;
   for (int i = 0; segment != NULL && i < DIRTY_TRIES; ++i) {
-    if ((*starts = runs_of(segment->dirty, pages)) != 0) return segment;
+    if ((*starts = hz4_segment_runs(segment->dirty, pages)) != 0) return segment;
     segment = segment->by_age.next;
     if (segment == s->dirty_segments) break;
   }
   uint64_t fitting = s->lengths & ~(uint64_t)0 << (pages - 1);
   if (fitting == 0) return NULL;
   segment = s->by_length[__builtin_ctzll(fitting) + 1];
-  *starts = runs_of(~segment->used, pages);
+  *starts = hz4_segment_runs(~segment->used, pages);
   return segment;
 }
 
@@ -272,10 +173,10 @@ static struct hz4_run alloc_locked(struct segments *s, size_t pages, bool grow) 
   struct hz4_segment *segment = find_locked(s, pages, &starts);
   if (segment == NULL) {
     if (!grow || (segment = add_segment_locked(s, pages)) == NULL) return (struct hz4_run){0};
-    starts = runs_of(~segment->used, pages);
+    starts = hz4_segment_runs(~segment->used, pages);
   }
   size_t first = (size_t)__builtin_ctzll(starts);
-  uint64_t mask = mask_of(first, pages);
+  uint64_t mask = hz4_segment_mask(first, pages);
   struct hz4_run run = {segment->base + (first << HZ4_PAGE_SHIFT), segment, (segment->touched & mask) == 0};
   size_t dirty = (size_t)__builtin_popcountll(segment->dirty & mask);
   if (!hz4_limit_take((pages - dirty) << HZ4_PAGE_SHIFT)) return (struct hz4_run){0};
@@ -333,8 +234,8 @@ static void claim_dirty_locked(struct segments *s, struct hz4_segment *segment, 
         (struct hz4_sys_run){segment->base + (first << HZ4_PAGE_SHIFT), pages << HZ4_PAGE_SHIFT};
     batch->pages += pages;
     s->dirty_pages -= pages;
-    segment->purging |= mask_of(first, pages);
-    segment->dirty &= ~mask_of(first, pages);
+    segment->purging |= hz4_segment_mask(first, pages);
+    segment->dirty &= ~hz4_segment_mask(first, pages);
   }
   segment->used |= segment->purging;
   relist_locked(s, segment);
@@ -380,7 +281,7 @@ static bool purge_some_locked(struct segments *s, size_t keep) {
 bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, bool purged_inside) {
   struct segments *s = segment->home;
   if (!hz4_lock_enter(&s->lock)) return false;
-  uint64_t mask = mask_of((size_t)(base - segment->base) >> HZ4_PAGE_SHIFT, pages);
+  uint64_t mask = hz4_segment_mask((size_t)(base - segment->base) >> HZ4_PAGE_SHIFT, pages);
   HZ4_ASSERT((segment->used & mask) == mask && (segment->dirty & mask) == 0);
   segment->used &= ~mask;
   segment->dirty |= mask;
@@ -492,7 +393,7 @@ void hz4_segment_stats(struct hz4_segment_stats *out) {
 static const char *broken_in_segment_locked(const struct segments *s, const struct hz4_segment *segment, uint32_t longest) {
   HZ4_HOLDS(segment->home == s, "segment: of another shard");
   HZ4_HOLDS(segment->longest_free == longest, "segment: on the wrong list");
-  HZ4_HOLDS(longest_run(~segment->used) == longest, "segment: longest run is stale");
+  HZ4_HOLDS(hz4_segment_longest_run(~segment->used) == longest, "segment: longest run is stale");
   HZ4_HOLDS(segment->unused == (segment->used == segment->absent), "segment: whether it is used is stale");
   HZ4_HOLDS((segment->used & segment->absent) == segment->absent, "segment: a page is free that does not exist");
   HZ4_HOLDS((segment->used & segment->dirty) == 0, "segment: a used page is dirty");
