@@ -60,6 +60,7 @@ void hz4_limit_get(size_t *soft, size_t *hard) {
 void hz4_limit_refresh(void) {
   hz4_thread_init();
   hz4_limit_option_read(hz4_option.limit);
+  hz4_limit_option_read_container();
   hz4_thread_options_changed();
   hz4_alloc_keep_to_limit();
 }

@@ -41,6 +41,9 @@
 // part has a fifth, programs from 92% on); so many in a row; a segment that takes longer than with small pages (512 faults cost
 // 250 us, or 850 in a virtual machine; a huge page 110 to 290, but 4 ms where the hypervisor must find it first); and so many
 // without then, as where it was sparse: either is lost once in 128 MiB.
+// A process that has mapped more than this is no small one any more: only then is the system asked for what it says in files
+// (16 us, of the 90 that the first malloc takes and the library's loading: as much as nine page faults).
+#define HZ4_GROWN_BYTES ((size_t)8 << 20)
 // A mapping from this size on is one block's, of which a huge page at its end is little: what the system makes of it is left to it.
 #define HZ4_HUGE_LEFT_BYTES ((size_t)16 << 20)
 #define HZ4_HUGE_SPARSE_SHIFT 3

@@ -53,9 +53,12 @@ static bool read_amounts(const char *text, uint64_t *soft, uint64_t *hard) {
   return text != NULL && *text == '\0' && (*soft <= *hard || *soft == UINT64_MAX);
 }
 
-bool hz4_limit_option_read(const char *text) {
+void hz4_limit_option_read_container(void) {
   struct hz4_cgroup_limits container = hz4_cgroup_read(NULL, HZ4_CGROUP_ROOT);
   hz4_limit_set_container(container.high < container.max ? container.high : container.max);
+}
+
+bool hz4_limit_option_read(const char *text) {
   if (*text == '\0') return true;
   uint64_t soft = UINT64_MAX, hard = UINT64_MAX;
   size_t length = strlen(CGROUP);

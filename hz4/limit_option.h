@@ -8,9 +8,12 @@
 
 HZ4_BEGIN_DECLS
 
-// Sets the limits that the text says; "": leaves them alone. And reads what the container has, for the caches. False: it is
-// no such text, and the limits are left alone. Any thread, any number of times.
+// Sets the limits that the text says; "": leaves them alone. False: it is no such text, and the limits are left alone. Any
+// thread, any number of times.
 bool hz4_limit_option_read(const char *text);
+
+// Reads what the container has, for the caches. Likewise.
+void hz4_limit_option_read_container(void);
 
 HZ4_END_DECLS
 

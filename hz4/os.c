@@ -13,13 +13,23 @@ HZ4_IN_DATA static _Atomic(uint64_t) mapped_bytes, peak_bytes, map_calls, unmap_
 
 // Set once.
 static enum hz4_os_huge huge_pages = HZ4_OS_HUGE_AUTO;
-static bool huge_always = true;  // and none are to be where they are not asked for
 static size_t address_limit = SIZE_MAX;
+static void (*when_grown)(void);
+
+// Once the process is large.
+HZ4_IN_DATA static _Atomic(bool) has_grown;
+static _Atomic(bool) huge_always = true;  // and none are to be where they are not asked for: or that is not known yet
 
 static void note_mapped(size_t bytes) {
   uint64_t now = hz4_fetch_add_relaxed(&mapped_bytes, bytes) + bytes;
   uint64_t peak = hz4_load_relaxed(&peak_bytes);
   while (now > peak && !hz4_cas_weak_relaxed(&peak_bytes, &peak, now)) continue;
+}
+
+HZ4_NOINLINE static void grow(void) {
+  hz4_store_relaxed(&has_grown, true);  // before the rest, which may map; two threads that meet here find the same
+  hz4_store_relaxed(&huge_always, huge_pages == HZ4_OS_HUGE_AUTO && hz4_sys_huge_always());
+  if (when_grown != NULL) when_grown();
 }
 
 static void count_call(_Atomic(uint64_t) *calls) {
@@ -49,6 +59,7 @@ HZ4_PROBED static void *map(void *hint, size_t bytes) {
   if (!note_result(base != NULL)) return NULL;
   HZ4_PROBE2("hz4", "map", "0", base, bytes);
   note_mapped(bytes);
+  if (HZ4_UNLIKELY(!hz4_load_relaxed(&has_grown)) && hz4_load_relaxed(&mapped_bytes) > HZ4_GROWN_BYTES) grow();
   return base;
 }
 
@@ -65,10 +76,24 @@ static void *map_and_trim(size_t bytes, size_t align) {
   return base;
 }
 
+// Where what needs no more than a page's alignment was mapped last, until there is something else, which goes below: the kernel
+// would place it beside, and so unaligned, and both be done again.
+#define NO_MORE UINTPTR_MAX
+HZ4_IN_DATA static _Atomic(uintptr_t) metadata_base;
+
+static void *map_first(size_t bytes, size_t align) {
+  uintptr_t last = hz4_load_relaxed(&metadata_base);
+  if (last == NO_MORE) return map(NULL, bytes);
+  bool aligned = align > hz4_os_page_bytes();
+  void *base = map(aligned && last > bytes ? (void *)((last - bytes) & ~(align - 1)) : NULL, bytes);
+  hz4_store_relaxed(&metadata_base, aligned ? NO_MORE : (uintptr_t)base);
+  return base;
+}
+
 // The kernel places mappings from the top down, in the highest gap that is large enough: so gaps are used again, and
 // neighbours merge. What it chose may be unaligned. Then the aligned address just below is most likely free as well.
 static void *map_aligned(size_t bytes, size_t align) {
-  char *base = map(NULL, bytes);
+  char *base = map_first(bytes, align);
   if (base == NULL || hz4_is_aligned(base, align)) return base;
   void *below = (void *)((uintptr_t)base & ~(align - 1));
   unmap(base, bytes);  // where that fails, addresses are lost, and nothing else
@@ -78,9 +103,11 @@ static void *map_aligned(size_t bytes, size_t align) {
   return map_and_trim(bytes, align);
 }
 
-void hz4_os_configure(enum hz4_os_huge wanted) {
+void hz4_os_configure(enum hz4_os_huge wanted, void (*grown)(void)) {
   huge_pages = wanted;
-  huge_always = wanted == HZ4_OS_HUGE_AUTO && hz4_sys_huge_always();
+  when_grown = grown;
+  hz4_store_relaxed(&huge_always, wanted == HZ4_OS_HUGE_AUTO);
+  hz4_store_relaxed(&has_grown, false);
   address_limit = hz4_sys_address_limit();
 }
 
@@ -105,7 +132,7 @@ void *hz4_os_map(size_t bytes, size_t align) {
   void *base = map_aligned(bytes, align);
   if (base != NULL) {
     if (huge_pages == HZ4_OS_HUGE_ALL && bytes >= HZ4_HUGE_BYTES) hz4_os_wish_huge(base, bytes, true);
-    if (huge_always && bytes < HZ4_HUGE_LEFT_BYTES) hz4_os_wish_huge(base, bytes, false);
+    if (hz4_load_relaxed(&huge_always) && bytes < HZ4_HUGE_LEFT_BYTES) hz4_os_wish_huge(base, bytes, false);
   }
   errno = saved;
   return base;

@@ -15,9 +15,10 @@ size_t hz4_os_page_bytes(void);
 
 // What the system is told of huge pages (HZ4_HUGE_PAGES): nothing; to make them of all mappings that can hold one; to make none
 // of those below HZ4_HUGE_LEFT_BYTES, for nobody knows yet whether all of it will be used (huge.h): which is said only where
-// its setting is "always". Set once, before threads.
+// its setting is "always", or while less than HZ4_GROWN_BYTES are mapped. When more are, `grown` is called, if it is not NULL: by
+// who maps, with locks in hand that may be held over system calls. Set once, before threads.
 enum hz4_os_huge { HZ4_OS_HUGE_NEVER, HZ4_OS_HUGE_ALL, HZ4_OS_HUGE_AUTO };
-void hz4_os_configure(enum hz4_os_huge huge_pages);
+void hz4_os_configure(enum hz4_os_huge huge_pages, void (*grown)(void));
 
 // Zeroed memory aligned to `align` (a power of two, at least a page). NULL when the system has none.
 void *hz4_os_map(size_t bytes, size_t align);

@@ -136,6 +136,12 @@ static void fork_child(void) {
 
 HZ4_IN_DATA static bool options_read;
 
+// The lock may be held. Who shares the budget meanwhile may do so without the container: until a thread begins or ends.
+static void read_container(void) {
+  hz4_limit_option_read_container();
+  share_budget(hz4_load_relaxed(&attached_count));
+}
+
 // The environment is not there yet when the dynamic linker allocates before it has started libc. Of a program that has
 // rights which who started it has not, that one has no say.
 static void read_options(void) {
@@ -145,7 +151,7 @@ static void read_options(void) {
   if (!hz4_limit_option_read(hz4_option.limit)) {
     hz4_warn("neither SOFT[:HARD] nor cgroup[:SHARE], ignored: HZ4_LIMIT=", hz4_option.limit);
   }
-  hz4_os_configure((enum hz4_os_huge)hz4_option.huge_pages);
+  hz4_os_configure((enum hz4_os_huge)hz4_option.huge_pages, read_container);
   if (hz4_option.harden >= 2) hz4_guard_begin();
   if (hz4_option.harden != 0) hz4_harden_begin();
   hz4_report_configure(hz4_option.report != 0);

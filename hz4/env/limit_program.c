@@ -35,7 +35,9 @@ static void fill(size_t bytes) {
     free(all);
     all = block;
   }
-  printf("filled=%zu errno=%d used=%llu\n", count * bytes, error, (unsigned long long)used);
+  // Large by now: what the container has was read.
+  printf("filled=%zu errno=%d used=%llu container=%llu\n", count * bytes, error, (unsigned long long)used,
+         (unsigned long long)hz4_stats_get("limit_container_bytes"));
 }
 
 int main(int argc, char **argv) {

@@ -25,6 +25,8 @@ int main(void) {
   printf("page faults of the first malloc: %ld\n", after - before);
   CHECK(after - before >= kFaultsMin);  // else it was not the first
   CHECK(after - before <= kFaultsMax);
+  // Its mappings were in their places at once.
+  CHECK(hz4_stats_get("os_munmap_calls") == 0);
   free(block);
   // The kernel has been asked for restarts (MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ), which costs milliseconds as soon as there
   // are threads.

@@ -31,7 +31,7 @@ class Huge : public testing::Test {
   void TearDown() override {
     for (char *base : segments_) hz4_os_unmap(base, kSegment);
     hz4_option.huge_pages = HZ4_OS_HUGE_AUTO;
-    hz4_os_configure(HZ4_OS_HUGE_AUTO);
+    hz4_os_configure(HZ4_OS_HUGE_AUTO, nullptr);
     hz4_sys_fake_reset();
   }
   // Maps a segment, of which so many eighths are then touched. Whether it was asked for in huge pages.
@@ -177,7 +177,7 @@ TEST_F(Huge, NeverForSmallSegmentsOrWithoutMemory) {
 
 TEST_F(Huge, OtherSettingsAskForNothingHere) {
   hz4_option.huge_pages = HZ4_OS_HUGE_NEVER;
-  hz4_os_configure(HZ4_OS_HUGE_NEVER);
+  hz4_os_configure(HZ4_OS_HUGE_NEVER, nullptr);
   const uint64_t small = hz4_sys_fake.small_bytes;
   EXPECT_FALSE(Map(8));
   EXPECT_EQ(hz4_sys_fake.small_bytes, small) << "and the system's own setting applies";

@@ -344,7 +344,7 @@ TEST_F(Large, AddressesThatNobodyWantsGoInTheEnd) {
 
 TEST_F(Large, WhatIsKeptIsAShareOfTheAddressesThatThereMayBe) {
   hz4_sys_fake.address_limit = 512 * kMiB;
-  hz4_os_configure(HZ4_OS_HUGE_NEVER);
+  hz4_os_configure(HZ4_OS_HUGE_NEVER, nullptr);
   std::vector<char *> blocks;
   for (int i = 0; i < 10; ++i) blocks.push_back(Alloc(30 * kMiB));
   for (char *block : blocks) {
@@ -352,7 +352,7 @@ TEST_F(Large, WhatIsKeptIsAShareOfTheAddressesThatThereMayBe) {
     EXPECT_LE(Now().retained_bytes + Now().cached_bytes, (512 * kMiB) >> HZ4_LARGE_ADDRESS_SHIFT);
   }
   hz4_sys_fake.address_limit = 0;
-  hz4_os_configure(HZ4_OS_HUGE_NEVER);
+  hz4_os_configure(HZ4_OS_HUGE_NEVER, nullptr);
 }
 TEST_F(Large, WhatCannotBePurgedIsUnmapped) {
   hz4_sys_fake.fail_every[HZ4_SYS_PURGE] = 1;

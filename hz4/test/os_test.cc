@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <vector>
+
 #include "hz4/test/sys_fake.h"
 
 namespace {
@@ -143,25 +145,25 @@ TEST_F(Os, HugePagesAreAskedForWhereTheyAreWanted) {
     return hz4_sys_fake.huge_bytes - before;
   };
   const uint64_t small = hz4_sys_fake.small_bytes;
-  hz4_os_configure(HZ4_OS_HUGE_AUTO);
+  hz4_os_configure(HZ4_OS_HUGE_AUTO, nullptr);
   EXPECT_EQ(wished(HZ4_HUGE_LEFT_BYTES - 64 * kKiB, 64 * kKiB), 0u);
   EXPECT_EQ(hz4_sys_fake.small_bytes, small) << "there are none that nobody asked for";
   hz4_sys_fake.huge_always = true;
-  hz4_os_configure(HZ4_OS_HUGE_AUTO);
+  hz4_os_configure(HZ4_OS_HUGE_AUTO, nullptr);
   EXPECT_EQ(wished(HZ4_HUGE_LEFT_BYTES, 64 * kKiB), 0u);
   EXPECT_EQ(hz4_sys_fake.small_bytes, small) << "that is left to the system";
   EXPECT_EQ(wished(HZ4_HUGE_LEFT_BYTES - 64 * kKiB, 64 * kKiB), 0u);
   EXPECT_EQ(hz4_sys_fake.small_bytes - small, HZ4_HUGE_LEFT_BYTES - 64 * kKiB);
-  hz4_os_configure(HZ4_OS_HUGE_NEVER);
+  hz4_os_configure(HZ4_OS_HUGE_NEVER, nullptr);
   EXPECT_EQ(wished(16 * kMiB, 64 * kKiB), 0u) << "not wanted";
-  hz4_os_configure(HZ4_OS_HUGE_ALL);
+  hz4_os_configure(HZ4_OS_HUGE_ALL, nullptr);
   const uint64_t asked = Stats().huge_bytes;
   EXPECT_EQ(wished(HZ4_HUGE_BYTES, 64 * kKiB), HZ4_HUGE_BYTES);
   EXPECT_EQ(wished(5 * kMiB, 32 * kMiB), 5 * kMiB);
   EXPECT_EQ(wished(HZ4_HUGE_BYTES - hz4_os_page_bytes(), 64 * kKiB), 0u);
   hz4_sys_fake.limit_bytes = 1;
   EXPECT_EQ(hz4_os_map(4 * kMiB, 64 * kKiB), nullptr);
-  hz4_os_configure(HZ4_OS_HUGE_AUTO);
+  hz4_os_configure(HZ4_OS_HUGE_AUTO, nullptr);
   EXPECT_EQ(Stats().huge_bytes - asked, HZ4_HUGE_BYTES + 5 * kMiB);
 }
 
@@ -265,13 +267,29 @@ TEST_F(Os, ResizeThatFailsChangesNothing) {
   EXPECT_TRUE(hz4_os_unmap(base, kMiB));
 }
 
+// What its files say is worth more than a small process has. Until it is known, no mapping is to come in huge pages.
+TEST_F(Os, TheSystemIsAskedOnceMuchIsMapped) {
+  static int asked;
+  hz4_os_configure(HZ4_OS_HUGE_AUTO, [] { ++asked; });
+  const uint64_t small = hz4_sys_fake.small_bytes;
+  std::vector<void *> blocks = {hz4_os_map(kMiB, 64 * kKiB)};
+  EXPECT_EQ(asked, 0);
+  EXPECT_EQ(hz4_sys_fake.small_bytes - small, kMiB);
+  for (int i = 0; i < 10; ++i) blocks.push_back(hz4_os_map(HZ4_GROWN_BYTES / 8, 64 * kKiB));
+  EXPECT_EQ(asked, 1);
+  EXPECT_LE(hz4_sys_fake.small_bytes - small, kMiB + HZ4_GROWN_BYTES);
+  EXPECT_TRUE(hz4_os_unmap(blocks[0], kMiB));
+  for (size_t i = 1; i < blocks.size(); ++i) EXPECT_TRUE(hz4_os_unmap(blocks[i], HZ4_GROWN_BYTES / 8));
+  hz4_os_configure(HZ4_OS_HUGE_AUTO, nullptr);
+}
+
 TEST_F(Os, TheAddressLimitIsThatOfTheBeginning) {
   EXPECT_EQ(hz4_os_address_limit(), SIZE_MAX);
   hz4_sys_fake.address_limit = 100 * kMiB;
-  hz4_os_configure(HZ4_OS_HUGE_AUTO);
+  hz4_os_configure(HZ4_OS_HUGE_AUTO, nullptr);
   hz4_sys_fake.address_limit = 0;
   EXPECT_EQ(hz4_os_address_limit(), 100 * kMiB);
-  hz4_os_configure(HZ4_OS_HUGE_AUTO);
+  hz4_os_configure(HZ4_OS_HUGE_AUTO, nullptr);
   EXPECT_EQ(hz4_os_address_limit(), SIZE_MAX);
 }
 

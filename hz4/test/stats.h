@@ -224,7 +224,8 @@ inline void UseBins(size_t size) {
 // thread finds them there, and its bin is too small for them: nothing could be cached when it allocated. (So many stay
 // that it is no decline, which would empty the inbox.)
 inline std::vector<void *> FillInbox(size_t size) {
-  hz4_free(hz4_malloc(size));  // the first malloc divides the budget
+  hz4_free(hz4_malloc(size));  // the first malloc divides the budget, and the one that makes the process large
+  hz4_free(hz4_malloc(2 * HZ4_GROWN_BYTES));
   hz4_tcache_set_budget(0);
   std::vector<void *> blocks = MallocMany(size, 4000);
   std::thread([&] {
@@ -342,6 +343,7 @@ inline void PurgeInside() {
 // To the limit and beyond.
 inline void UseLimit() {
   hz4_sys_fake.now_ns = 1;
+  hz4_free(hz4_malloc(2 * HZ4_GROWN_BYTES));  // what the container has is read now, and not later
   hz4_limit_set_container(512 * kMiB);
   HZ4_DEMAND(hz4_limit_set(32 * kMiB, 512 * kMiB) == 0);
   std::vector<void *> blocks = MallocMany(kMiB, 100);

@@ -81,10 +81,12 @@ bool hz4_limit_option_read(const char *text) {
   weave_check(*text == '\0');
   return true;
 }
+void hz4_limit_option_read_container(void) {}
 size_t hz4_limit_of_caches(size_t wanted) {
   return wanted;
 }
-void hz4_os_configure(enum hz4_os_huge huge_pages) {
+void hz4_os_configure(enum hz4_os_huge huge_pages, void (*grown)(void)) {
+  weave_check(grown != NULL);
   weave_check(huge_pages == HZ4_OS_HUGE_NEVER);
 }
 struct hz4_shards hz4_shards = {.count = 1};
