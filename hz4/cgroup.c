@@ -89,16 +89,15 @@ static void read_groups(const char *groups, const char *root, struct scratch *sc
 struct hz4_cgroup_limits hz4_cgroup_read(const char *groups, const char *root) {
   struct hz4_cgroup_limits limits = {UINT64_MAX, UINT64_MAX};
   if (strlen(root) > ROOT_BYTES_MAX) return limits;
-  if (groups == NULL) {
-    char path[ROOT_BYTES_MAX + 2 * FILE_BYTES_MAX];
-    read_group(root, "/", 1, false, path, sizeof(path), &limits);
-    if (limits.max == UINT64_MAX) read_group(root, "/", 1, true, path, sizeof(path), &limits);
-    return limits;
-  }
   // Of the system, for the stack may be small.
   struct scratch *scratch = hz4_sys_mmap(NULL, sizeof(*scratch));
   if (scratch == NULL) return limits;
-  read_groups(groups, root, scratch, &limits);
+  if (groups != NULL) {
+    read_groups(groups, root, scratch, &limits);
+  } else {
+    read_group(root, "/", 1, false, scratch->path, sizeof(scratch->path), &limits);
+    if (limits.max == UINT64_MAX) read_group(root, "/", 1, true, scratch->path, sizeof(scratch->path), &limits);
+  }
   hz4_sys_munmap(scratch, sizeof(*scratch));
   return limits;
 }
