@@ -30,7 +30,6 @@ CALLBACKS = [
     ("hz4_sample_|hz4/sample.c:", ["hz4/profile.c:on_alloc", "hz4/profile.c:on_free"]),
     ("hz4_report_pointer", ["hz4/report.c:class_bytes", "hz4/report.c:more"]),
     ("hz4/slots.c:on_fault", []),  # the program's own handlers
-    ("hz4_meta_make_shard", ["hz4/mid.c:begin", "hz4/segment.c:begin"]),
     ("hz4/os.c:grow", ["hz4/thread.c:read_container"]),
     ("hz4_maps_read", ["hz4/profile_write.c:copy_line", "hz4/profile_write.c:add_mapping"]),
 ]
