@@ -52,18 +52,22 @@ void BM_calloc_free(benchmark::State &state) {
   }
 }
 
-// From 16 bytes in steps of a half up to the size: what a growing vector asks for.
-void BM_realloc_growth(benchmark::State &state) {
+// From 16 bytes up to the size, each time by a share: what a growing vector asks for, or a string that is appended to.
+void Grow(benchmark::State &state, size_t share) {
   const size_t limit = state.range(0);
   for (auto _ : state) {
     void *block = nullptr;
-    for (size_t size = 16; size <= limit; size += size / 2) {
+    for (size_t size = 16; size <= limit; size += size / share) {
       block = realloc(block, size);
       Touch(block);
     }
     free(block);
   }
 }
+
+void BM_realloc_growth(benchmark::State &state) { Grow(state, 2); }
+void BM_realloc_doubling(benchmark::State &state) { Grow(state, 1); }
+void BM_realloc_steps(benchmark::State &state) { Grow(state, 16); }
 
 void BM_aligned_alloc_free(benchmark::State &state) {
   const size_t alignment = state.range(0);
@@ -117,6 +121,8 @@ BENCHMARK_TEMPLATE(BM_batch, 256)->Apply(Sizes);
 BENCHMARK_TEMPLATE(BM_batch, 1000)->Arg(64)->Arg(128)->Arg(1024)->Arg(4096);
 BENCHMARK(BM_calloc_free)->Arg(64)->Arg(4096)->Arg(65536)->Arg(1 << 20);
 BENCHMARK(BM_realloc_growth)->Arg(1024)->Arg(65536)->Arg(4 << 20);
+BENCHMARK(BM_realloc_doubling)->Arg(65536)->Arg(4 << 20);
+BENCHMARK(BM_realloc_steps)->Arg(65536)->Arg(4 << 20);
 BENCHMARK(BM_aligned_alloc_free)->Arg(32)->Arg(256)->Arg(4096);
 BENCHMARK(BM_usable_size)->Arg(64)->Arg(32768);
 BENCHMARK(BM_handoff)->Arg(64)->Arg(4096)->Arg(32768)->Threads(2)->UseRealTime();

@@ -343,12 +343,13 @@ size_t hz4_alloc_usable_size(const void *ptr) {
   return usable_size_slow(ptr);
 }
 
-// What grows by little will most likely grow on: an object has at least a quarter more then. (But what is asked for is known
-// where there are canaries.)
+// What grows by a half or less will most likely grow on so: an object has at least a quarter more then, and one that takes
+// longer to copy half more than what it grows to. (But what is asked for is known where there are canaries.)
 static size_t size_with_room(size_t old_usable, size_t size) {
-  if (hz4_option.harden > 1) return size;
-  size_t more = old_usable + old_usable / 4;
-  return size > old_usable && size < more && more <= HZ4_CLASS_MAX_BYTES ? more : size;
+  if (hz4_option.harden > 1 || size <= old_usable || size > old_usable + old_usable / 2) return size;
+  size_t more = old_usable + old_usable / 4, much = size + size / 2;
+  if (size >= HZ4_REALLOC_ROOM_MIN && much <= HZ4_CLASS_MAX_BYTES) more = much;
+  return size < more && more <= HZ4_CLASS_MAX_BYTES ? more : size;
 }
 
 HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
@@ -357,6 +358,7 @@ HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t s
   void *block = NULL;
   size_t mean = HZ4_UNLIKELY(hz4_sample_is_on()) && !hz4_sample_passes(size) ? hz4_sample_due(size) : 0;
   if (mean != 0) block = take_sample(size, mean, with_room, 16, &zeroed, HZ4_FRAME());
+  else if (size <= HZ4_LARGE_REUSE_MIN && HZ4_LIKELY(!hz4_sample_is_on())) block = hz4_alloc_malloc_fast(with_room);
   if (block == NULL) block = hz4_large_reuse(size);
   if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed);
   if (block == NULL) return NULL;

@@ -253,6 +253,9 @@
 // The system is asked for 1/2^this of what there is, and at most so much, where a block needs less.
 #define HZ4_LARGE_GROWTH_SHIFT 2
 #define HZ4_LARGE_GROWTH_MAX ((size_t)4 << 20)
+// What realloc makes grow by a half or less, to this or more, has room for that once more. (16 bytes to 64 KiB by steps of a
+// half take 0.5 of the time; from 8 KiB on 0.75. Without the upper bound of a half, doubling to 64 KiB takes 1.4 times as long.)
+#define HZ4_REALLOC_ROOM_MIN ((size_t)1 << 10)
 // A block that grows is put where it can grow to so many times its size.
 #define HZ4_LARGE_ROOM 4
 // And from this size on, which a class has.

@@ -106,6 +106,27 @@ TEST(ReallocTest, SeveralLargeBlocksGrowInTurn) {
 }
 
 // What grows again and again, step by step, costs the system nothing after the first time.
+// Steps of a half copy every second time. What doubles will double again: it has no more room than malloc gives.
+TEST(ReallocTest, AHalfMoreIsRoomForTheNextHalf) {
+  void *block = hz4_malloc(kKiB);
+  size_t steps = 0, stayed = 0;
+  for (size_t size = kKiB; size <= 150 * kKiB; size += size / 2, ++steps) {
+    void *grown = hz4_realloc(block, size);
+    stayed += grown == block;
+    block = grown;
+    EXPECT_LT(hz4_malloc_usable_size(block), 2 * size);
+  }
+  EXPECT_GE(stayed, steps / 2);
+  hz4_free(block);
+  block = hz4_malloc(kKiB);
+  for (size_t size = 2 * kKiB; size <= 128 * kKiB; size *= 2) {
+    block = hz4_realloc(block, size);
+    EXPECT_EQ(hz4_malloc_usable_size(block), size);
+  }
+  hz4_free(block);
+  hz4_check();
+}
+
 TEST(ReallocTest, WhatGrowsAgainFindsItsMemory) {
   uint64_t calls = 0;
   for (int round = 0; round < 3; ++round) {
