@@ -25,9 +25,10 @@ HZ4_BEGIN_DECLS
 struct hz4_bin {
   void **slots;       // NULL: no array; anybody may peek. NULL in the first slot, and in that above `capacity` objects; in none between
   uint16_t capacity;  // objects it may hold
-  uint16_t spilled;   // objects that left it since it grew, or 1: it was found full
+  uint16_t spilled;   // objects that left it since it grew, or was missed by who is alone; or 1: it was found full
   uint8_t refill;     // objects that the next refill asks for: doubles, so that who needs one gets one
-  uint8_t length_log2;  // of the slots in the array
+  uint8_t length_log2 : 4;  // of the slots in the array
+  uint8_t swings : 4;  // misses after something had left, while nobody else came to the class; up to HZ4_BIN_SWINGS
   uint8_t declines;         // Mid's count of declines, as last heard
   uint8_t one_way : 5;  // misses or overflows, of one kind only, since it grew beyond its first bytes, or could have
   bool missed : 1;      // found empty since it grew

@@ -129,6 +129,9 @@
 // and goes in waves: 256 objects of the largest class. (256 KiB to 64 MiB at once: 7 to 8 ns for an object instead of 35 to 200.)
 #define HZ4_BIN_SLOTS_ALONE 1024
 #define HZ4_BIN_ALONE_BYTES ((size_t)64 << 20)
+// But not before it was missed so often after something had left it: a heap that is filled and emptied a few times is no
+// reason. (More often than what makes thrashing; at most four bits.)
+#define HZ4_BIN_SWINGS 15
 // A bin that is only ever found empty, or only ever found full, grows up to this; that of larger objects than these not
 // beyond its first bytes, for a cache may have a bin of each size. (docs/design.md has what was tried.)
 #define HZ4_BIN_ONE_WAY_BYTES ((size_t)512 << 10)

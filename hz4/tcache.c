@@ -29,6 +29,7 @@ HZ4_NOINLINE static bool halve(uint32_t size_class, uint32_t above, bool idle, b
   uint32_t capacity = held.bin->capacity, n = 0;
   bool shrinks = capacity > above && !(idle && held.bin->active);
   if (idle && capacity > above) held.bin->active = false;
+  if (idle && shrinks) held.bin->swings = 0;
   if (shrinks) {
     n = hz4_bin_take(&held, capacity / 2, objects);
     uint32_t count = hz4_bin_objects(&held);
@@ -101,10 +102,15 @@ static uint32_t note_need(struct hz4_held *held, bool missed, bool *over_budget)
   if (!missed && room != 0 && hz4_mid_is_declining(size_class)) return room;
   uint32_t most = hz4_bin_usual_capacity(size_class), wanted = room == 0 ? first_capacity(size_class) : room * 2 + 1;
   if (wanted > most) wanted = most;
-  uint32_t alone = missed && bin->alone ? capacity_alone(bin, size_class) : 0;
-  if (alone > wanted) wanted = alone;
+  bool both = bin->missed && bin->spilled != 0;
+  if (missed && both && bin->alone) {
+    uint32_t alone = bin->swings < HZ4_BIN_SWINGS ? 0 : capacity_alone(bin, size_class);
+    if (bin->swings < HZ4_BIN_SWINGS) ++bin->swings;
+    if (alone > wanted) wanted = alone;
+    bin->spilled = 0;
+  }
   if (wanted <= room) return room;
-  if (room != 0 && !(bin->missed && bin->spilled != 0) && !may_grow_one_way(bin, size_class, wanted)) return room;
+  if (room != 0 && !both && !may_grow_one_way(bin, size_class, wanted)) return room;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
   size_t after = hz4_load_relaxed(&held->cache->capacity_bytes) + more;
   if (room != 0 && after > share_of(held->cache)) {

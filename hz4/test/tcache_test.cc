@@ -324,8 +324,8 @@ TEST_F(Tcache, LooksForRoomAreRare) {
   cache.FreeAll(busy, held);
 }
 
-// Who shares a class with nobody has a bin for as much as left it, and was wanted again: the second wave finds room for all,
-// within bounds. Until somebody comes.
+// Who shares a class with nobody has, after HZ4_BIN_SWINGS, a bin for as much as left it and was wanted again: the second wave finds
+// room for all, within bounds. Until somebody comes.
 TEST_F(Tcache, WhoIsAloneHasALargerBin) {
   for (size_t bytes : {size_t{64}, size_t{4096}, size_t{32768}, HZ4_CLASS_MAX_BYTES}) {
     Cache cache, other;
