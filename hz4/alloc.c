@@ -181,7 +181,7 @@ static void *take_sample(size_t size, size_t mean, size_t bytes, size_t align, b
 }
 
 // While there is sampling, or hardened: an object out of a bin, or a block from elsewhere. pre: as alloc_block.
-static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
+HZ4_NOINLINE static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
   void *object = !*zeroed ? from_bin(hz4_block_class(size, align), size) : NULL;
   return object != NULL ? object : alloc_block(size, align, zeroed);
 }

@@ -105,7 +105,6 @@ TEST(ReallocTest, SeveralLargeBlocksGrowInTurn) {
   hz4_check();
 }
 
-// What grows again and again, step by step, costs the system nothing after the first time.
 // Steps of a half copy every second time. What doubles will double again: it has no more room than malloc gives.
 TEST(ReallocTest, AHalfMoreIsRoomForTheNextHalf) {
   void *block = hz4_malloc(kKiB);
@@ -127,6 +126,7 @@ TEST(ReallocTest, AHalfMoreIsRoomForTheNextHalf) {
   hz4_check();
 }
 
+// What grows again and again, step by step, costs the system nothing after the first time.
 TEST(ReallocTest, WhatGrowsAgainFindsItsMemory) {
   uint64_t calls = 0;
   for (int round = 0; round < 3; ++round) {
