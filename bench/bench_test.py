@@ -290,7 +290,7 @@ class CountsTest(unittest.TestCase):
         data = json.loads(done.stdout)
         self.assertTrue(data["context"]["malloc"])
         names = {b["name"].split("/")[0] for b in data["benchmarks"]}
-        self.assertEqual(len(names), 8)
+        self.assertEqual(len(names), 10)
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ static void *take_sample(size_t size, size_t mean, size_t bytes, size_t align, b
 }
 
 // While there is sampling, or hardened: an object out of a bin, or a block from elsewhere. pre: as alloc_block.
-HZ4_NOINLINE static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
+static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
   void *object = !*zeroed ? from_bin(hz4_block_class(size, align), size) : NULL;
   return object != NULL ? object : alloc_block(size, align, zeroed);
 }
@@ -358,7 +358,6 @@ HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t s
   void *block = NULL;
   size_t mean = HZ4_UNLIKELY(hz4_sample_is_on()) && !hz4_sample_passes(size) ? hz4_sample_due(size) : 0;
   if (mean != 0) block = take_sample(size, mean, with_room, 16, &zeroed, HZ4_FRAME());
-  else if (size <= HZ4_LARGE_REUSE_MIN && HZ4_LIKELY(!hz4_sample_is_on())) block = hz4_alloc_malloc_fast(with_room);
   if (block == NULL) block = hz4_large_reuse(size);
   if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed);
   if (block == NULL) return NULL;

@@ -50,10 +50,6 @@
 #define HZ4_HUGE_TURN 7
 #define HZ4_HUGE_SLOW_NS 1000000
 #define HZ4_HUGE_PAUSE 32
-// Large blocks come in huge pages when so many in a row were dense; then, and when they are sparse, one in so many is looked at.
-// (Of 16: //bench:large with all bytes written, one and 16 threads, 0.83 and 0.80 of the speed with 64.)
-#define HZ4_HUGE_BLOCKS 2
-#define HZ4_HUGE_BLOCKS_TURN 64
 
 // A segment has at most as many pages as a word has bits: 4 MiB.
 #define HZ4_SEGMENT_PAGES_MAX 64

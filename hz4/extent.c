@@ -125,12 +125,6 @@ struct hz4_extent *hz4_extents_at(const struct hz4_extents *book, const char *ba
   return after != NULL && after->base == base ? after : NULL;
 }
 
-struct hz4_extent *hz4_extents_to(const struct hz4_extents *book, const char *end) {
-  struct hz4_extent *before, *after;
-  neighbours(book, end, &before, &after);
-  return before != NULL && before->base + before->bytes == end ? before : NULL;
-}
-
 // ---- both ----
 
 static bool joins(const struct hz4_extent *left, const struct hz4_extent *right) {

@@ -55,9 +55,6 @@ struct hz4_extent *hz4_extents_find(const struct hz4_extents *book, enum hz4_ext
 // The range that begins at this address; NULL: none.
 struct hz4_extent *hz4_extents_at(const struct hz4_extents *book, const char *base);
 
-// And the one that ends there.
-struct hz4_extent *hz4_extents_to(const struct hz4_extents *book, const char *end);
-
 // Takes `bytes` from the beginning of a range, or from its end, and returns their address. When that is all of it, the
 // range is out of the book, and the caller's.
 char *hz4_extents_cut(struct hz4_extents *book, struct hz4_extent *extent, size_t bytes);

@@ -2,7 +2,6 @@
 
 #include "hz4/atomic.h"
 #include "hz4/guard.h"
-#include "hz4/limit.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/sys.h"
@@ -21,13 +20,10 @@ HZ4_IN_DATA static _Atomic(uint32_t) asking;  // 1 or 0: of a byte not every mac
 // Segments of huge pages since the last of small ones; or, below zero, how many more will be of small ones.
 HZ4_IN_DATA static _Atomic(int) turn;
 
-// Where system pages are larger, so are huge ones, and a segment has none.
-static bool is_on(void) {
-  return hz4_option.huge_pages == HZ4_OS_HUGE_AUTO && hz4_os_page_bytes() == 4096;
-}
-
-static bool is_dense(const void *base, size_t bytes) {
-  return bytes != 0 && hz4_os_resident(base, bytes) >= bytes - (bytes >> HZ4_HUGE_SPARSE_SHIFT);
+static bool is_dense(uintptr_t sample) {
+  size_t bytes = (sample & (HZ4_PAGE_BYTES - 1)) << HZ4_PAGE_SHIFT;
+  if (bytes == 0) return false;
+  return hz4_os_resident((void *)(sample & -HZ4_PAGE_BYTES), bytes) >= bytes - (bytes >> HZ4_HUGE_SPARSE_SHIFT);
 }
 
 static void note_small(char *base, size_t bytes) {
@@ -38,9 +34,7 @@ static void note_small(char *base, size_t bytes) {
 static bool is_due(void) {
   int now = hz4_load_relaxed(&turn);
   uintptr_t sample = hz4_load_relaxed(&newest_but_one);
-  bool look = now >= 0 && now < HZ4_HUGE_TURN && sample != 0;
-  size_t bytes = (sample & (HZ4_PAGE_BYTES - 1)) << HZ4_PAGE_SHIFT;
-  bool due = look && is_dense((void *)(sample & -HZ4_PAGE_BYTES), bytes);
+  bool look = now >= 0 && now < HZ4_HUGE_TURN && sample != 0, due = look && is_dense(sample);
   hz4_store_relaxed(&turn, due || now < 0 ? now + 1 : look ? -HZ4_HUGE_PAUSE : 0);
   return due;
 }
@@ -62,60 +56,17 @@ static void fill(char *base, size_t bytes) {
 }
 
 void *hz4_huge_map(size_t bytes) {
-  bool due = is_on() && bytes == SEGMENT_BYTES && !hz4_guards && begin_asking();
+  // Where system pages are larger, so are huge ones, and a segment has none.
+  bool known = hz4_option.huge_pages == HZ4_OS_HUGE_AUTO && hz4_os_page_bytes() == 4096;
+  bool due = known && bytes == SEGMENT_BYTES && !hz4_guards && begin_asking();
   char *base = hz4_os_map(bytes, due ? HZ4_HUGE_BYTES : HZ4_PAGE_BYTES);
   // Beyond what the page map has the caller cannot use it.
   if (base != NULL && due && ((uintptr_t)base + bytes - 1) >> HZ4_ADDRESS_BITS == 0) fill(base, bytes);
-  else if (base != NULL && is_on()) note_small(base, bytes);
+  else if (base != NULL && known) note_small(base, bytes);
   if (due) hz4_store_release(&asking, 0);
   return base;
 }
 
 void hz4_huge_fork_child(void) {
   hz4_store_relaxed(&asking, 0);
-}
-
-// ---- large blocks ----
-
-HZ4_IN_DATA static _Atomic(uint32_t) dense_blocks;  // of those that were looked at, in a row
-HZ4_IN_DATA static _Atomic(uint32_t) passing;       // so many begin before the next that is looked at
-HZ4_IN_DATA static _Atomic(bool) any_wished;
-
-size_t hz4_huge_unit(void) {
-  bool huge = hz4_load_relaxed(&dense_blocks) == HZ4_HUGE_BLOCKS && !hz4_limit_is_given();
-  return huge ? HZ4_HUGE_BYTES : HZ4_PAGE_BYTES;
-}
-
-size_t hz4_huge_used_unit(void) {
-  return hz4_load_relaxed(&any_wished) ? HZ4_HUGE_BYTES : HZ4_PAGE_BYTES;
-}
-
-static void wish(void *base, size_t bytes, bool huge) {
-  if (huge) hz4_store_relaxed(&any_wished, true);
-  if (hz4_load_relaxed(&any_wished)) hz4_os_wish_huge(base, bytes, huge);
-}
-
-void hz4_huge_empty(void *base, size_t bytes) {
-  wish(base, bytes, hz4_huge_unit() == HZ4_HUGE_BYTES);
-}
-
-bool hz4_huge_begin(void *base, size_t bytes) {
-  if (!is_on()) return false;
-  uint32_t pass = hz4_load_relaxed(&passing);
-  if (pass != 0) {
-    hz4_store_relaxed(&passing, pass - 1);
-    return false;
-  }
-  if (hz4_huge_unit() == HZ4_HUGE_BYTES) hz4_store_relaxed(&passing, HZ4_HUGE_BLOCKS_TURN);
-  wish(base, bytes, false);
-  return true;
-}
-
-void hz4_huge_end(void *base, size_t bytes) {
-  // Neighbours may have filled what they share with it: so more than one huge page is looked at.
-  size_t end = bytes < 2 * HZ4_HUGE_BYTES ? bytes : 2 * HZ4_HUGE_BYTES;
-  uint32_t row = is_dense((char *)base + bytes - end, end) ? hz4_load_relaxed(&dense_blocks) + 1 : 0;
-  if (row <= HZ4_HUGE_BLOCKS) hz4_store_relaxed(&dense_blocks, row);
-  if (row == 0) hz4_store_relaxed(&passing, HZ4_HUGE_BLOCKS_TURN);
-  hz4_huge_empty(base, bytes);
 }

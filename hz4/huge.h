@@ -1,4 +1,4 @@
-// Rank 4. Huge pages where they pay: for segments of a heap, and for large blocks, whose memory is touched densely.
+// Rank 4. Huge pages where they pay: for segments of a heap whose memory is touched densely.
 //
 // A huge page is one page fault instead of 512, and one entry of the TLB; but who touches a part of it has all of it. Only
 // the program knows what it touches, so it is looked at: one segment in eight is of small pages. When of the last but one
@@ -22,26 +22,6 @@ void *hz4_huge_map(size_t bytes);
 
 // Who was asking as the process was forked is not in the child.
 void hz4_huge_fork_child(void);
-
-// ---- large blocks ----
-//
-// What is empty comes in huge pages, as soon as it is touched, when the blocks before were touched all over: these are
-// looked at as they are freed, and had no memory at first. Of what has huge pages nothing is to be seen: so now and then a
-// block is of small ones. While a limit is given there are none, for what a block's neighbours have of its huge pages
-// nobody counts.
-
-// Bytes of the pages in which empty memory is to come now: of hz4's or huge ones.
-size_t hz4_huge_unit(void);
-
-// And in which some may have come.
-size_t hz4_huge_used_unit(void);
-
-// There is no memory here any more, or yet.
-void hz4_huge_empty(void *base, size_t bytes);
-
-// A block begins where there is no memory. True: it is of small pages, and hz4_huge_end is to be told before it is freed.
-bool hz4_huge_begin(void *base, size_t bytes);
-void hz4_huge_end(void *base, size_t bytes);
 
 HZ4_END_DECLS
 

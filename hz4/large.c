@@ -5,7 +5,6 @@
 #include "hz4/extent.h"
 #include "hz4/guard.h"
 #include "hz4/guarded.h"
-#include "hz4/huge.h"
 #include "hz4/limit.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
@@ -98,10 +97,10 @@ static bool enter(void) {
   return true;
 }
 
-// The same, with at least three spare descriptors. False also when there is no memory for them.
+// The same, with at least two spare descriptors. False also when there is no memory for them.
 static bool enter_with_spares(void) {
   if (!enter()) return false;
-  while (spare_count < 3) {
+  while (spare_count < 2) {
     hz4_lock_release(&lock);
     struct hz4_extent *more = hz4_meta_alloc(DESCRIPTOR_BYTES);
     if (more == NULL) return false;
@@ -132,9 +131,9 @@ static size_t excess(size_t have, size_t limit) {
   return have > limit ? have - limit : 0;
 }
 
-// How many dirty bytes are too many, with so many more.
-static size_t dirty_excess_locked(size_t more) {
-  size_t dirty = book.bytes[HZ4_EXTENT_DIRTY] + more;
+// How many dirty bytes are too many.
+static size_t dirty_excess_locked(void) {
+  size_t dirty = book.bytes[HZ4_EXTENT_DIRTY];
   return excess(dirty, hz4_policy_large_dirty(&policy, hz4_load_relaxed(&live_bytes), dirty));
 }
 
@@ -145,61 +144,25 @@ static size_t address_excess_locked(void) {
   return over > over_share ? over : over_share;
 }
 
-// Takes `bytes` of the range that came first, or all of it, out of the book. Of huge pages whole ones, if it has any: the
-// rest of one would come back in small ones. What is left before and behind them is as if it came now.
+// Takes `bytes` of the range that came first, or all of it, out of the book.
 static struct hz4_extent *cut_oldest_locked(enum hz4_extent_state state, size_t bytes) {
   struct hz4_extent *oldest = hz4_extents_oldest(&book, state), *cut = oldest;
+  bytes = hz4_round_up(bytes < HZ4_LARGE_BATCH_BYTES ? HZ4_LARGE_BATCH_BYTES : bytes, HZ4_PAGE_BYTES);
+  if (bytes > oldest->bytes || spare_count == 0) bytes = oldest->bytes;
   uint32_t island = oldest->island;
-  char *begin = oldest->base, *end = begin + oldest->bytes;
-  size_t unit = hz4_huge_used_unit();
-  char *from = (char *)hz4_round_up((uintptr_t)begin, unit), *to = (char *)((uintptr_t)end & -unit);
-  if (from >= to || spare_count < 2) from = begin, to = end;
-  bytes = hz4_round_up(bytes < HZ4_LARGE_BATCH_BYTES ? HZ4_LARGE_BATCH_BYTES : bytes, unit);
-  if (bytes < (size_t)(to - from) && spare_count >= 2) from = to - bytes;
-  hz4_extents_cut_end(&book, oldest, (size_t)(end - from));
-  if (from != begin) {
-    if (oldest->bytes < unit) {
-      hz4_extents_remove(&book, oldest);
-      put_locked(oldest);
-    }
-    cut = take_spare_locked();
-  }
-  if (to != end) put_locked(to_extent(take_spare_locked(), to, (size_t)(end - to), island, state));
-  return to_extent(cut, from, (size_t)(to - from), island, state);
-}
-
-// A huge page has memory as a whole as long as any of it is touched: so what is empty of the first and the last one of this
-// range, which is out of the book, goes back with it.
-static void widen_locked(struct hz4_extent *cut) {
-  size_t unit = hz4_huge_used_unit(), have = cut->bytes;
-  if (unit == HZ4_PAGE_BYTES) return;
-  size_t before = (uintptr_t)cut->base % unit, after = -((uintptr_t)cut->base + cut->bytes) % unit;
-  struct hz4_extent *left = hz4_extents_to(&book, cut->base), *right = hz4_extents_at(&book, cut->base + cut->bytes);
-  if (before != 0 && left != NULL && left->state != HZ4_EXTENT_DIRTY && left->island == cut->island) {
-    if (before > left->bytes) before = left->bytes;
-    bool all = before == left->bytes;
-    cut->base = hz4_extents_cut_end(&book, left, before);
-    cut->bytes += before;
-    if (all) recycle_locked(left);
-  }
-  if (after != 0 && right != NULL && right->state != HZ4_EXTENT_DIRTY && right->island == cut->island) {
-    if (after > right->bytes) after = right->bytes;
-    bool all = after == right->bytes;
-    hz4_extents_cut(&book, right, after);
-    cut->bytes += after;
-    if (all) recycle_locked(right);
-  }
-  hz4_limit_take_anyway(cut->bytes - have);
+  bool all = bytes == oldest->bytes;
+  char *base = hz4_extents_cut_end(&book, oldest, bytes);
+  if (!all) cut = take_spare_locked();
+  return to_extent(cut, base, bytes, island, state);
 }
 
 // What must go back to the system now, out of the book; NULL: nothing.
 static struct hz4_extent *cut_excess_locked(bool *unmap) {
-  size_t over = dirty_excess_locked(0);
+  size_t over = dirty_excess_locked();
   *unmap = over == 0;
   if (over != 0) {
     struct hz4_extent *cut = cut_oldest_locked(HZ4_EXTENT_DIRTY, over);
     hz4_policy_large_purged(&policy, cut->bytes);
-    widen_locked(cut);
     *unmap = cut->island != 0;
     return cut;
   }
@@ -229,7 +192,6 @@ static bool release(struct hz4_extent **range, bool unmap) {
     purged = unmap && extent->state == HZ4_EXTENT_DIRTY && hz4_os_purge(extent->base, extent->bytes);
   }
   if (!purged) return false;
-  hz4_huge_empty(extent->base, extent->bytes);
   hz4_limit_give(counted);
   extent->state = HZ4_EXTENT_CLEAN;
   return true;
@@ -265,10 +227,11 @@ static struct hz4_span *cut_block_locked(struct hz4_extent *extent, size_t bytes
     return to_span(extent, extent->base, bytes, island);
   }
   void *descriptor = extent->bytes == bytes ? extent : take_spare_locked();
-  // New mappings come below those that there are: so what is left of one joins the next.
-  bool at_end = extent->state == HZ4_EXTENT_FRESH && align == HZ4_PAGE_BYTES && hz4_huge_unit() != HZ4_PAGE_BYTES;
-  char *base = at_end ? hz4_extents_cut_end(&book, extent, bytes) : hz4_extents_cut(&book, extent, bytes);
-  return to_span(descriptor, base, bytes, island);
+  return to_span(descriptor, hz4_extents_cut(&book, extent, bytes), bytes, island);
+}
+
+static struct hz4_extent *find_locked(enum hz4_extent_state state, size_t bytes, size_t align) {
+  return hz4_extents_find(&book, state, bytes, align);
 }
 
 // The range to take a block from; NULL: new memory is needed. *zeroed as for hz4_large_alloc.
@@ -276,17 +239,17 @@ static struct hz4_extent *choose_locked(size_t bytes, size_t align, bool *zeroed
   struct hz4_extent *extent = NULL;
   if (*zeroed) {
     // What the system says that it purged is not trusted to be zero, and to clear much would bring all of it into memory.
-    if ((extent = hz4_extents_find(&book, HZ4_EXTENT_FRESH, bytes, align)) != NULL) return extent;
+    if ((extent = find_locked(HZ4_EXTENT_FRESH, bytes, align)) != NULL) return extent;
     if (bytes > HZ4_LARGE_CLEAR_MAX) return NULL;
   }
   *zeroed = false;
-  if ((extent = hz4_extents_find(&book, HZ4_EXTENT_DIRTY, bytes, align)) != NULL) {
+  if ((extent = find_locked(HZ4_EXTENT_DIRTY, bytes, align)) != NULL) {
     hz4_fetch_add_relaxed(&cache_hits, 1);
     return extent;
   }
-  if ((extent = hz4_extents_find(&book, HZ4_EXTENT_CLEAN, bytes, align)) != NULL) return extent;
+  if ((extent = find_locked(HZ4_EXTENT_CLEAN, bytes, align)) != NULL) return extent;
   *zeroed = true;
-  return hz4_extents_find(&book, HZ4_EXTENT_FRESH, bytes, align);
+  return find_locked(HZ4_EXTENT_FRESH, bytes, align);
 }
 
 // New memory, of which any page may be the first of a block. NULL: no memory.
@@ -297,94 +260,68 @@ static char *map_exactly(size_t bytes, size_t align) {
   return NULL;
 }
 
-// A range of new memory. NULL: no memory.
-static struct hz4_extent *map_range(size_t bytes, size_t align) {
+// At least `bytes`; what is too much is given back.
+static char *map(size_t bytes, size_t align, size_t growth) {
+  size_t mapped = bytes < growth ? growth : bytes;
+  char *base = map_exactly(mapped, align);
+  if (base == NULL && mapped > bytes) base = map_exactly(mapped = bytes, align);
+  if (base == NULL || mapped == bytes) return base;
+  struct hz4_extent *rest = hz4_meta_alloc(DESCRIPTOR_BYTES);
+  if (rest == NULL) {
+    hz4_os_unmap(base + bytes, mapped - bytes);
+  } else {
+    hz4_poison(base + bytes, mapped - bytes);
+    give_back(to_extent(rest, base + bytes, mapped - bytes, 0, HZ4_EXTENT_FRESH));
+  }
+  return base;
+}
+
+// A block of new memory.
+static struct hz4_span *map_block(size_t bytes, size_t align, size_t growth) {
+  if (!hz4_limit_take(bytes)) return NULL;
   void *descriptor = hz4_meta_alloc(DESCRIPTOR_BYTES);
-  char *base = descriptor != NULL ? map_exactly(bytes, align) : NULL;
+  char *base = descriptor != NULL ? map(bytes, align, growth) : NULL;
   if (base == NULL) {
     if (descriptor != NULL) hz4_meta_free(descriptor, DESCRIPTOR_BYTES);
+    hz4_limit_give(bytes);
     return NULL;
   }
-  hz4_huge_empty(base, bytes);
-  hz4_poison(base, bytes);
   hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REFAULT);
-  return to_extent(descriptor, base, bytes, 0, HZ4_EXTENT_FRESH);
+  return to_span(descriptor, base, bytes, 0);
 }
 
 // New memory comes in pieces that grow with what there is: so that there are fewer calls and mappings.
-static size_t growth_locked(size_t bytes) {
+static size_t growth_locked(void) {
   size_t all = hz4_load_relaxed(&live_bytes);
   for (int state = 0; state < HZ4_EXTENT_STATES; ++state) all += book.bytes[state];
-  size_t growth = all >> HZ4_LARGE_GROWTH_SHIFT;
-  if (growth > HZ4_LARGE_GROWTH_MAX) growth = HZ4_LARGE_GROWTH_MAX;
-  return hz4_round_up(growth > bytes ? growth : bytes, hz4_huge_unit());
-}
-
-// Maps a range that such a block fits in, and puts it into the book, where it joins what was left of others; leaves the
-// lock meanwhile. NULL: no memory.
-static struct hz4_extent *map_locked(size_t bytes, size_t align) {
-  size_t mapped = growth_locked(bytes), unit = hz4_huge_unit();
-  struct hz4_extent *spare[2] = {take_spare_locked(), take_spare_locked()};  // to cut it then
-  struct hz4_away away;
-  hz4_lock_leave(&lock, &away);
-  struct hz4_extent *extent = map_range(mapped, align < unit ? unit : align);
-  if (extent == NULL && mapped > bytes) extent = map_range(bytes, align);
-  hz4_lock_return(&away);
-  for (int i = 0; i < 2; ++i) recycle_locked(spare[i]);
-  if (extent == NULL) return NULL;
-  put_locked(extent);
-  return hz4_extents_find(&book, HZ4_EXTENT_FRESH, bytes, align);
-}
-
-static struct hz4_span *take_outside(size_t bytes, size_t align) {
-  if (!hz4_limit_take(bytes)) return NULL;
-  struct hz4_extent *extent = map_range(bytes, align);
-  if (extent != NULL) return to_span(extent, extent->base, bytes, 0);
-  hz4_limit_give(bytes);
-  return NULL;
-}
-
-// How many bytes get memory where so many are taken from this range: of what is clean huge pages as a whole. (What is fresh
-// is cut from its end, up to where the last block lies.) What the block leaves of them is dirty, if it may be; else it is left
-// to the next block, and meanwhile not counted.
-static size_t filled_locked(const struct hz4_extent *extent, size_t bytes, size_t align) {
-  if (extent->state != HZ4_EXTENT_CLEAN || spare_count < 3) return bytes;
-  uintptr_t base = hz4_round_up((uintptr_t)extent->base, align), end = (uintptr_t)extent->base + extent->bytes;
-  uintptr_t to = hz4_round_up(base + bytes, hz4_huge_used_unit());
-  size_t all = (to < end ? to : end) - base;
-  return dirty_excess_locked(all - bytes) == 0 ? all : bytes;
-}
-
-static void put_filled_locked(char *base, size_t bytes, uint32_t island) {
-  if (bytes == 0) return;
-  put_locked(to_extent(take_spare_locked(), base, bytes, island, HZ4_EXTENT_DIRTY));
+  size_t growth = hz4_round_up(all >> HZ4_LARGE_GROWTH_SHIFT, HZ4_PAGE_BYTES);
+  return growth < HZ4_LARGE_GROWTH_MAX ? growth : HZ4_LARGE_GROWTH_MAX;
 }
 
 static struct hz4_span *take_block(size_t bytes, size_t align, bool *zeroed) {
   if (!enter_with_spares()) {
     *zeroed = true;
-    return take_outside(bytes, align);
+    return map_block(bytes, align, bytes);
   }
   struct hz4_extent *extent = choose_locked(bytes, align, zeroed);
   bool dirty = extent != NULL && extent->state == HZ4_EXTENT_DIRTY;
-  struct hz4_span *span = NULL;
-  size_t fill = extent != NULL ? filled_locked(extent, bytes, align) : bytes;
-  if (dirty || hz4_limit_take(fill)) {
-    note_taken_locked(bytes, dirty);
-    if (extent == NULL) {
-      *zeroed = true;
-      extent = map_locked(bytes, align);
-    }
-    if (extent != NULL) {
-      span = cut_block_locked(extent, fill, align);
-      span->bytes = bytes;
-      put_filled_locked(span->base + bytes, fill - bytes, span->island);
-    } else {
-      hz4_limit_give(bytes);
-    }
+  if (extent != NULL && !dirty && !hz4_limit_take(bytes)) {
+    hz4_lock_release(&lock);
+    return NULL;
   }
+  note_taken_locked(bytes, dirty);
+  if (extent != NULL) {
+    struct hz4_span *span = cut_block_locked(extent, bytes, align);
+    hz4_lock_release(&lock);
+    return span;
+  }
+  *zeroed = true;
+  size_t growth = growth_locked();
+  struct hz4_away away;
+  hz4_lock_leave(&lock, &away);
+  struct hz4_span *span = map_block(bytes, align, growth);
+  hz4_lock_return(&away);
   hz4_lock_release(&lock);
-  if (span != NULL && !dirty) span->looked_at = hz4_huge_begin(span->base, bytes);
   return span;
 }
 
@@ -434,7 +371,7 @@ void *hz4_large_reuse(size_t bytes) {
   if (hz4_guards || bytes <= HZ4_LARGE_REUSE_MIN || bytes > PTRDIFF_MAX / HZ4_LARGE_ROOM) return NULL;
   bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
   if (!enter_with_spares()) return NULL;
-  struct hz4_extent *extent = hz4_extents_find(&book, HZ4_EXTENT_DIRTY, bytes * HZ4_LARGE_ROOM, HZ4_PAGE_BYTES);
+  struct hz4_extent *extent = find_locked(HZ4_EXTENT_DIRTY, bytes * HZ4_LARGE_ROOM, HZ4_PAGE_BYTES);
   struct hz4_span *span = NULL;
   if (extent != NULL) {
     note_taken_locked(bytes, true);
@@ -454,7 +391,6 @@ void hz4_large_free(struct hz4_span *span) {
     hz4_guarded_free(span);
     return;
   }
-  if (span->looked_at) hz4_huge_end(span->base, span->bytes);
   put(to_extent(span, span->base, span->bytes, span->island, HZ4_EXTENT_DIRTY));
 }
 
@@ -482,14 +418,12 @@ static bool grow_here(struct hz4_span *span, size_t bytes) {
   struct hz4_extent *next = hz4_extents_at(&book, end);
   bool fits = next != NULL && next->bytes >= more && next->island == span->island;
   bool dirty = fits && next->state == HZ4_EXTENT_DIRTY;
-  size_t fill = fits ? filled_locked(next, more, HZ4_PAGE_BYTES) : 0;
-  fits = fits && (dirty || hz4_limit_take(fill));
+  fits = fits && (dirty || hz4_limit_take(more));
   if (fits) {
-    bool all = next->bytes == fill;
+    bool all = next->bytes == more;
     note_taken_locked(more, dirty);
-    hz4_extents_cut(&book, next, fill);
+    hz4_extents_cut(&book, next, more);
     if (all) recycle_locked(next);
-    put_filled_locked(end + more, fill - more, span->island);
   }
   hz4_lock_release(&lock);
   if (fits) hz4_unpoison(end, more);

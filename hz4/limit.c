@@ -17,10 +17,6 @@ static size_t soft(void) {
   return least < hard ? least : hard;
 }
 
-bool hz4_limit_is_given(void) {
-  return soft() != SIZE_MAX;
-}
-
 // SIZE_MAX: there is no limit.
 static size_t near_from(void) {
   size_t bytes = soft();

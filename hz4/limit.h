@@ -42,9 +42,6 @@ void hz4_limit_end_trim(size_t used_before);
 // What all caches together may hold: `wanted`, or a share of what the limit or the container allows.
 size_t hz4_limit_of_caches(size_t wanted);
 
-// Whether one is given, of either.
-bool hz4_limit_is_given(void);
-
 // In bytes; SIZE_MAX: none. pre: soft <= hard, where both are given. At any time.
 void hz4_limit_configure(size_t soft, size_t hard);
 // What the container has: a bound for the caches alone.

@@ -42,10 +42,7 @@ struct hz4_span {
   uint32_t free_count;
   uint32_t object_count;  // constant
   uint32_t first_word;    // no bit is set in words before this one
-  union {
-    uint32_t fresh_from;  // OBJECTS: from this one on they never left the span since its memory came from the system
-    bool looked_at;       // MAPPED: see hz4_huge_begin
-  };
+  uint32_t fresh_from;    // objects from this one on never left the span since its memory came from the system
   // but for the bucket, constant while the span is in use
   uint8_t kind;
   uint8_t size_class;    // OBJECTS, else 0

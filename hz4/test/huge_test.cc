@@ -7,7 +7,6 @@
 
 #include <vector>
 
-#include "hz4/limit.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
 #include "hz4/test/sys_fake.h"
@@ -182,49 +181,6 @@ TEST_F(Huge, OtherSettingsAskForNothingHere) {
   const uint64_t small = hz4_sys_fake.small_bytes;
   EXPECT_FALSE(Map(8));
   EXPECT_EQ(hz4_sys_fake.small_bytes, small) << "and the system's own setting applies";
-}
-
-// A large block of which so many eighths are touched. Whether it was looked at.
-bool Block(size_t eighths) {
-  auto *base = static_cast<char *>(hz4_os_map(kSegment, HZ4_PAGE_BYTES));
-  const bool looked_at = hz4_huge_begin(base, kSegment);
-  for (size_t at = 0; at < kSegment / 8 * eighths; at += 4096) base[at] = 1;
-  if (looked_at) hz4_huge_end(base, kSegment);
-  EXPECT_TRUE(hz4_os_unmap(base, kSegment));
-  return looked_at;
-}
-void ManyBlocks(size_t eighths) {
-  for (size_t i = 0; i < 3 * HZ4_HUGE_BLOCKS_TURN; ++i) Block(eighths);
-}
-
-TEST_F(Huge, BlocksFollowThoseThatAreLookedAt) {
-  ManyBlocks(0);
-  EXPECT_EQ(hz4_huge_unit(), HZ4_PAGE_BYTES);
-  const uint64_t looks = hz4_sys_fake.looks;
-  for (size_t i = 0; i < HZ4_HUGE_BLOCKS_TURN + 1; ++i) Block(0);
-  EXPECT_EQ(hz4_sys_fake.looks - looks, 1u) << "sparse ones are seldom looked at";
-  ManyBlocks(8);
-  EXPECT_EQ(hz4_huge_unit(), HZ4_HUGE_BYTES);
-  ManyBlocks(6);
-  EXPECT_EQ(hz4_huge_unit(), HZ4_PAGE_BYTES);
-  ManyBlocks(8);
-  size_t looked_at = 0;
-  for (size_t i = 0; i < 2 * (HZ4_HUGE_BLOCKS_TURN + 1); ++i) looked_at += Block(8);
-  EXPECT_EQ(looked_at, 2u) << "one in so many is of small pages";
-}
-
-TEST_F(Huge, EmptyMemoryIsToldWhatItIs) {
-  ManyBlocks(8);
-  auto *base = static_cast<char *>(hz4_os_map(kSegment, HZ4_PAGE_BYTES));
-  const uint64_t huge = hz4_sys_fake.huge_bytes, small = hz4_sys_fake.small_bytes;
-  hz4_huge_empty(base, kSegment);
-  EXPECT_EQ(hz4_sys_fake.huge_bytes - huge, kSegment);
-  hz4_limit_configure(SIZE_MAX, SIZE_MAX - 1);
-  EXPECT_EQ(hz4_huge_unit(), HZ4_PAGE_BYTES) << "a huge page is not counted as a whole";
-  hz4_huge_empty(base, kSegment);
-  EXPECT_EQ(hz4_sys_fake.small_bytes - small, kSegment);
-  hz4_limit_configure(SIZE_MAX, SIZE_MAX);
-  EXPECT_TRUE(hz4_os_unmap(base, kSegment));
 }
 
 }  // namespace

@@ -5,14 +5,11 @@
 #include <gtest/gtest.h>
 #include <string.h>
 
-#include <algorithm>
 #include <random>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "hz4/huge.h"
-#include "hz4/limit.h"
 #include "hz4/meta.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
@@ -64,7 +61,6 @@ class Large : public testing::Test {
   void SetUp() override {
     hz4_sys_fake_reset();
     hz4_large_trim();
-    hz4_option.huge_pages = HZ4_OS_HUGE_NEVER;
     errno = kErrno;
   }
   // Every test frees what it took.
@@ -666,75 +662,6 @@ TEST_F(Large, ThreadsShareIt) {
     });
   }
   for (std::thread &thread : threads) thread.join();
-}
-
-// Blocks that are written all over, so that what follows comes in huge pages.
-class LargeHuge : public Large {
- protected:
-  void SetUp() override {
-    Large::SetUp();
-    if (hz4_os_page_bytes() != 4096) GTEST_SKIP() << "huge pages are those of system pages of 4 KiB";
-    hz4_option.huge_pages = HZ4_OS_HUGE_AUTO;
-    for (size_t i = 0; i < HZ4_HUGE_BLOCKS_TURN && hz4_huge_unit() != HZ4_HUGE_BYTES; ++i) {
-      Free(Filled(4 * kMiB));
-      hz4_large_trim();
-    }
-    ASSERT_EQ(hz4_huge_unit(), HZ4_HUGE_BYTES);
-  }
-  static char *Filled(size_t bytes) {
-    char *block = Alloc(bytes);
-    if (block != nullptr) memset(block, 1, bytes);
-    return block;
-  }
-};
-
-TEST_F(LargeHuge, BlocksLieCloseTogether) {
-  const uint64_t mapped = hz4_sys_fake.mapped_bytes, asked = hz4_sys_fake.huge_bytes;
-  constexpr size_t kBlocks = 40, kBytes = 2 * kMiB + HZ4_PAGE_BYTES;
-  std::vector<char *> blocks;
-  for (size_t i = 0; i < kBlocks; ++i) blocks.push_back(Alloc(kBytes));
-  EXPECT_GE(hz4_sys_fake.huge_bytes - asked, kBlocks * kBytes);
-  EXPECT_LE(hz4_sys_fake.mapped_bytes - mapped, kBlocks * kBytes * 5 / 4 + HZ4_LARGE_GROWTH_MAX);
-  for (char *block : blocks) Free(block);
-}
-
-// What goes back takes with it what lies empty in the same huge pages.
-TEST_F(LargeHuge, NothingStaysOfHugePages) {
-  std::vector<char *> blocks;
-  for (size_t i = 0; i < 40; ++i) blocks.push_back(Filled(kMiB + i * HZ4_PAGE_BYTES));
-  std::shuffle(blocks.begin(), blocks.end(), std::mt19937(1));
-  for (char *block : blocks) Free(block);
-  EXPECT_LE(Now().cached_bytes, kKeepBytes);
-  struct hz4_limit_stats limit;
-  hz4_limit_stats(&limit);
-  const uint64_t used = limit.used_bytes, cached = Now().cached_bytes;
-  EXPECT_GT(Now().retained_bytes, 0u);
-  EXPECT_TRUE(hz4_large_trim());
-  hz4_limit_stats(&limit);
-  EXPECT_GE(used - limit.used_bytes, cached) << "all that was counted was given, and the ranges' descriptors";
-  EXPECT_LT(used - limit.used_bytes, cached + kMiB);
-}
-
-TEST_F(LargeHuge, RandomBlocks) {
-  std::mt19937 random(7);
-  std::vector<char *> blocks(24);
-  for (int step = 0; step < 3000; ++step) {
-    char *&block = blocks[random() % blocks.size()];
-    const size_t bytes = (256 + random() % 6000) * kKiB;
-    if (block == nullptr) {
-      block = Filled(bytes);
-    } else if (step % 3 == 0) {
-      if (auto *resized = static_cast<char *>(hz4_large_resize(SpanOf(block), bytes))) block = resized;
-      EXPECT_EQ(block[0], 1);
-    } else {
-      Free(block);
-      block = nullptr;
-    }
-    if (step % 50 == 0) hz4_large_check();
-  }
-  for (char *block : blocks) {
-    if (block != nullptr) Free(block);
-  }
 }
 
 }  // namespace

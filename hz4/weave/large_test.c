@@ -41,21 +41,6 @@ bool hz4_limit_take(size_t bytes) {
 void hz4_limit_give(size_t bytes) {
   weave_check(bytes == HZ4_PAGE_BYTES || bytes == 0);
 }
-size_t hz4_huge_unit(void) {
-  return HZ4_PAGE_BYTES;
-}
-size_t hz4_huge_used_unit(void) {
-  return HZ4_PAGE_BYTES;
-}
-void hz4_huge_empty(void *base, size_t bytes) {
-  weave_check(base != NULL && bytes != 0);
-}
-bool hz4_huge_begin(void *base, size_t bytes) {
-  return base != NULL && bytes == 0;
-}
-void hz4_huge_end(void *base, size_t bytes) {
-  weave_check(base == NULL && bytes != 0);  // none is looked at
-}
 bool hz4_segment_purge(size_t keep_bytes) {
   return keep_bytes == 0;
 }
