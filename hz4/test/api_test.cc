@@ -202,13 +202,14 @@ TEST(StatsTest, JsonIsValidAndBehavesLikeSnprintf) {
   EXPECT_EQ(text[0], '{');
   EXPECT_TRUE(JsonReader(text).Valid()) << text;
 
-  // Reading allocates nothing, so the text stays the same, but for the last value, what of the process is in memory; cut
-  // short, it is the same text's beginning.
+  // Reading allocates nothing, so the text stays the same, but for the last value, what of the process is in memory, which may
+  // gain or lose a digit; cut short, it is the same text's beginning.
   const size_t same = text.find("\"resident_bytes\"");
   for (size_t size : {size_t{1}, size_t{2}, size_t{17}, length / 2, length, length + 1}) {
     std::string cut(length + 8, '#');
-    EXPECT_EQ(hz4_stats_json(&cut[0], size), length);
-    EXPECT_EQ(strlen(cut.c_str()), size - 1);
+    const size_t now = hz4_stats_json(&cut[0], size);
+    EXPECT_LE(now > length ? now - length : length - now, 1u);
+    EXPECT_EQ(strlen(cut.c_str()), std::min(now, size - 1));
     EXPECT_EQ(cut.substr(0, std::min(same, size - 1)), text.substr(0, std::min(same, size - 1)));
     EXPECT_EQ(cut[size], '#') << "written beyond size " << size;
   }

@@ -43,6 +43,7 @@ class Segment : public testing::Test {
   void TearDown() override {
     hz4_sys_fake_reset();
     FreeAll();
+    hz4_segment_purge(HZ4_SEGMENT_KEEP_NO_REFAULT);  // the next test has its own
     hz4_segment_purge(0);
     hz4_segment_check();
     hz4_meta_check();

@@ -168,7 +168,8 @@ static char *place(void *hint, size_t bytes) {
     next_odd = next_odd % (KIB64 / page - 1) + 1;
     return mmap_at_offset(bytes, KIB64, next_odd * page);
   }
-  if (hz4_load_relaxed(&hz4_sys_fake.low_places) && hint == NULL) hint = (void *)(next_low -= hz4_round_up(bytes, page));
+  bool low = hz4_load_relaxed(&hz4_sys_fake.low_places);
+  if (low && ((uintptr_t)hint - 1) >> 39 != 0) hint = (void *)(next_low -= hz4_round_up(bytes, page));
   char *base = real_mmap(hint, bytes);
   if (base == NULL || hz4_is_aligned(base, page)) return base;
   munmap(base, bytes);
@@ -307,6 +308,7 @@ static int resize_locked(void *base, size_t old_bytes, size_t new_bytes) {
 static int unmap_target_locked(void *to, size_t bytes) {
   remove_range((uintptr_t)to, bytes);
   munmap(to, bytes);
+  hz4_fetch_add_relaxed(&hz4_sys_fake.lost_bytes, bytes);
   return EFAULT;
 }
 

@@ -26,7 +26,7 @@ struct hz4_sys_fake {
   _Atomic(bool) no_vectors;         // many runs cannot be purged by one call
   _Atomic(bool) no_guards;          // the system does not note guards
   _Atomic(bool) no_forbidding;      // pages stay accessible
-  _Atomic(bool) low_places;         // mmap without a hint gives addresses below 2^39
+  _Atomic(bool) low_places;         // mmap gives addresses below 2^39, as where there are no others
   _Atomic(size_t) high_bytes;       // an mmap of as much or more gives 53 bits of address, not to be touched; 0: none
   _Atomic(uint64_t) now_ns;         // the clock, which stands still; 0: there is none
   _Atomic(uint64_t) huge_ns;        // what a wish for huge pages takes by that clock
@@ -42,6 +42,7 @@ struct hz4_sys_fake {
   // counted
   _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];
   _Atomic(uint64_t) mapped_bytes, mapped_ranges, high_maps;
+  _Atomic(uint64_t) lost_bytes;   // unmapped by an mremap that failed, which hz4 cannot know
   _Atomic(uint64_t) most_purged;  // bytes by one call
   _Atomic(uint64_t) guards, forbidden;  // calls that were done
   _Atomic(uint64_t) huge_bytes, small_bytes;  // that were wished to come in huge pages, or in no more of them
