@@ -5,6 +5,7 @@
 #include "hz4/atomic.h"
 #include "hz4/os.h"
 #include "hz4/random.h"
+#include "hz4/stack.h"
 #include "hz4/sys.h"
 
 HZ4_IN_DATA bool hz4_guards;
@@ -24,7 +25,8 @@ void hz4_guard_begin(void) {
   void *probe = hz4_os_map(page, page);
   if (probe == NULL) return;
   int saved = errno;
-  noted_by_system = hz4_sys_guard(probe, page);
+  // Some systems say yes to any advice.
+  noted_by_system = hz4_sys_guard(probe, page) && !hz4_stack_readable((uintptr_t)probe);
   errno = saved;
   hz4_os_unmap(probe, page);
   hz4_guards = true;

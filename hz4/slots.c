@@ -204,6 +204,10 @@ static const char *read_context(const ucontext_t *context, uintptr_t *pc, uintpt
   *pc = context->uc_mcontext.pc;
   *frame = context->uc_mcontext.regs[29];
   return "use";
+#elif defined(__riscv)
+  *pc = context->uc_mcontext.__gregs[REG_PC];
+  *frame = context->uc_mcontext.__gregs[REG_S0];
+  return "use";
 #else
   (void)context;
   *pc = *frame = 0;

@@ -16,6 +16,7 @@
 #include "hz4/pagemap.h"
 #include "hz4/segment.h"
 #include "hz4/span.h"
+#include "hz4/test/regions.h"
 #include "hz4/test/sys_fake.h"
 
 namespace {
@@ -65,14 +66,7 @@ uint64_t Mapped() {
 
 class Large : public testing::Test {
  protected:
-  // The page map of all addresses that will be given, so that no test is the first to map it.
-  static void SetUpTestSuite() {
-    constexpr size_t kAround = size_t{8} << 30;
-    bool zeroed = false;
-    auto *block = static_cast<char *>(hz4_large_alloc(kMiB, HZ4_PAGE_BYTES, &zeroed));
-    ASSERT_TRUE(hz4_pagemap_reserve(block - kAround, 2 * kAround / HZ4_PAGE_BYTES));
-    Free(block);
-  }
+  static void SetUpTestSuite() { ASSERT_TRUE(hz4_test::ReserveRegions()); }
   void SetUp() override {
     hz4_sys_fake_reset();
     hz4_large_trim();

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <gtest/gtest.h>
 #include <stdio.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <random>
@@ -18,6 +17,7 @@
 #include "hz4/random.h"
 #include "hz4/span.h"
 #include "hz4/test/mid.h"
+#include "hz4/test/regions.h"
 
 namespace {
 
@@ -354,13 +354,10 @@ TEST_F(Mid, ThreadsShareIt) {
 
 // ---- misuse: found when the object comes home to its span ----
 
-// The page map has states in regions that are first used when hardened: here those where the system places mappings.
+// The page map has states in regions that are first used when hardened.
 const bool kRegionsHaveStates = [] {
   hz4_option.harden = 1;
-  void *mapping = mmap(nullptr, HZ4_PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  constexpr size_t kRegion = HZ4_PAGEMAP_REGION_PAGES << HZ4_PAGE_SHIFT;
-  const bool done = hz4_pagemap_reserve(static_cast<char *>(mapping) - kRegion, 2 * HZ4_PAGEMAP_REGION_PAGES);
-  munmap(mapping, HZ4_PAGE_BYTES);
+  const bool done = hz4_test::ReserveRegions();
   hz4_option.harden = 0;
   return done;
 }();

@@ -25,6 +25,7 @@ struct hz4_sys_fake {
   _Atomic(bool) purge_keeps;        // purge says yes and does nothing, as qemu's
   _Atomic(bool) no_vectors;         // many runs cannot be purged by one call
   _Atomic(bool) no_guards;          // the system does not note guards
+  _Atomic(bool) vain_guards;        // it says that it has noted them, and has not, as qemu
   _Atomic(bool) no_forbidding;      // pages stay accessible
   _Atomic(bool) low_places;         // mmap gives addresses below 2^39, as where there are no others
   _Atomic(size_t) high_bytes;       // an mmap of as much or more gives 53 bits of address, not to be touched; 0: none
