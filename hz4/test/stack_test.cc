@@ -14,16 +14,27 @@ namespace {
 
 constexpr uint32_t kMax = 64;
 
-// A made-up stack: pairs of a caller's frame and a return address.
+// A frame pointer leads to a pair of the caller's own and a return address; on riscv64 it is the address behind them.
+#ifdef __riscv
+constexpr uintptr_t kBehind = 2 * sizeof(uintptr_t);
+#else
+constexpr uintptr_t kBehind = 0;
+#endif
+uintptr_t FrameOf(const void *pair) { return reinterpret_cast<uintptr_t>(pair) + kBehind; }
+uint32_t TakeFrom(const void *pair, uintptr_t *out, uint32_t max) {
+  return hz4_stack_take(reinterpret_cast<void *>(FrameOf(pair)), out, max);
+}
+
+// A made-up stack of such pairs.
 struct Chain {
   uintptr_t words[512] = {};
   // Returns the next frame's place.
   size_t Put(size_t at, size_t next, uintptr_t address) {
-    words[at] = next != 0 ? reinterpret_cast<uintptr_t>(&words[next]) : 0;
+    words[at] = next != 0 ? FrameOf(&words[next]) : 0;
     words[at + 1] = address;
     return next;
   }
-  uint32_t Take(uintptr_t *out, uint32_t max = kMax) { return hz4_stack_take(&words[0], out, max); }
+  uint32_t Take(uintptr_t *out, uint32_t max = kMax) { return TakeFrom(&words[0], out, max); }
 };
 
 TEST(Stack, FollowsFramesUpwards) {
@@ -61,13 +72,12 @@ TEST(Stack, EndsWhereAFramePointerLeadsDownOrFarOrAskew) {
   uintptr_t out[kMax];
   static Chain chain;
   chain.Put(0, 4, 0x400000);
-  for (uintptr_t next : {reinterpret_cast<uintptr_t>(&chain.words[4]), reinterpret_cast<uintptr_t>(&chain.words[2]),
-                         reinterpret_cast<uintptr_t>(&chain.words[4]) + HZ4_STACK_STEP_MAX + 64}) {
+  for (uintptr_t next : {FrameOf(&chain.words[4]), FrameOf(&chain.words[2]), FrameOf(&chain.words[4]) + HZ4_STACK_STEP_MAX + 64}) {
     chain.words[4] = next;
     chain.words[5] = 0x400001;
     EXPECT_EQ(chain.Take(out), 2u) << next;
   }
-  chain.words[0] = reinterpret_cast<uintptr_t>(&chain.words[4]) + 1;
+  chain.words[0] = FrameOf(&chain.words[4]) + 1;
   EXPECT_EQ(chain.Take(out), 1u);
   chain.words[1] = 0;  // no code there
   EXPECT_EQ(chain.Take(out), 0u);
@@ -81,15 +91,15 @@ TEST(Stack, EndsBeforeMemoryThatIsNotThere) {
   auto *first = reinterpret_cast<uintptr_t *>(memory);
   auto *second = reinterpret_cast<uintptr_t *>(memory + page + 64);
   auto *gone = reinterpret_cast<uintptr_t *>(memory + 2 * page + 64);
-  first[0] = reinterpret_cast<uintptr_t>(second);
+  first[0] = FrameOf(second);
   first[1] = second[1] = 0x400000;
-  second[0] = reinterpret_cast<uintptr_t>(gone);
+  second[0] = FrameOf(gone);
   uintptr_t out[kMax];
   errno = 7;
-  EXPECT_EQ(hz4_stack_take(first, out, kMax), 2u);
+  EXPECT_EQ(TakeFrom(first, out, kMax), 2u);
   // Half of the frame is there.
-  second[0] = reinterpret_cast<uintptr_t>(memory + 2 * page - 8);
-  EXPECT_EQ(hz4_stack_take(first, out, kMax), 2u);
+  second[0] = FrameOf(memory + 2 * page - 8);
+  EXPECT_EQ(TakeFrom(first, out, kMax), 2u);
   EXPECT_EQ(errno, 7);
   EXPECT_TRUE(hz4_stack_readable(reinterpret_cast<uintptr_t>(second)));
   EXPECT_FALSE(hz4_stack_readable(reinterpret_cast<uintptr_t>(gone)));
