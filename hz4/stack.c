@@ -57,9 +57,9 @@ static bool step_by_rule(struct walk *w, const struct hz4_unwind_rule *rule) {
 }
 
 static bool step_by_frame_pointer(struct walk *w) {
-  uintptr_t fp = w->fp, next, ra;
-  if (fp < w->sp || fp - w->sp > HZ4_STACK_STEP_MAX) return false;
-  if (!load(w, fp + (uintptr_t)FP_AT, &next) || !load(w, fp + (uintptr_t)RA_AT, &ra)) return false;
+  uintptr_t fp = w->fp, pair = fp + (uintptr_t)FP_AT, next, ra;
+  if (pair < w->sp || pair - w->sp > HZ4_STACK_STEP_MAX) return false;
+  if (!load(w, pair, &next) || !load(w, fp + (uintptr_t)RA_AT, &ra)) return false;
   *w = (struct walk){ra & ADDRESS_MASK, fp + SP_AT, next, false, w->known};
   return true;
 }
@@ -73,7 +73,8 @@ static bool step(struct walk *w) {
 
 uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max) {
   uintptr_t at = (uintptr_t)frame;
-  struct walk w = {.sp = at, .fp = at, .known = at & -hz4_sys_page_bytes()};  // the frame that it begins with is there
+  // The frame that it begins with is there.
+  struct walk w = {.sp = at + (uintptr_t)FP_AT, .fp = at, .known = at & -hz4_sys_page_bytes()};
   uint32_t n = 0;
   // Where there is no code: the outermost frame, or none.
   for (bool any = step_by_frame_pointer(&w); n < max && any && w.pc >= hz4_sys_page_bytes(); any = step(&w)) out[n++] = w.pc;

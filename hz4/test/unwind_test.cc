@@ -48,7 +48,13 @@ __attribute__((noinline)) Stacks Capture() {
 void ExpectSame(const Stacks &s, size_t least) {
   ASSERT_GE(s.ours.size(), least);
   ASSERT_GE(s.theirs.size(), least);
+#ifdef __riscv
+  // What comes before main is the C library's, without frame pointers, of which the first is lost.
+  ASSERT_LE(s.theirs.size() - s.ours.size(), 2u);
+  EXPECT_TRUE(std::equal(s.ours.begin(), s.ours.end(), s.theirs.begin()));
+#else
   EXPECT_EQ(s.ours, s.theirs);
+#endif
 }
 
 __attribute__((noinline)) Stacks Recurse(int depth) {
