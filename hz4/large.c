@@ -472,6 +472,11 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
   if (!grow_here(span, bytes)) {
     if (!hz4_limit_take(bytes - have)) return NULL;
     enum hz4_os_resized result = hz4_os_resize(span->base, have, bytes);
+    // Any page may be the first of a block later. (Reserved after: or else the page map's own memory could be in the way.)
+    if (result == HZ4_OS_RESIZED && !hz4_pagemap_reserve(span->base, bytes >> HZ4_PAGE_SHIFT)) {
+      hz4_os_unmap(span->base + have, bytes - have);
+      result = HZ4_OS_SEVERAL;
+    }
     if (result != HZ4_OS_RESIZED) {
       void *moved_to = result == HZ4_OS_NO_ROOM ? move(span, bytes) : NULL;
       if (moved_to == NULL) hz4_limit_give(bytes - have);

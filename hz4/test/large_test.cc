@@ -470,6 +470,30 @@ TEST_F(Large, GrowsInPlaceWhereThereIsRoom) {
   Free(block);
 }
 
+// In place it may come to a region that the page map does not have yet, of which pages are the first ones of blocks later.
+TEST_F(Large, GrowsIntoAnotherRegionOfThePageMap) {
+  constexpr uintptr_t kRegion = HZ4_PAGEMAP_REGION_PAGES * HZ4_PAGE_BYTES;
+  char *block = Alloc(kMiB);
+  const uintptr_t edge = (reinterpret_cast<uintptr_t>(block) & ~(kRegion - 1)) - 16 * kRegion;
+  Free(block);
+  hz4_large_trim();
+  ASSERT_EQ(hz4_pagemap_region(edge / kRegion), nullptr);
+  hz4_sys_fake.next_place = edge - 40 * kMiB;
+  block = Alloc(40 * kMiB);
+  if (reinterpret_cast<uintptr_t>(block) != edge - 40 * kMiB) GTEST_SKIP() << "something is there";
+  const uint64_t mapped = Mapped();
+  hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 1;
+  EXPECT_EQ(hz4_large_resize(SpanOf(block), 44 * kMiB), nullptr) << "there is no memory for the region";
+  EXPECT_EQ(Mapped(), mapped);
+  EXPECT_EQ(SpanOf(block)->bytes, 40 * kMiB);
+  hz4_sys_fake.fail_every[HZ4_SYS_MMAP] = 0;
+  ASSERT_EQ(hz4_large_resize(SpanOf(block), 44 * kMiB), block);
+  Free(block);
+  char *at_edge = Alloc(2 * kMiB, kRegion);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(at_edge), edge);
+  Free(at_edge);
+}
+
 TEST_F(Large, MovesWhereThereIsNone) {
   hz4_sys_fake.never_in_place = true;
   char *block = Alloc(2 * kMiB);

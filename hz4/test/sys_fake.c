@@ -48,6 +48,7 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.odd_places, false);
   hz4_store_relaxed(&hz4_sys_fake.purge_keeps, false);
   hz4_store_relaxed(&hz4_sys_fake.low_places, false);
+  hz4_store_relaxed(&hz4_sys_fake.next_place, 0);
   hz4_store_relaxed(&hz4_sys_fake.high_bytes, 0);
   hz4_store_relaxed(&hz4_sys_fake.high_maps, 0);
   hz4_store_relaxed(&hz4_sys_fake.huge_bytes, 0);
@@ -169,6 +170,9 @@ static char *place(void *hint, size_t bytes) {
     next_odd = next_odd % (KIB64 / page - 1) + 1;
     return mmap_at_offset(bytes, KIB64, next_odd * page);
   }
+  uintptr_t next = hz4_load_relaxed(&hz4_sys_fake.next_place);
+  if (next != 0) hint = (void *)next;
+  hz4_store_relaxed(&hz4_sys_fake.next_place, 0);
   bool low = hz4_load_relaxed(&hz4_sys_fake.low_places);
   if (low && ((uintptr_t)hint - 1) >> 39 != 0) hint = (void *)(next_low -= hz4_round_up(bytes, page));
   char *base = real_mmap(hint, bytes);

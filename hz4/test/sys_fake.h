@@ -28,6 +28,7 @@ struct hz4_sys_fake {
   _Atomic(bool) vain_guards;        // it says that it has noted them, and has not, as qemu
   _Atomic(bool) no_forbidding;      // pages stay accessible
   _Atomic(bool) low_places;         // mmap gives addresses below 2^39, as where there are no others
+  _Atomic(uintptr_t) next_place;    // where the next mmap goes, if nothing is there; 0: anywhere
   _Atomic(size_t) high_bytes;       // an mmap of as much or more gives 53 bits of address, not to be touched; 0: none
   _Atomic(uint64_t) now_ns;         // the clock, which stands still; 0: there is none
   _Atomic(uint64_t) huge_ns;        // what a wish for huge pages takes by that clock
