@@ -156,7 +156,6 @@ struct hz4_extent *hz4_extents_put(struct hz4_extents *book, struct hz4_extent *
     after->next = spare;
     spare = after;
   }
-  extent->born = book->clock;
   list_add(book, extent);
   HZ4_LIST_ADD(book->by_age[extent->state], extent, newer, older);
   return spare;

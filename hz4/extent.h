@@ -22,7 +22,6 @@ struct hz4_extent {
   char *base;
   size_t bytes;
   uint32_t island;
-  uint32_t born;  // the book's clock when it came
   uint8_t state;
   // the book's own
   uint32_t priority;
@@ -40,7 +39,6 @@ struct hz4_extents {
   uint64_t filled[HZ4_EXTENT_STATES][HZ4_EXTENT_LISTS / 64];        // bit i: list i is not empty
   struct hz4_extent *by_age[HZ4_EXTENT_STATES];                     // the head is the oldest
   size_t bytes[HZ4_EXTENT_STATES];
-  uint32_t clock;  // the caller's
   uint32_t random;
 };
 

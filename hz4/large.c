@@ -123,7 +123,6 @@ static void give_back(struct hz4_extent *extent) {
 
 // So much is taken for a block, out of dirty memory or not.
 static void note_taken_locked(size_t bytes, bool dirty) {
-  book.clock += (uint32_t)(bytes >> HZ4_PAGE_SHIFT);
   hz4_policy_large_taken(&policy, bytes, dirty, book.bytes[HZ4_EXTENT_DIRTY] - (dirty ? bytes : 0));
 }
 
