@@ -76,7 +76,7 @@ __attribute__((cold)) void hz4_warn(const char *what, const char *detail);
 int hz4_stderr(bool unchanged);
 void hz4_stderr_remember(void);
 
-// Writes it all. 0; or the error, as errno has it.
+// Writes it all, and sends no SIGPIPE or SIGXFSZ. 0; or the error, as errno has it.
 int hz4_write(int fd, const char *text, size_t bytes);
 
 // Up to `size` bytes of the file, 0 where there is none.

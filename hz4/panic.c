@@ -33,7 +33,7 @@ int hz4_stderr(bool unchanged) {
   return same ? STDERR_FILENO : -1;
 }
 
-int hz4_write(int fd, const char *text, size_t bytes) {
+static int write_all(int fd, const char *text, size_t bytes) {
   while (bytes != 0) {
     long n = hz4_syscall(SYS_write, fd, text, bytes);
     if (n == -EINTR) continue;
@@ -42,6 +42,21 @@ int hz4_write(int fd, const char *text, size_t bytes) {
     bytes -= (size_t)n;
   }
   return 0;
+}
+
+// The kernel's sets of signals: it sends these to the thread that writes to a pipe whose reader is gone (EPIPE), or a file
+// beyond RLIMIT_FSIZE (EFBIG). What hz4 writes is nothing that the program should end by.
+int hz4_write(int fd, const char *text, size_t bytes) {
+  const uint64_t quiet = UINT64_C(1) << (SIGPIPE - 1) | UINT64_C(1) << (SIGXFSZ - 1);
+  uint64_t before = 0, pending = 0;
+  hz4_syscall(SYS_rt_sigprocmask, SIG_BLOCK, &quiet, &before, sizeof(quiet));
+  hz4_syscall(SYS_rt_sigpending, &pending, sizeof(pending));
+  int error = write_all(fd, text, bytes);
+  uint64_t ours = quiet & ~pending;
+  const struct timespec at_once = {0};
+  if (error == EPIPE || error == EFBIG) hz4_syscall(SYS_rt_sigtimedwait, &ours, NULL, &at_once, sizeof(ours));
+  hz4_syscall(SYS_rt_sigprocmask, SIG_SETMASK, &before, NULL, sizeof(before));
+  return error;
 }
 
 size_t hz4_read_file(const char *path, char *text, size_t size) {

@@ -1,18 +1,25 @@
 // What descriptor 2 is not, hz4 does not write to: a file that has the number because stderr was closed is the program's.
+// And what cannot be written, to a pipe that nobody reads or a file beyond RLIMIT_FSIZE, changes nothing for the program.
 // The test runs itself anew, for hz4 reads its options and looks at stderr as it begins.
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "hz4/env/check.h"
+#include "hz4/hz4.h"
 
 enum { kBytes = 1 << 20 };
 
 static char *self;
 static int file;  // where the child's descriptor 2 leads to in the end, one way or another
 
-// c: closes stderr; d: has the file in the lowest free place, as any data; r: has it as stderr; w: wrong use.
+// b: has SIGPIPE pending, of its own; c: closes stderr; d: has the file in the lowest free place, as any data; r: has it as stderr; w: wrong use.
 static int child(const char *way) {
+  sigset_t own;
+  sigemptyset(&own);
+  sigaddset(&own, SIGPIPE);
+  if (strchr(way, 'b') != NULL) CHECK(sigprocmask(SIG_BLOCK, &own, NULL) == 0 && raise(SIGPIPE) == 0);
   if (strchr(way, 'c') != NULL) close(STDERR_FILENO);
   if (strchr(way, 'd') != NULL) CHECK(dup(3) == STDERR_FILENO);
   if (strchr(way, 'r') != NULL) CHECK(dup2(3, STDERR_FILENO) == STDERR_FILENO);
@@ -20,10 +27,14 @@ static int child(const char *way) {
   char *volatile pointer = buffer;
   if (strchr(way, 'w') != NULL) free(pointer);
   free(malloc(kBytes));
+  if (strchr(way, 'b') != NULL) {
+    hz4_stats_print(STDERR_FILENO);
+    CHECK(sigpending(&own) == 0 && sigismember(&own, SIGPIPE) == 1);
+  }
   return 0;
 }
 
-enum at_start { kClosed, kTheFile, kAnother };
+enum at_start { kClosed, kTheFile, kAnother, kFull, kUnreadPipe };
 
 // Returns how much hz4 wrote into the file. at_start: what descriptor 2 is then.
 static long written(const char *way, enum at_start at_start, const char *option) {
@@ -35,6 +46,11 @@ static long written(const char *way, enum at_start at_start, const char *option)
     CHECK(dup2(file, 3) == 3);
     if (at_start == kClosed) close(STDERR_FILENO);
     if (at_start == kTheFile) CHECK(dup2(file, STDERR_FILENO) == STDERR_FILENO);
+    if (at_start == kFull) {
+      CHECK(setrlimit(RLIMIT_FSIZE, &(struct rlimit){0}) == 0 && dup2(file, STDERR_FILENO) == STDERR_FILENO);
+    }
+    int ends[2];
+    if (at_start == kUnreadPipe) CHECK(pipe(ends) == 0 && close(ends[0]) == 0 && dup2(ends[1], STDERR_FILENO) == STDERR_FILENO);
     if (at_start == kAnother) CHECK(dup2(open("/dev/null", O_WRONLY), STDERR_FILENO) == STDERR_FILENO);
     execve("/proc/self/exe", arguments, environment);
     _exit(99);
@@ -67,6 +83,16 @@ int main(int argc, char **argv) {
   CHECK(written("dw", kClosed, "A=B") == 0);
   CHECK(written("rw", kAnother, "A=B") > 0);  // put there, it is for messages
   CHECK(written("", kTheFile, "HZ4_NONE=1") > 0);
+  static const char *const options[] = {"HZ4_STATS=1", "HZ4_STATS=2", "HZ4_VERBOSE=1", "HZ4_NONE=1", "HZ4_PROFILE_LEAKS=1"};
+  for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+    CHECK(written("", kUnreadPipe, options[i]) == 0);
+    CHECK(written("", kFull, options[i]) == 0);
+  }
+  char option[64];
+  snprintf(option, sizeof(option), "HZ4_STATS_FILE=%s", path);
+  CHECK(written("", kFull, option) == 0 && access(path, F_OK) != 0);
+  CHECK(written("w", kUnreadPipe, "A=B") == 0);
+  CHECK(written("b", kUnreadPipe, "A=B") == 0);
   puts("PASSED");
   return 0;
 }
