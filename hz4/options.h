@@ -40,7 +40,7 @@ HZ4_BEGIN_DECLS
   X(profile_signal, "HZ4_PROFILE_SIGNAL", 0, 0, 64, "write a heap profile when this signal comes: a number, or HUP, USR1 or USR2") \
   X(profile_text, "HZ4_PROFILE_TEXT", 0, 0, 1, "write heap profiles as gperftools' text (1), or as pprof's profile.proto (0)") \
   X(profile_leaks, "HZ4_PROFILE_LEAKS", 0, 0, 1, "say on stderr at exit what is still allocated, by call site: 1 yes") \
-  X(profile_leaks_exit, "HZ4_PROFILE_LEAKS_EXIT", 0, 0, 255, "and if anything is, exit with this code; 0 leave it alone")
+  X(profile_leaks_exit, "HZ4_PROFILE_LEAKS_EXIT", 0, 0, 255, "say it, and if anything is, exit with this code; 0 leave it alone")
 
 // X(field, environment variable, meaning). Text of fewer than HZ4_OPTION_TEXT_BYTES bytes; empty: not set.
 #define HZ4_OPTION_TEXT_TABLE(X) \

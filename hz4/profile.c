@@ -209,12 +209,16 @@ static void listen(int signal) {
   }
 }
 
+static bool leaks_are_wanted(void) {
+  return (hz4_option.profile_leaks | hz4_option.profile_leaks_exit) != 0;
+}
+
 void hz4_profile_at_load(void) {
   bool writes = hz4_option.profile[0] != '\0';
   if (!writes && (hz4_option.profile_peak | hz4_option.profile_signal | hz4_option.profile_every_bytes) != 0) {
     hz4_warn("no heap profile: HZ4_PROFILE, which says where to, is not set", NULL);
   }
-  if (!writes && hz4_option.profile_leaks == 0) return;
+  if (!writes && !leaks_are_wanted()) return;
   hz4_profile_begin(0);
   if (writes && hz4_option.profile_signal != 0) listen((int)hz4_option.profile_signal);
 }
@@ -222,7 +226,7 @@ void hz4_profile_at_load(void) {
 void hz4_profile_at_exit(void) {
   if (hz4_profile_mean() == 0) return;
   if (hz4_option.profile[0] != '\0') hz4_profile_write_due(HZ4_PROFILE_DUE_EXIT);
-  if (hz4_option.profile_leaks == 0 || !hz4_profile_report_leaks(hz4_stderr(true))) return;
+  if (!leaks_are_wanted() || !hz4_profile_report_leaks(hz4_stderr(true))) return;
   // Exit again: what is left to be done at exit is done, and the streams are flushed.
   if (hz4_option.profile_leaks_exit != 0) exit((int)hz4_option.profile_leaks_exit);
 }
