@@ -11,6 +11,7 @@
 #include "hz4/options.h"
 #include "hz4/probes.h"
 #include "hz4/profile.h"
+#include "hz4/report.h"
 #include "hz4/sample.h"
 #include "hz4/stats.h"
 #include "hz4/thread.h"
@@ -111,7 +112,7 @@ int hz4_profile_dump(const char *path, int format) {
 }
 
 int hz4_guard_describe(const void *address, int fd) {
-  return hz4_slots_write(fd, address) ? 1 : 0;
+  return hz4_report_block(fd, address) ? 1 : 0;
 }
 
 void hz4_options_print(int fd) {
@@ -146,10 +147,10 @@ __attribute__((constructor(101))) static void init_at_load(void) {
   hz4_stats_begin();
   hz4_profile_at_load();
   if (hz4_probes_are_due()) hz4_probes_follow();  // the kernel counts who traces the file before it runs
+  if (hz4_option.guard_handler != 0) hz4_report_faults();
   if (hz4_option.guard_bytes == 0) return;
   if (!hz4_slots_begin()) hz4_warn("no memory for guarded slots", NULL);
   hz4_sample_start(HZ4_SAMPLE_GUARD, hz4_option.guard_bytes, NULL);
-  if (hz4_option.guard_handler != 0) hz4_slots_handle_faults();
 }
 
 // Late: after the program's own exit handlers, so that what they free is counted.

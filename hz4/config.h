@@ -291,6 +291,8 @@
 #define HZ4_GUARD_ADDRESS_BITS 46
 // Guards of 64 KiB in a segment, each behind as much as the first span needed and up to so many pages more.
 #define HZ4_GUARD_PAGES_MAX 4
+// How far before a fault a report looks for the block whose guard it may be: some 30 us.
+#define HZ4_GUARD_LOOK_BYTES ((size_t)1 << 30)
 // Freed large blocks that stay inaccessible: so many, of so many bytes in all. They hold no memory; each costs two mappings.
 #define HZ4_QUARANTINE_BLOCKS 256
 #define HZ4_QUARANTINE_BYTES ((size_t)256 << 20)

@@ -133,6 +133,28 @@ size_t hz4_guarded_bytes(void) {
   return hz4_load_relaxed(&quarantined_bytes);
 }
 
+static bool tell(const struct hz4_span *span, const void *address, bool is_freed, struct hz4_guarded_block *out) {
+  struct place place = place_of(span);
+  if ((uintptr_t)address - (uintptr_t)place.base >= place.bytes) return false;
+  *out = (struct hz4_guarded_block){.base = span->base, .bytes = span->bytes, .is_freed = is_freed};
+  return true;
+}
+
+bool hz4_guarded_find(const void *address, struct hz4_guarded_block *out) {
+  if (!hz4_guards) return false;
+  for (int i = 0; i < HZ4_QUARANTINE_BLOCKS; ++i) {
+    const struct hz4_span *span = hz4_load_acquire(&quarantine[i]);  // pairs with exchange_next
+    if (span != NULL && tell(span, address, true, out)) return true;
+  }
+  // Of a block only the page where it begins is in the page map.
+  for (size_t back = 0; back < HZ4_GUARD_LOOK_BYTES && back <= (uintptr_t)address; back += HZ4_PAGE_BYTES) {
+    const struct hz4_span *span = hz4_pagemap_find((const void *)((uintptr_t)address - back));
+    if (span == NULL) continue;
+    return span->kind == HZ4_SPAN_MAPPED && span->guard_shift != 0 && tell(span, address, false, out);
+  }
+  return false;
+}
+
 bool hz4_guarded_trim(void) {
   bool any = false;
   for (int i = 0; i < HZ4_QUARANTINE_BLOCKS; ++i) any |= exchange_next(NULL);

@@ -35,6 +35,19 @@ size_t hz4_guarded_bytes(void);
 // Unmaps what is kept inaccessible. True when there was something.
 bool hz4_guarded_trim(void);
 
+// What a report says of a block between guards, also of one in a slot (slots.h), of which alone the stacks are known.
+struct hz4_guarded_block {
+  const char *base;
+  size_t bytes;
+  bool is_freed;
+  const uintptr_t *allocated_at, *freed_at;
+  uint32_t allocated_depth, freed_depth;
+};
+
+// The block that the address lies in, or whose guard it lies in: one before a block from an alignment of 64 KiB on is not
+// known, nor one behind a block of HZ4_GUARD_LOOK_BYTES. False: none. Async-signal-safe; while others free, it may be wrong.
+bool hz4_guarded_find(const void *address, struct hz4_guarded_block *out);
+
 HZ4_END_DECLS
 
 #endif  // HZ4_GUARDED_H_

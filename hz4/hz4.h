@@ -112,9 +112,9 @@ HZ4_API uint64_t hz4_stats_get(const char *name);
 HZ4_API int hz4_option_get(const char *name, char *buffer, size_t size);
 HZ4_API int hz4_option_set(const char *name, const char *value);
 
-// For a program's own handler of SIGSEGV, where HZ4_GUARD_BYTES is set: writes to the file descriptor what is known of the
-// guarded object at, or nearest to, this address (si_addr): its address and size, the return addresses of where it was
-// allocated and, if it was, freed. Returns 1; or 0 with nothing written where hz4 knows of none. Async-signal-safe.
+// For a program's own handler of SIGSEGV, where HZ4_GUARD_BYTES or HZ4_HARDEN=2 is set: writes to the file descriptor what is
+// known of the guarded object at, or nearest to, this address (si_addr): its address and size, and with HZ4_GUARD_BYTES the
+// return addresses of where it was allocated and, if it was, freed. Returns 1; or 0 with nothing written where hz4 knows of none. Async-signal-safe.
 HZ4_API int hz4_guard_describe(const void *address, int fd);
 
 // A program may define this, in C or as extern "C": what is set before the environment is read, which wins; entries with

@@ -29,7 +29,7 @@ HZ4_BEGIN_DECLS
   X(huge_pages, "HZ4_HUGE_PAGES", 2, 0, 2, "ask the system for huge pages where memory is used densely (2, or auto), for all of it (1, or all), or leave it alone (0, or never)") \
   X(harden, "HZ4_HARDEN", 0, 0, 2, "find wrong frees at once, delay reuse, order at random: 1; and wrong writes: 2") \
   X(guard_bytes, "HZ4_GUARD_BYTES", 0, 0, UINT64_C(1) << 50, "mean bytes between objects that lie between guard pages: 0 none, 100M or 8M") \
-  X(guard_handler, "HZ4_GUARD_HANDLER", 0, 0, 1, "report faults at guarded objects on stderr, by a handler of SIGSEGV: 1 yes") \
+  X(guard_handler, "HZ4_GUARD_HANDLER", 0, 0, 1, "report faults at guards on stderr (HZ4_GUARD_BYTES, HZ4_HARDEN=2), by a handler of SIGSEGV: 1 yes") \
   X(report, "HZ4_REPORT", 0, 0, 1, "wrong use is the end (0, or abort), or, where that is safe, reported once for each place (1, or warn)") \
   X(front, "HZ4_FRONT", 0, 0, 1, "caches belong to CPUs (0, or cpu), where the system allows it, or to threads (1, or thread)") \
   X(shards, "HZ4_SHARDS", 0, 0, HZ4_SHARDS_MAX, "depots and segments by last-level cache (0), or as many, by the CPU's number modulo: for tests, and where the system does not tell") \

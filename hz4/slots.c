@@ -1,17 +1,14 @@
 #include "hz4/slots.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <ucontext.h>
 
+#include "hz4/guarded.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
 #include "hz4/span.h"
 #include "hz4/stack.h"
 #include "hz4/sys.h"
-#include "hz4/writer.h"
 
 struct event {
   uint32_t depth;
@@ -166,85 +163,18 @@ const char *hz4_slots_free(void *ptr, const void *frame) {
 
 // ---- reports ----
 
-static void put_place(struct hz4_writer *w, const struct slot *slot, const char *at) {
-  const char *end = slot->block + slot->size;
-  size_t far = (size_t)(at < slot->block ? slot->block - at : at < end ? at - slot->block : at - end);
-  hz4_put(w, "hz4:   %lu bytes %s a block of %lu bytes at 0x%016lx%s\n", far,
-          at < slot->block ? "before" : at < end ? "into" : "behind", slot->size, (uintptr_t)slot->block,
-          slot->freed.depth != 0 ? ", which is freed" : "");
-}
-
-static bool holds(const void *address) {
-  return slots != NULL && (uintptr_t)address - (uintptr_t)pool.base < pool.bytes;
-}
-
-bool hz4_slots_write(int fd, const void *address) {
-  if (!holds(address)) return false;
+bool hz4_slots_find(const void *address, struct hz4_guarded_block *out) {
+  if (slots == NULL || (uintptr_t)address - (uintptr_t)pool.base >= pool.bytes) return false;
   const struct slot *slot = &slots[index_of(address)];
   if (slot->size == 0) return false;
-  HZ4_WRITER(w, 512, fd);
-  put_place(&w, slot, address);
-  hz4_stack_put(&w, "allocated at", slot->allocated.stack, slot->allocated.depth);
-  hz4_stack_put(&w, "freed at", slot->freed.stack, slot->freed.depth);
-  hz4_writer_flush(&w);
+  *out = (struct hz4_guarded_block){
+      .base = slot->block,
+      .bytes = slot->size,
+      .is_freed = slot->freed.depth != 0,
+      .allocated_at = slot->allocated.stack,
+      .allocated_depth = slot->allocated.depth,
+      .freed_at = slot->freed.stack,
+      .freed_depth = slot->freed.depth,
+  };
   return true;
-}
-
-static struct sigaction program_action;
-
-// The program counter and the frame pointer of what was interrupted, and whether it wrote; what is not known is 0, or
-// "use".
-static const char *read_context(const ucontext_t *context, uintptr_t *pc, uintptr_t *frame) {
-#if defined(__x86_64__)
-  *pc = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-  *frame = (uintptr_t)context->uc_mcontext.gregs[REG_RBP];
-  // Intel SDM, volume 3, "Page-Fault Exception".
-  return (context->uc_mcontext.gregs[REG_ERR] & 2) != 0 ? "write" : "read";
-#elif defined(__aarch64__)
-  *pc = context->uc_mcontext.pc;
-  *frame = context->uc_mcontext.regs[29];
-  return "use";
-#elif defined(__riscv)
-  *pc = context->uc_mcontext.__gregs[REG_PC];
-  *frame = context->uc_mcontext.__gregs[REG_S0];
-  return "use";
-#else
-  (void)context;
-  *pc = *frame = 0;
-  return "use";
-#endif
-}
-
-static void report(const char *at, const ucontext_t *context) {
-  const struct slot *slot = &slots[index_of(at)];
-  struct event here = {.depth = 0};
-  uintptr_t frame;
-  const char *verb = read_context(context, &here.stack[0], &frame);
-  here.depth = here.stack[0] != 0;
-  if (here.depth != 0 && hz4_is_aligned((void *)frame, sizeof(frame)) && hz4_stack_readable(frame)) {
-    here.depth += hz4_stack_take((void *)frame, here.stack + 1, HZ4_SLOT_FRAMES - 1);
-  }
-  HZ4_WRITER(w, 512, hz4_stderr(false));
-  bool is_freed = slot->freed.depth != 0, is_before = at < slot->block;
-  hz4_put(&w, "hz4: %s %s: 0x%016lx\n", verb,
-          is_freed ? "after free" : is_before ? "before the beginning of a block" : "past the end of a block", (uintptr_t)at);
-  hz4_stack_put(&w, "used at", here.stack, here.depth);
-  hz4_writer_flush(&w);
-  hz4_slots_write(w.fd, at);
-}
-
-// The program's own action has the signal as if there were none of ours: the default, and to ignore it, by a fault anew.
-static void on_fault(int signal, siginfo_t *info, void *context) {
-  int saved = errno;
-  if (holds(info->si_addr) && slots[index_of(info->si_addr)].size != 0) report(info->si_addr, context);
-  errno = saved;
-  if ((program_action.sa_flags & SA_SIGINFO) != 0) program_action.sa_sigaction(signal, info, context);
-  else if (program_action.sa_handler != SIG_DFL && program_action.sa_handler != SIG_IGN) program_action.sa_handler(signal);
-  else sigaction(signal, &program_action, NULL);
-}
-
-void hz4_slots_handle_faults(void) {
-  struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-  if (sigaction(SIGSEGV, NULL, &program_action) != 0 || program_action.sa_sigaction == on_fault) return;
-  sigaction(SIGSEGV, &action, NULL);
 }

@@ -18,6 +18,7 @@
 
 HZ4_BEGIN_DECLS
 
+struct hz4_guarded_block;
 struct hz4_sample;
 struct hz4_span;
 
@@ -37,11 +38,8 @@ const char *hz4_slots_free(void *ptr, const void *frame);
 // What a free of ptr is, which begins no live object: pre: it is in the pool.
 const char *hz4_slots_wrong_free(const void *ptr);
 
-// Writes what is known of the object at, or nearest to, this address. False: it is not in the pool. Async-signal-safe.
-bool hz4_slots_write(int fd, const void *address);
-
-// From now on SIGSEGV in the pool is reported, before the program's own handler has it.
-void hz4_slots_handle_faults(void);
+// The object at, or nearest to, this address. False: it is not in the pool. Async-signal-safe.
+bool hz4_slots_find(const void *address, struct hz4_guarded_block *out);
 
 HZ4_END_DECLS
 

@@ -29,7 +29,7 @@ CALLBACKS = [
     ("hz4_stats_|hz4/stats_file.c:write_to", ["hz4_stats_put_report", "hz4_stats_put_json"]),
     ("hz4_sample_|hz4/sample.c:", ["hz4/profile.c:on_alloc", "hz4/profile.c:on_free"]),
     ("hz4_report_pointer", ["hz4/report.c:class_bytes", "hz4/report.c:more"]),
-    ("hz4/slots.c:on_fault", []),  # the program's own handlers
+    ("hz4/report.c:on_fault", []),  # the program's own handlers
     ("hz4/os.c:grow", ["hz4/thread.c:read_container"]),
     ("hz4_maps_read", ["hz4/profile_write.c:copy_line", "hz4/profile_write.c:add_mapping"]),
 ]
