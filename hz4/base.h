@@ -70,6 +70,8 @@ __attribute__((noreturn, cold)) void hz4_assertion_failed(const char *what);
 
 // Prints "hz4: <what><detail>" on stderr in one write. detail may be NULL.
 __attribute__((cold)) void hz4_warn(const char *what, const char *detail);
+// Likewise "hz4: <what>, errno <error>: <path>".
+__attribute__((cold)) void hz4_warn_of_file(const char *what, int error, const char *path);
 
 // Descriptor 2; or -1 if it was closed as hz4 began, for what has that number now the program opened for something else.
 // unchanged: also if it is another file than then, be it that the program has put it there, or closed the first.

@@ -86,6 +86,12 @@ void hz4_warn(const char *what, const char *detail) {
   write_line(&w);
 }
 
+void hz4_warn_of_file(const char *what, int error, const char *path) {
+  LINE(w);
+  hz4_put(&w, "hz4: %s, errno %u: %s", what, (unsigned)error, path);
+  write_line(&w);
+}
+
 void hz4_panic(const char *what) {
   hz4_warn(what, NULL);
   abort();

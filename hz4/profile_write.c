@@ -310,7 +310,5 @@ void hz4_profile_write_due(enum hz4_profile_due due) {
   enum hz4_profile_format format = hz4_option.profile_text != 0 ? HZ4_PROFILE_FORMAT_TEXT : HZ4_PROFILE_FORMAT_PPROF;
   int error = save(NULL, due, format);
   if (error == 0 || error == EBUSY || hz4_exchange_acquire(&has_failed, true)) return;  // said once; nothing to acquire
-  hz4_warn(error == EPERM ? "no heap profile: the program has rights of another, or it may not be written: "
-                          : "no heap profile: the file cannot be written: ",
-           hz4_option.profile);
+  hz4_warn_of_file("heap profiles cannot be written", error, hz4_option.profile);
 }

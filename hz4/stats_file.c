@@ -76,15 +76,16 @@ static bool ends_in(const char *end) {
   return length >= n && strcmp(path + length - n, end) == 0;
 }
 
-// Writes `stats`. False: the system would not, and an older file is as it was.
-static bool write_file(uint32_t pid) {
+// Writes `stats`. 0; or the error, and an older file is as it was.
+static int write_file(uint32_t pid) {
   name_files(pid);
   HZ4_WRITER(w, 512, -1);
-  if (hz4_file_begin(&w, new_path, path, 0644) != 0) return false;
+  int error = hz4_file_begin(&w, new_path, path, 0644);
+  if (error != 0) return error;
   if (ends_in(".json")) hz4_stats_put_json(&w, &stats);
   else if (ends_in(".prom")) hz4_stats_put_metrics(&w, &stats, has_pid);
   else hz4_stats_put_report(&w, &stats);
-  return hz4_file_end(&w, new_path, path) == 0;
+  return hz4_file_end(&w, new_path, path);
 }
 
 // To the file, or where there is none to stderr.
@@ -93,10 +94,12 @@ static void write_out(uint32_t pid) {
     HZ4_WRITER(w, 512, hz4_stderr(true));
     hz4_stats_put_report(&w, &stats);
     hz4_writer_flush(&w);
-  } else if (!write_file(pid) && !warned) {
-    warned = true;
-    hz4_warn("statistics cannot be written to ", path);
+    return;
   }
+  int error = write_file(pid);
+  if (error == 0 || warned) return;
+  warned = true;
+  hz4_warn_of_file("statistics cannot be written", error, path);
 }
 
 static void write_due(bool in_handler) {

@@ -202,7 +202,7 @@ int main(int argc, char **argv) {
   CHECK(count(run("on", "", "HZ4_STATS_SIGNAL=12"), "\n[HZ4_HEAP]") == 10);
   const char *none = named("none/at-all.json");
   char expected[1024];
-  snprintf(expected, sizeof(expected), "hz4: statistics cannot be written to %s\n", none);
+  snprintf(expected, sizeof(expected), "hz4: statistics cannot be written, errno %d: %s\n", ENOENT, none);
   CHECK(strcmp(run("on", none, "HZ4_STATS_SIGNAL=USR2"), expected) == 0);
   // Only a regular file is replaced: /dev/null is to be there afterwards.
   CHECK(symlink("/dev/null", named("link.json")) == 0 && mkfifo(named("fifo.json"), 0600) == 0);
@@ -210,11 +210,11 @@ int main(int argc, char **argv) {
     char name[512];
     struct stat is;
     snprintf(name, sizeof(name), "%s/%s", folder, i == 0 ? "link.json" : "fifo.json");
-    snprintf(expected, sizeof(expected), "hz4: statistics cannot be written to %s\n", name);
+    snprintf(expected, sizeof(expected), "hz4: statistics cannot be written, errno %d: %s\n", EEXIST, name);
     CHECK(strcmp(run("on", name, "A=B"), expected) == 0);
     CHECK(lstat(name, &is) == 0 && (is.st_mode & S_IFMT) == (i == 0 ? S_IFLNK : S_IFIFO));
   }
-  snprintf(expected, sizeof(expected), "hz4: statistics cannot be written to %s\n", named("full.json"));
+  snprintf(expected, sizeof(expected), "hz4: statistics cannot be written, errno %d: %s\n", EFBIG, named("full.json"));
   CHECK(strcmp(run("full", named("full.json"), "HZ4_STATS_SIGNAL=USR2"), expected) == 0);
   char command[1024];
   snprintf(command, sizeof(command), "ls -A %s | grep '~' && exit 1; rm -r %s", folder, folder);
