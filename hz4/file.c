@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "hz4/syscall.h"
 
@@ -18,6 +19,13 @@ int hz4_file_begin(struct hz4_writer *w, const char *new_path, const char *path,
   if (error != 0) return error;
   hz4_syscall(SYS_unlinkat, AT_FDCWD, new_path, 0);
   long fd = hz4_syscall(SYS_openat, AT_FDCWD, new_path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+  // Of a program that has closed its standard streams it is none: what that prints must not come into it.
+  if (fd >= 0 && fd <= STDERR_FILENO) {
+    long above = hz4_syscall(SYS_fcntl, fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    hz4_syscall(SYS_close, fd);
+    if (above < 0) hz4_syscall(SYS_unlinkat, AT_FDCWD, new_path, 0);
+    fd = above;
+  }
   w->fd = (int)fd;
   return fd < 0 ? (int)-fd : 0;
 }

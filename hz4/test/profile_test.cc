@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "hz4/file.h"
 #include "hz4/maps.h"
 #include "hz4/options.h"
 #include "hz4/sample.h"
@@ -330,6 +331,22 @@ TEST_F(Profile, NamesWhatIsStillAllocated) {
   EXPECT_NE(strstr(text, "    #1 0xb001\n"), nullptr) << text;
   large.Free();
   EXPECT_FALSE(hz4_profile_report_leaks(-1));
+}
+
+TEST(File, IsNoStandardStream) {
+  const std::string path = std::string(getenv("TEST_TMPDIR")) + "/standard", fresh = path + "~";
+  const int input = dup(STDIN_FILENO);
+  close(STDIN_FILENO);
+  HZ4_WRITER(w, 16, -1);
+  EXPECT_EQ(hz4_file_begin(&w, fresh.c_str(), path.c_str(), 0600), 0);
+  EXPECT_GT(w.fd, STDERR_FILENO);
+  EXPECT_EQ(fcntl(STDIN_FILENO, F_GETFD), -1);
+  EXPECT_EQ(fcntl(w.fd, F_GETFD), FD_CLOEXEC);
+  hz4_put(&w, "text");
+  EXPECT_EQ(hz4_file_end(&w, fresh.c_str(), path.c_str()), 0);
+  EXPECT_EQ(access(path.c_str(), F_OK), 0);
+  dup2(input, STDIN_FILENO);
+  close(input);
 }
 
 TEST(Maps, HaveBuildIdsAndWhatIsMapped) {
