@@ -33,7 +33,7 @@ static void put_memory(struct hz4_writer *w, const struct hz4_stats *s) {
   hz4_put(w, "%'lu\n", s->os.peak_bytes);
   hz4_put(w, "resident %'20lu        the whole process\n", s->resident_bytes);
   hz4_put(w, "purged   %'20lu        so far, by so many calls: %'lu\n", s->os.purged_bytes, s->os.purge_calls);
-  hz4_put(w, "%lu%% of the %'lu bytes in use that hold memory are not allocated: fragmentation.\n\n",
+  hz4_put(w, "Fragmentation: %lu%% of %'lu resident bytes in use are not allocated.\n\n",
           percent(hz4_stats_minus(s->active_bytes, s->allocated_bytes), s->active_bytes), s->active_bytes);
 }
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <string>
@@ -102,6 +103,24 @@ TEST(Stats, TextHasTheSeedsLines) {
 }
 
 // Text and JSON tell the same, and after all that can happen no value of the text is zero.
+// The longest line before the counters.
+size_t ColumnsOfTheReport() {
+  const std::string text = Captured([](int fd) { hz4_stats_print(fd); });
+  size_t longest = 0;
+  for (size_t at = 0; text.compare(at, 5, "[HZ4_") != 0; at = text.find('\n', at) + 1) {
+    longest = std::max(longest, text.find('\n', at) - at);
+  }
+  return longest;
+}
+
+TEST(Stats, TheReportFitsATerminal) {
+  auto in_child = [] {  // what the others look at stays as it was
+    char *volatile block = static_cast<char *>(hz4_malloc(100 << 20));
+    _exit(block != nullptr && ColumnsOfTheReport() <= 80 ? 0 : 1);
+  };
+  EXPECT_EXIT(in_child(), testing::ExitedWithCode(0), "");
+}
+
 TEST(Stats, TextMovesToo) {
   InChild([] {
     RunAll();
