@@ -22,16 +22,12 @@
 
 // ---- for who asks ----
 
-static void write_to(int fd, void (*put)(struct hz4_writer *w, const struct hz4_stats *s)) {
+void hz4_stats_print(int fd) {
   HZ4_WRITER(w, 512, fd);
   struct hz4_stats stats;
   hz4_stats_gather(&stats);
-  put(&w, &stats);
+  hz4_stats_put_report(&w, &stats);
   hz4_writer_flush(&w);
-}
-
-void hz4_stats_print(int fd) {
-  write_to(fd, hz4_stats_put_report);
 }
 
 size_t hz4_stats_json(char *buffer, size_t size) {
@@ -153,5 +149,13 @@ void hz4_stats_at_exit(void) {
   }
   uint64_t form = hz4_option_now(&hz4_option.stats);
   int fd = form != 0 ? hz4_stderr(true) : -1;
-  if (fd >= 0) write_to(fd, form == 1 ? hz4_stats_put_report : hz4_stats_put_json);
+  if (fd < 0) return;
+  // By one call, so that what several processes write as they end is not mixed. (Not the writer's: others may be at that.)
+  static char text[HZ4_STATS_TEXT_BYTES];
+  static struct hz4_stats last;
+  struct hz4_writer w = {.buffer = text, .size = sizeof(text), .fd = fd};
+  hz4_stats_gather(&last);
+  if (form == 1) hz4_stats_put_report(&w, &last);
+  else hz4_stats_put_json(&w, &last);
+  hz4_writer_flush(&w);
 }

@@ -3,6 +3,7 @@
 // The test runs itself anew, for hz4 reads its options and looks at stderr as it begins.
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -14,7 +15,8 @@ enum { kBytes = 1 << 20 };
 static char *self;
 static int file;  // where the child's descriptor 2 leads to in the end, one way or another
 
-// b: has SIGPIPE pending, of its own; c: closes stderr; d: has the file in the lowest free place, as any data; r: has it as stderr; w: wrong use.
+// b: has SIGPIPE pending, of its own; c: closes stderr; d: has the file in the lowest free place, as any data; r: has it as
+// stderr; s: allocates of each size; w: wrong use.
 static int child(const char *way) {
   sigset_t own;
   sigemptyset(&own);
@@ -26,7 +28,7 @@ static int child(const char *way) {
   static char buffer[64];
   char *volatile pointer = buffer;
   if (strchr(way, 'w') != NULL) free(pointer);
-  free(malloc(kBytes));
+  for (size_t size = strchr(way, 's') != NULL ? 1 : kBytes; size <= kBytes; size += 1 + size / 16) free(malloc(size));
   if (strchr(way, 'b') != NULL) {
     hz4_stats_print(STDERR_FILENO);
     CHECK(sigpending(&own) == 0 && sigismember(&own, SIGPIPE) == 1);
@@ -63,6 +65,29 @@ static long written(const char *way, enum at_start at_start, const char *option)
   return found.st_size;
 }
 
+// What is printed at exit comes by one call: other processes that end write to the same file.
+static void comes_whole(const char *option, const char *begin, const char *end) {
+  static char text[1 << 16];
+  int ends[2];
+  CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
+  pid_t pid = fork();
+  CHECK(pid >= 0);
+  if (pid == 0) {
+    char *arguments[] = {self, "s", NULL}, *environment[] = {(char *)(uintptr_t)option, NULL};
+    if (dup2(ends[1], STDERR_FILENO) == STDERR_FILENO) execve("/proc/self/exe", arguments, environment);
+    _exit(99);
+  }
+  close(ends[1]);
+  ssize_t length = read(ends[0], text, sizeof(text) - 1);
+  CHECK(length > (ssize_t)(strlen(begin) + strlen(end)));
+  text[length] = '\0';
+  CHECK(strncmp(text, begin, strlen(begin)) == 0 && strcmp(text + length - strlen(end), end) == 0);
+  CHECK(read(ends[0], text, 1) == 0);
+  int status;
+  CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+  close(ends[0]);
+}
+
 int main(int argc, char **argv) {
   if (argc > 1) return child(argv[1]);
   self = argv[0];
@@ -93,6 +118,8 @@ int main(int argc, char **argv) {
   CHECK(written("", kFull, option) == 0 && access(path, F_OK) != 0);
   CHECK(written("w", kUnreadPipe, "A=B") == 0);
   CHECK(written("b", kUnreadPipe, "A=B") == 0);
+  comes_whole("HZ4_STATS=1", "hz4 ", "\n");
+  comes_whole("HZ4_STATS=2", "{", "}\n");
   puts("PASSED");
   return 0;
 }
