@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "hz4/alloc.h"
 #include "hz4/slots.h"
@@ -93,6 +94,7 @@ static int result_of(int error) {
 int hz4_option_set(const char *name, const char *value) {
   hz4_thread_init();
   int error = hz4_options_set(name, value);
+  if (error == EPERM && strcmp(name, "HZ4_LIMIT") == 0 && !hz4_limit_option_holds(value)) error = EINVAL;
   if (error == 0) hz4_thread_options_changed();
   return result_of(error);
 }

@@ -58,12 +58,21 @@ void hz4_limit_option_read_container(void) {
   hz4_limit_set_container(container.high < container.max ? container.high : container.max);
 }
 
+static bool read_either(const char *text, uint64_t *soft, uint64_t *hard) {
+  size_t length = strlen(CGROUP);
+  *soft = *hard = UINT64_MAX;
+  return strncmp(text, CGROUP, length) == 0 ? read_cgroup(text + length, soft, hard) : read_amounts(text, soft, hard);
+}
+
+bool hz4_limit_option_holds(const char *text) {
+  uint64_t soft, hard;
+  return *text == '\0' || read_either(text, &soft, &hard);
+}
+
 bool hz4_limit_option_read(const char *text) {
   if (*text == '\0') return true;
-  uint64_t soft = UINT64_MAX, hard = UINT64_MAX;
-  size_t length = strlen(CGROUP);
-  bool cgroup = strncmp(text, CGROUP, length) == 0;
-  if (!(cgroup ? read_cgroup(text + length, &soft, &hard) : read_amounts(text, &soft, &hard))) return false;
+  uint64_t soft, hard;
+  if (!read_either(text, &soft, &hard)) return false;
   hz4_limit_configure(soft, hard);
   return true;
 }

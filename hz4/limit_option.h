@@ -12,6 +12,9 @@ HZ4_BEGIN_DECLS
 // thread, any number of times.
 bool hz4_limit_option_read(const char *text);
 
+// Whether it is such a text, or "".
+bool hz4_limit_option_holds(const char *text);
+
 // Reads what the container has, for the caches. Likewise.
 void hz4_limit_option_read_container(void);
 

@@ -179,7 +179,8 @@ int hz4_options_set(const char *name, const char *value) {
   const struct option *option = find(name, strlen(name));
   uint64_t number = 0;
   if (option == NULL) return ENOENT;
-  if (option->number != NULL && !parse_number(option, value, &number)) return EINVAL;
+  bool holds = option->number != NULL ? parse_number(option, value, &number) : strlen(value) < HZ4_OPTION_TEXT_BYTES;
+  if (!holds) return EINVAL;
   for (size_t i = 0; i < COUNT(later); ++i) {
     if (later[i] != option->number) continue;
     hz4_option_change(option->number, number);

@@ -139,6 +139,7 @@ class RunTest(unittest.TestCase):
         for words, named in (((), "which program"), (("--none",), "--none"), (("-x", "a"), "-x"), (("-o",), "-o"),
                              (("-o", "a"), "NAME=VALUE"), (("-o", "=1"), "NAME=VALUE"), (("-o", "none=1"), "HZ4_NONE"),
                              (("-o", "dirty_kib=64MB", "a"), "64MB"), (("-o", "front=2", "a"), "HZ4_FRONT"),
+                             (("-o", "limit=2Gb", "a"), "HZ4_LIMIT"),
                              (("-l",), "-l"), (("--stats=1", "a"), "--stats"), (("-o", "x" * 99 + "=1"), "NAME=VALUE")):
             status, out, err = hz4("run", *words)
             self.assertEqual((status, out, err.count("\n")), (2, "", 1), (words, err))

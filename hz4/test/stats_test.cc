@@ -245,6 +245,9 @@ TEST(Stats, OptionsAreSetWhileItRuns) {
     HZ4_DEMAND(hz4_option_set("HZ4_NONE", "1") == -1 && errno == ENOENT);
     HZ4_DEMAND(hz4_option_set("HZ4_HARDEN", "1") == -1 && errno == EPERM);
     HZ4_DEMAND(hz4_option_set("HZ4_DIRTY_KIB", "64MB") == -1 && errno == EINVAL);
+    HZ4_DEMAND(hz4_option_set("HZ4_LIMIT", "2G:1G") == -1 && errno == EINVAL);
+    HZ4_DEMAND(hz4_option_set("HZ4_LIMIT", "1G:2G") == -1 && errno == EPERM);
+    HZ4_DEMAND(hz4_option_set("HZ4_STATS_FILE", std::string(1 << 16, 'x').c_str()) == -1 && errno == EINVAL);
     // It counts from the next free on: what is free stays, and goes.
     errno = 0;
     HZ4_DEMAND(hz4_option_set("HZ4_DIRTY_KIB", "1G") == 0 && errno == 0);
