@@ -97,8 +97,9 @@ HZ4_API void hz4_limit_get(size_t *soft, size_t *hard);
 HZ4_API void hz4_limit_refresh(void);
 
 // Statistics. Exact for threads that are quiet; safe, and at most a little stale, while others run.
-// hz4_stats_print writes the text form to the file descriptor. hz4_stats_json writes at most size bytes (with a final
-// NUL when size > 0) and returns the length of the whole text, like snprintf.
+// hz4_stats_print writes the text form to the file descriptor; what cannot be written is lost, without SIGPIPE.
+// hz4_stats_json writes at most size bytes (with a final NUL when size > 0) and returns the length of the whole text, like
+// snprintf.
 HZ4_API void hz4_stats_print(int fd);
 HZ4_API size_t hz4_stats_json(char *buffer, size_t size);
 
@@ -114,7 +115,8 @@ HZ4_API int hz4_option_set(const char *name, const char *value);
 
 // For a program's own handler of SIGSEGV, where HZ4_GUARD_BYTES or HZ4_HARDEN=2 is set: writes to the file descriptor what is
 // known of the guarded object at, or nearest to, this address (si_addr): its address and size, and with HZ4_GUARD_BYTES the
-// return addresses of where it was allocated and, if it was, freed. Returns 1; or 0 with nothing written where hz4 knows of none. Async-signal-safe.
+// return addresses of where it was allocated and, if it was, freed. Returns 1; or 0 with nothing written where hz4 knows of
+// none. Async-signal-safe.
 HZ4_API int hz4_guard_describe(const void *address, int fd);
 
 // A program may define this, in C or as extern "C": what is set before the environment is read, which wins; entries with

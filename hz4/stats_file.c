@@ -139,7 +139,9 @@ void hz4_stats_begin(void) {
   if (hz4_option.stats_seconds != 0 || hz4_option.stats_signal != 0) hz4_alloc_chores = look;
   if (hz4_option.stats_signal == 0) return;
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
-  if (sigaction((int)hz4_option.stats_signal, &action, NULL) != 0) hz4_warn("HZ4_STATS_SIGNAL: no such signal", NULL);
+  if (sigaction((int)hz4_option.stats_signal, &action, NULL) != 0) {
+    hz4_warn("no statistics by HZ4_STATS_SIGNAL: the signal is not to be had", NULL);
+  }
 }
 
 void hz4_stats_at_exit(void) {

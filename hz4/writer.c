@@ -22,6 +22,8 @@ void hz4_put_bytes(struct hz4_writer *w, const void *data, size_t bytes) {
   }
 }
 
+_Static_assert(sizeof(long) == sizeof(uint64_t), "compilers check %lu against long");
+
 static void put_number(struct hz4_writer *w, uint64_t number, unsigned base, bool grouped, char fill, size_t columns) {
   char digits[64], *const end = digits + sizeof(digits), *start = end;
   for (int i = 0; i == 0 || number != 0; ++i, number /= base) {
