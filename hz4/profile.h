@@ -68,6 +68,7 @@ void hz4_profile_write_due(enum hz4_profile_due due);
 
 // Writes the sites that hold the most, and their stacks, to the descriptor (below 0: nowhere). False: nothing is allocated,
 // as far as the samples tell. It asks the dynamic linker for names: only where no lock of libc's can be held.
+// By one thread at a time.
 bool hz4_profile_report_leaks(int fd);
 
 // ---- when ----

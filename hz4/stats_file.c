@@ -153,7 +153,7 @@ void hz4_stats_at_exit(void) {
   int fd = form != 0 ? hz4_stderr(true) : -1;
   if (fd < 0) return;
   // By one call, so that what several processes write as they end is not mixed. (Not the writer's: others may be at that.)
-  static char text[HZ4_STATS_TEXT_BYTES];
+  static char text[HZ4_EXIT_TEXT_BYTES];
   static struct hz4_stats last;
   struct hz4_writer w = {.buffer = text, .size = sizeof(text), .fd = fd};
   hz4_stats_gather(&last);

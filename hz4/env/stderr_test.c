@@ -16,7 +16,7 @@ static char *self;
 static int file;  // where the child's descriptor 2 leads to in the end, one way or another
 
 // b: has SIGPIPE pending, of its own; c: closes stderr; d: has the file in the lowest free place, as any data; r: has it as
-// stderr; s: allocates of each size; w: wrong use.
+// stderr; l: frees some blocks not; s: allocates of each size; w: wrong use.
 static int child(const char *way) {
   sigset_t own;
   sigemptyset(&own);
@@ -29,6 +29,7 @@ static int child(const char *way) {
   char *volatile pointer = buffer;
   if (strchr(way, 'w') != NULL) free(pointer);
   for (size_t size = strchr(way, 's') != NULL ? 1 : kBytes; size <= kBytes; size += 1 + size / 16) free(malloc(size));
+  for (int i = 0; strchr(way, 'l') != NULL && i < 20; i++) CHECK((pointer = malloc(kBytes)) != NULL);
   if (strchr(way, 'b') != NULL) {
     hz4_stats_print(STDERR_FILENO);
     CHECK(sigpending(&own) == 0 && sigismember(&own, SIGPIPE) == 1);
@@ -66,14 +67,14 @@ static long written(const char *way, enum at_start at_start, const char *option)
 }
 
 // What is printed at exit comes by one call: other processes that end write to the same file.
-static void comes_whole(const char *option, const char *begin, const char *end) {
+static void comes_whole(const char *way, const char *option, const char *begin, const char *end) {
   static char text[1 << 16];
   int ends[2];
   CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends) == 0);
   pid_t pid = fork();
   CHECK(pid >= 0);
   if (pid == 0) {
-    char *arguments[] = {self, "s", NULL}, *environment[] = {(char *)(uintptr_t)option, NULL};
+    char *arguments[] = {self, (char *)(uintptr_t)way, NULL}, *environment[] = {(char *)(uintptr_t)option, NULL};
     if (dup2(ends[1], STDERR_FILENO) == STDERR_FILENO) execve("/proc/self/exe", arguments, environment);
     _exit(99);
   }
@@ -118,8 +119,9 @@ int main(int argc, char **argv) {
   CHECK(written("", kFull, option) == 0 && access(path, F_OK) != 0);
   CHECK(written("w", kUnreadPipe, "A=B") == 0);
   CHECK(written("b", kUnreadPipe, "A=B") == 0);
-  comes_whole("HZ4_STATS=1", "hz4 ", "\n");
-  comes_whole("HZ4_STATS=2", "{", "}\n");
+  comes_whole("s", "HZ4_STATS=1", "hz4 ", "\n");
+  comes_whole("s", "HZ4_STATS=2", "{", "}\n");
+  comes_whole("l", "HZ4_PROFILE_LEAKS=1", "hz4: still allocated: ", ")\n");
   puts("PASSED");
   return 0;
 }
