@@ -337,7 +337,8 @@ TEST(File, IsNoStandardStream) {
   const std::string path = std::string(getenv("TEST_TMPDIR")) + "/standard", fresh = path + "~";
   const int input = dup(STDIN_FILENO);
   close(STDIN_FILENO);
-  HZ4_WRITER(w, 16, -1);
+  char buffer[16];
+  struct hz4_writer w = {buffer, sizeof(buffer), 0, 0, -1, 0};
   EXPECT_EQ(hz4_file_begin(&w, fresh.c_str(), path.c_str(), 0600), 0);
   EXPECT_GT(w.fd, STDERR_FILENO);
   EXPECT_EQ(fcntl(STDIN_FILENO, F_GETFD), -1);
