@@ -316,7 +316,8 @@
 #define HZ4_STATS_SCHEMA 1
 // The report has a line for each size whose spans are at least 1/this of all: so few that it fits a terminal.
 #define HZ4_STATS_CLASSES_SHOWN 24
-// What is printed at exit, by one call: statistics as JSON with each size have some 20 KiB, leaks 120 lines. Touched only then.
+// What is printed at exit or by a signal, by one call: statistics as JSON with each size have some 20 KiB, leaks 120 lines.
+// Touched only then.
 #define HZ4_EXIT_TEXT_BYTES (32 << 10)
 
 // ---- lock ----

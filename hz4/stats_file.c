@@ -43,6 +43,7 @@ size_t hz4_stats_json(char *buffer, size_t size) {
 
 // By who has made himself the writer.
 static struct hz4_stats stats;
+static char text[HZ4_EXIT_TEXT_BYTES];  // for stderr: one write, so that what several processes say is not mixed
 static char path[HZ4_OPTION_TEXT_BYTES + 32], new_path[sizeof(path) + 32];
 static bool has_pid;  // the path
 static bool warned;
@@ -87,7 +88,7 @@ static int write_file(uint32_t pid) {
 // To the file, or where there is none to stderr.
 static void write_out(uint32_t pid) {
   if (*hz4_option.stats_file == '\0') {
-    HZ4_WRITER(w, 512, hz4_stderr(true));
+    struct hz4_writer w = {.buffer = text, .size = sizeof(text), .fd = hz4_stderr(true)};
     hz4_stats_put_report(&w, &stats);
     hz4_writer_flush(&w);
     return;
@@ -152,10 +153,9 @@ void hz4_stats_at_exit(void) {
   uint64_t form = hz4_option_now(&hz4_option.stats);
   int fd = form != 0 ? hz4_stderr(true) : -1;
   if (fd < 0) return;
-  // By one call, so that what several processes write as they end is not mixed. (Not the writer's: others may be at that.)
-  static char text[HZ4_EXIT_TEXT_BYTES];
-  static struct hz4_stats last;
-  struct hz4_writer w = {.buffer = text, .size = sizeof(text), .fd = fd};
+  static struct hz4_stats last;  // another thread may be the writer still
+  static char last_text[sizeof(text)];
+  struct hz4_writer w = {.buffer = last_text, .size = sizeof(last_text), .fd = fd};
   hz4_stats_gather(&last);
   if (form == 1) hz4_stats_put_report(&w, &last);
   else hz4_stats_put_json(&w, &last);

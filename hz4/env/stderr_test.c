@@ -16,7 +16,8 @@ static char *self;
 static int file;  // where the child's descriptor 2 leads to in the end, one way or another
 
 // b: has SIGPIPE pending, of its own; c: closes stderr; d: has the file in the lowest free place, as any data; r: has it as
-// stderr; l: frees some blocks not; s: allocates of each size; w: wrong use.
+// stderr; l: frees some blocks not; s: allocates of each size; u: sends itself SIGUSR2;
+// w: wrong use.
 static int child(const char *way) {
   sigset_t own;
   sigemptyset(&own);
@@ -30,6 +31,7 @@ static int child(const char *way) {
   if (strchr(way, 'w') != NULL) free(pointer);
   for (size_t size = strchr(way, 's') != NULL ? 1 : kBytes; size <= kBytes; size += 1 + size / 16) free(malloc(size));
   for (int i = 0; strchr(way, 'l') != NULL && i < 20; i++) CHECK((pointer = malloc(kBytes)) != NULL);
+  if (strchr(way, 'u') != NULL) CHECK(raise(SIGUSR2) == 0);
   if (strchr(way, 'b') != NULL) {
     hz4_stats_print(STDERR_FILENO);
     CHECK(sigpending(&own) == 0 && sigismember(&own, SIGPIPE) == 1);
@@ -66,7 +68,7 @@ static long written(const char *way, enum at_start at_start, const char *option)
   return found.st_size;
 }
 
-// What is printed at exit comes by one call: other processes that end write to the same file.
+// What is printed at exit, or by a signal, comes by one call: other processes write to the same file.
 static void comes_whole(const char *way, const char *option, const char *begin, const char *end) {
   static char text[1 << 16];
   int ends[2];
@@ -121,6 +123,7 @@ int main(int argc, char **argv) {
   CHECK(written("b", kUnreadPipe, "A=B") == 0);
   comes_whole("s", "HZ4_STATS=1", "hz4 ", "\n");
   comes_whole("s", "HZ4_STATS=2", "{", "}\n");
+  comes_whole("su", "HZ4_STATS_SIGNAL=USR2", "hz4 ", "\n");
   comes_whole("l", "HZ4_PROFILE_LEAKS=1", "hz4: still allocated: ", ")\n");
   puts("PASSED");
   return 0;
