@@ -58,8 +58,8 @@ size_t hz4_alloc_usable_size(const void *ptr);
   X(size_t, malloc_usable_size, (void *ptr), hz4_alloc_usable_size(ptr))                                        \
   X(int, malloc_trim, (size_t pad), hz4_alloc_trim(pad))
 
-// An object as malloc would take it from its class, but never a sample; NULL: there is none without more ado. And its end.
-// For those who are told of samples. pre: 1 <= size <= HZ4_CLASS_MAX_BYTES.
+// An object of the class of this size, as malloc would take it, but never a sample; NULL: there is none without more ado. And
+// its end. For those who are told of samples. pre: 1 <= size <= HZ4_CLASS_MAX_BYTES.
 void *hz4_alloc_unsampled(size_t size);
 void hz4_alloc_free_unsampled(void *object);
 bool hz4_alloc_trim(size_t pad);

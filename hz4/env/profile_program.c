@@ -2,6 +2,7 @@
 //
 //   known          keeps and frees what the table says; prints it: function, bytes of a block, blocks, of which are kept
 //   thinned        keeps few of what it allocates in one place, and all in another
+//   largest        allocates and frees blocks that fill the largest class, a byte more hardened
 //   forks N        N children, each with a heap of its own, beside another thread; the last one ends by exit
 //   signal         sends itself SIGUSR2 while it allocates nothing
 //   calls PREFIX   start, stop and dump by the program itself
@@ -101,6 +102,10 @@ static void thinned(void) {
   }
 }
 
+static void largest(void) {
+  for (int i = 0; i < 2000; ++i) free(by_malloc((256 << 10) - 1));
+}
+
 static _Atomic(bool) over;
 
 static void *allocate_beside(void *unused) {
@@ -156,6 +161,7 @@ int main(int argc, char **argv) {
   if (hz4_sample_seed != NULL) hz4_sample_seed(1);
   if (argc > 1 && strcmp(argv[1], "known") == 0) known();
   else if (argc > 1 && strcmp(argv[1], "thinned") == 0) thinned();
+  else if (argc > 1 && strcmp(argv[1], "largest") == 0) largest();
   else if (argc > 1 && strcmp(argv[1], "signal") == 0) raise(SIGUSR2);
   else if (argc > 2 && strcmp(argv[1], "forks") == 0) forks(atoi(argv[2]));
   else if (argc > 2 && strcmp(argv[1], "calls") == 0) calls(argv[2]);

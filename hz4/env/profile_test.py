@@ -159,6 +159,10 @@ class Profile(unittest.TestCase):
         self.assertLess(found["by_malloc"], 80e6)
         self.assertLess(found.get("by_calloc", 0), found["by_malloc"] / 20)
 
+    def test_hardened_blocks_of_the_largest_class_have_one_beside_them_too(self):
+        for harden in "012":
+            self.run_program("largest", HZ4_PROFILE_BYTES="8M", HZ4_HARDEN=harden)
+
     def test_a_profile_is_written_when_it_is_due(self):
         self.known(HZ4_PROFILE_EVERY_BYTES="100M", HZ4_PROFILE_PEAK="1")
         self.assertEqual(len(self.files(".peak.pb")), 1)
