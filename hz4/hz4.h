@@ -131,8 +131,8 @@ extern HZ4_API const char *hz4_options;
 // it: what is noted stays noted until it is freed. hz4_profile_dump writes all that is known to a new file: path, or, if that
 // is NULL, by HZ4_PROFILE. The file replaces a regular one, as a whole, with mode 0600; a link or a device stays.
 // Return 0; or -1 with EINVAL (a mean beyond PTRDIFF_MAX; an unknown format; no profile was ever started; path NULL without
-// HZ4_PROFILE), EEXIST (what is at path is no regular file), EBUSY (another thread is writing one), EPERM (a set-user-ID
-// program), ENOMEM, or with what open, write or rename would say.
+// HZ4_PROFILE), EEXIST (what is at path is no regular file), EBUSY (another thread is writing one; or may be, for this is a
+// child of vfork), EPERM (a set-user-ID program), ENOMEM, or with what open, write or rename would say.
 // hz4_profile_dump may be called from a signal handler.
 enum { HZ4_PROFILE_PPROF, HZ4_PROFILE_HEAP_V2 };  // pprof's profile.proto; the text of gperftools
 HZ4_API int hz4_profile_start(size_t mean_bytes);

@@ -293,7 +293,8 @@ static int save(const char *path, enum hz4_profile_due due, enum hz4_profile_for
   if (hz4_sys_secure()) return EPERM;
   if (path != NULL && strlen(path) >= PATH_MAX) return ENAMETOOLONG;
   uint32_t pid = (uint32_t)hz4_syscall(SYS_getpid, 0);
-  if (!hz4_turn_begin(&writing, pid)) return EBUSY;
+  // In a child of vfork another thread of its parent's may be at it.
+  if (hz4_front.lent || !hz4_turn_begin(&writing, pid)) return EBUSY;
   if (path != NULL) hz4_format(path_then, PATH_MAX, "%s", path);
   else name_file(pid, due, format);
   int error = write_file(format);

@@ -94,8 +94,7 @@ EXPORT struct mallinfo mallinfo(void) {
                            .fordblks = (int)wide.fordblks, .keepcost = (int)wide.keepcost};
 }
 
-// glibc's element names, so that what reads its XML finds the totals. options must be 0: else -1 and EINVAL (glibc
-// returns EINVAL itself).
+// glibc's element names, so that what reads its XML finds the totals. options must be 0: else it returns EINVAL, as glibc's.
 EXPORT int malloc_info(int options, FILE *stream) {
   if (options != 0) return EINVAL;
   uint64_t peak_bytes;

@@ -4,6 +4,7 @@
 //   thinned        keeps few of what it allocates in one place, and all in another
 //   largest        allocates and frees blocks that fill the largest class, a byte more hardened
 //   forks N        N children, each with a heap of its own, beside another thread; the last one ends by exit
+//   vforks         children of vfork allocate, in its memory
 //   signal         sends itself SIGUSR2 while it allocates nothing
 //   calls PREFIX   start, stop and dump by the program itself
 #include <malloc.h>
@@ -134,6 +135,19 @@ static void forks(int count) {
   free(mine);
 }
 
+static void vforks(void) {
+  for (int i = 0; i < 3; ++i) {
+    pid_t child = vfork();
+    if (child == 0) {
+      free(by_malloc(200000));
+      _exit(0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    free(by_malloc(200000));
+  }
+}
+
 static void calls(const char *prefix) {
   char path[4096];
   errno = 0;
@@ -162,6 +176,7 @@ int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "known") == 0) known();
   else if (argc > 1 && strcmp(argv[1], "thinned") == 0) thinned();
   else if (argc > 1 && strcmp(argv[1], "largest") == 0) largest();
+  else if (argc > 1 && strcmp(argv[1], "vforks") == 0) vforks();
   else if (argc > 1 && strcmp(argv[1], "signal") == 0) raise(SIGUSR2);
   else if (argc > 2 && strcmp(argv[1], "forks") == 0) forks(atoi(argv[2]));
   else if (argc > 2 && strcmp(argv[1], "calls") == 0) calls(argv[2]);

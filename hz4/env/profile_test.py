@@ -186,6 +186,11 @@ class Profile(unittest.TestCase):
         for path in files:
             self.assertEqual(self.pprof(path, "inuse_space").get("by_calloc", 0), 0, "each has freed it")
 
+    def test_a_child_of_vfork_leaves_it_to_its_parent(self):
+        self.run_program("vforks", HZ4_PROFILE_BYTES="1", HZ4_PROFILE_EVERY_BYTES="100K")
+        processes = {path[len(self.prefix) :].split(".")[1] for path in self.files(".pb")}
+        self.assertEqual(len(processes), 1, self.files(".pb"))
+
     def test_a_program_calls_for_it_itself(self):
         self.run_program("calls", self.prefix, HZ4_PROFILE="")
         if which("go") is None:
