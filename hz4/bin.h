@@ -65,7 +65,7 @@ struct hz4_tcache {
   _Atomic(uint32_t) denied;  // times that a bin could not grow
   _Atomic(uint32_t) listed;  // 1 or 0: of a byte not every machine has more than loads and stores
   _Atomic(bool) visited;           // written first of all: a page that is read first costs more
-  _Atomic(bool) sent_to;           // batches may wait in its inboxes: a hint for who looks into those of all caches
+  _Atomic(bool) sent_to;           // batches came to its inboxes, at any time
   _Atomic(size_t) capacity_bytes;  // sum over bins of what they may hold
   _Atomic(uint32_t) large_bins;    // that may hold more than usual
   struct hz4_inbox spare;          // empty batches

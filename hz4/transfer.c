@@ -203,9 +203,9 @@ struct hz4_batch *hz4_transfer_steal(uint32_t size_class) {
 }
 
 void hz4_transfer_empty(struct hz4_tcache *cache, bool close) {
-  // Of thousands of threads that sleep few were sent anything, and each has a kilobyte of inboxes to be looked into.
+  // Of thousands of threads that sleep few were sent anything, and each has a kilobyte of inboxes to be looked into. (Who sends
+  // at this instant may have found it set: so it stays.)
   bool sent_to = hz4_load_relaxed(&cache->sent_to);
-  if (sent_to) hz4_store_relaxed(&cache->sent_to, false);
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS && (close || sent_to); ++c) {
     struct hz4_inbox *inbox = &cache->inbox[c];
     hz4_transfer_give_batches(cache, c, close ? hz4_inbox_close(inbox) : hz4_inbox_take(inbox));

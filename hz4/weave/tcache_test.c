@@ -188,6 +188,11 @@ static void empty_inboxes(void) {
   hz4_tcache_empty_remote(cache(0));  // leaves it alone
   hz4_transfer_empty(cache(0), false);
 }
+// Once all have sent what they sent, a trim finds it.
+static void a_trim_leaves_nothing(void) {
+  empty_inboxes();
+  weave_check(hz4_inbox_objects(&cache(0)->inbox[CLASS]) == 0);
+}
 static void all_are_with_mid(void) {
   for (int i = 0; i < CACHES; ++i) hz4_tcache_close(cache(i));
   weave_check(in_depot == OBJECTS);
@@ -303,6 +308,7 @@ const struct weave_scenario weave_scenarios[] = {
     {"the next owner begins", one_waits, {owner_exits_next_begins, free_two, steal}, all_are_with_mid, 1, 0, false},
     {"the owner refills beside a thief", one_waits, {owner_refills, free_two, steal}, all_are_with_mid, 1, 0, false},
     {"the owner exits beside a trim", one_waits, {owner_exits, free_two, empty_inboxes}, others_exit, 1, 0, false},
+    {"a trim beside frees", one_waits, {empty_inboxes, free_two}, a_trim_leaves_nothing, 2, 1, false},
     {"three look for a victim", NULL, {search_1, search_0, search_2}, NULL, 1, 0, false},
     {"two on one id", one_in_bin, {frees_two, takes_one}, all_come_home, 2, 1, false},
     {"two come to a cache", one_in_bin, {comes_to_id_1, comes_to_id_1}, all_are_given, 2, 0, false},
