@@ -34,6 +34,11 @@ HZ4_INLINE void do_chores(void) {
   if (HZ4_UNLIKELY(hz4_probes_are_due())) hz4_probes_follow();
 }
 
+// By itself, so that what it needs of the stack is not there while others go deep.
+HZ4_NOINLINE static void report_misuse(void) {
+  hz4_misuse_report();
+}
+
 // ---- malloc ----
 
 // An object without a cache: the thread has ended, or has none yet. Here and below, *zeroed: whether zeros are wanted;
@@ -144,6 +149,7 @@ void hz4_alloc_keep_to_limit(void) {
   purge_all();
   hz4_segment_purge(0);
   hz4_limit_end_trim(used);
+  report_misuse();
 }
 
 // pre: size <= PTRDIFF_MAX.
@@ -177,6 +183,7 @@ static void *take_sample(size_t size, size_t mean, size_t bytes, size_t align, b
   bool wanted = *zeroed;
   uint32_t c = hz4_block_class(bytes, align);
   void *block = hz4_sample_alloc(size, mean, align, c != 0 ? hz4_class_bytes(c) : 0, zeroed, frame);
+  report_misuse();
   if (block == NULL) *zeroed = wanted;
   return block;
 }
@@ -381,6 +388,7 @@ HZ4_NOINLINE static void *realloc_large(struct hz4_span *span, size_t size) {
     errno = saved;
   }
   if (span->bytes != usable) hz4_sample_resized(span, size, HZ4_FRAME());
+  report_misuse();
   return resized;
 }
 

@@ -1,12 +1,14 @@
 // The whole API under a limit of its own (limit.h): what is counted adds up, nothing goes beyond, and what is refused is no
 // worse than what a kernel refuses.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <thread>
 #include <vector>
 
 #include "hz4/hz4.h"
+#include "hz4/poison.h"
 #include "hz4/test/hostile.h"
 #include "hz4/test/sys_fake.h"
 
@@ -70,6 +72,19 @@ class KeepToLimit : public testing::Test {
 };
 
 uint64_t KeepToLimit::now_ = 1;
+
+// It is noted meanwhile, and while it is nobody else is heard.
+TEST_F(KeepToLimit, WhatATrimFindsIsReportedByWhoTrims) {
+  const auto free_twice_and_trim = [] {
+    void *volatile block = hz4_malloc(700), *other = hz4_malloc(700);
+    hz4_free(block);
+    hz4_free(other);
+    hz4_free(block);
+    hz4_limit_set(1, 0);
+    _exit(0);
+  };
+  EXPECT_DEATH(free_twice_and_trim(), HZ4_POISON ? "AddressSanitizer: use-after-poison" : "hz4: double free: ");
+}
 
 TEST_F(KeepToLimit, SetAndGet) {
   size_t soft = 1, hard = 1;
