@@ -335,8 +335,10 @@ void *hz4_mid_owner(const void *object) {
 
 __attribute__((no_sanitize("thread"))) uint64_t hz4_mid_glance_held(const void *object) {
   const struct hz4_span *span = hz4_pagemap_span(object);
-  if (span == NULL || span->kind != HZ4_SPAN_OBJECTS || span->free_count >= span->object_count) return 0;
-  uint64_t out = span->object_count - span->free_count;
+  if (span == NULL || span->kind != HZ4_SPAN_OBJECTS) return 0;
+  uint32_t free_count = *(const volatile uint32_t *)&span->free_count;  // once: it changes
+  if (free_count >= span->object_count) return 0;
+  uint64_t out = span->object_count - free_count;
   uint64_t kept = span->bytes - hz4_span_purged_bytes(span), used = out * hz4_class_bytes(span->size_class);
   return kept > used ? (kept - used) / out : 0;
 }
