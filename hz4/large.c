@@ -474,7 +474,7 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
     // Any page may be the first of a block later. (Reserved after: or else the page map's own memory could be in the way.)
     if (result == HZ4_OS_RESIZED && !hz4_pagemap_reserve(span->base, bytes >> HZ4_PAGE_SHIFT)) {
       hz4_os_unmap(span->base + have, bytes - have);
-      result = HZ4_OS_SEVERAL;
+      result = HZ4_OS_REFUSED;
     }
     if (result != HZ4_OS_RESIZED) {
       void *moved_to = result == HZ4_OS_NO_ROOM ? move(span, bytes) : NULL;

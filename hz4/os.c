@@ -202,7 +202,7 @@ static int remap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
 
 enum hz4_os_resized hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes) {
   int error = remap(base, old_bytes, new_bytes, NULL);
-  if (error != 0) return error == EFAULT ? HZ4_OS_SEVERAL : HZ4_OS_NO_ROOM;
+  if (error != 0) return error == ENOMEM ? HZ4_OS_NO_ROOM : HZ4_OS_REFUSED;
   note_mapped(new_bytes - old_bytes);
   return HZ4_OS_RESIZED;
 }

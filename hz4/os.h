@@ -42,9 +42,9 @@ bool hz4_os_purge(void *base, size_t bytes);
 // The same for many runs, in as few calls as the system allows. True when one of them went back.
 bool hz4_os_purge_runs(const struct hz4_sys_run *runs, size_t count);
 
-// Grows a mapping where it lies. Otherwise nothing has changed: there is no room, and it may be moved; or it is several
-// mappings to the system (as where the program has advised the kernel of a part), which it grows and moves in no way.
-enum hz4_os_resized { HZ4_OS_RESIZED, HZ4_OS_NO_ROOM, HZ4_OS_SEVERAL };
+// Grows a mapping where it lies. Otherwise nothing has changed: there is no room, and it may be moved; or the system grows and
+// moves it in no way, for it is several mappings (as where the program has advised the kernel of a part), or a filter refuses.
+enum hz4_os_resized { HZ4_OS_RESIZED, HZ4_OS_NO_ROOM, HZ4_OS_REFUSED };
 enum hz4_os_resized hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes);
 
 // How many bytes of addresses the process may have, as it was when hz4 began. SIZE_MAX: any number.

@@ -471,6 +471,17 @@ TEST_F(Large, GrowsInPlaceWhereThereIsRoom) {
 }
 
 // In place it may come to a region that the page map does not have yet, of which pages are the first ones of blocks later.
+// The target of an mremap that failed is lost: so nothing is moved where none will ever be done.
+TEST_F(Large, AFilterThatRefusesMremapCostsNoAddresses) {
+  char *block = Alloc(2 * kMiB);
+  const uint64_t mapped = Mapped();
+  hz4_sys_fake.refuses_mremap = true;
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(hz4_large_resize(SpanOf(block), 5 * kMiB), nullptr);
+  EXPECT_EQ(Mapped(), mapped);
+  EXPECT_EQ(SpanOf(block)->bytes, 2 * kMiB);
+  Free(block);
+}
+
 TEST_F(Large, GrowsIntoAnotherRegionOfThePageMap) {
   constexpr uintptr_t kRegion = HZ4_PAGEMAP_REGION_PAGES * HZ4_PAGE_BYTES;
   char *block = Alloc(kMiB);

@@ -257,12 +257,15 @@ TEST_F(Os, ResizeThatFailsChangesNothing) {
   memset(base, 7, kMiB);
   const OsStats before = Stats();
   hz4_sys_fake.several_mappings = true;
-  EXPECT_EQ(hz4_os_resize(base, kMiB, 2 * kMiB), HZ4_OS_SEVERAL);
+  EXPECT_EQ(hz4_os_resize(base, kMiB, 2 * kMiB), HZ4_OS_REFUSED);
+  hz4_sys_fake_reset();
+  hz4_sys_fake.refuses_mremap = true;
+  EXPECT_EQ(hz4_os_resize(base, kMiB, 2 * kMiB), HZ4_OS_REFUSED);
   hz4_sys_fake_reset();
   hz4_sys_fake.fail_every[HZ4_SYS_MREMAP] = 1;
   EXPECT_EQ(hz4_os_resize(base, kMiB, 2 * kMiB), HZ4_OS_NO_ROOM);
-  EXPECT_EQ(Stats().failed_calls, before.failed_calls + 2);
-  EXPECT_EQ(Stats().remap_calls, before.remap_calls + 2);
+  EXPECT_EQ(Stats().failed_calls, before.failed_calls + 3);
+  EXPECT_EQ(Stats().remap_calls, before.remap_calls + 3);
   EXPECT_EQ(MappedHere(), kMiB);
   EXPECT_EQ(base[kMiB - 1], 7);
   EXPECT_TRUE(hz4_os_unmap(base, kMiB));

@@ -60,6 +60,7 @@ void hz4_sys_fake_reset(void) {
   hz4_store_relaxed(&hz4_sys_fake.single_threaded, false);
   hz4_store_relaxed(&hz4_sys_fake.secure, false);
   hz4_store_relaxed(&hz4_sys_fake.never_in_place, false);
+  hz4_store_relaxed(&hz4_sys_fake.refuses_mremap, false);
   hz4_store_relaxed(&hz4_sys_fake.failure_unmaps_to, false);
   hz4_store_relaxed(&hz4_sys_fake.several_mappings, false);
   hz4_store_relaxed(&hz4_sys_fake.address_limit, 0);
@@ -339,7 +340,8 @@ int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   check_mapped("sys_fake: mremap of memory that is not hz4's", (uintptr_t)base, old_bytes);
   bool fail = fails(HZ4_SYS_MREMAP, ENOMEM);
   int error = fail ? ENOMEM : 0;
-  if (to != NULL) error = move_locked(base, old_bytes, new_bytes, to, fail);
+  if (hz4_load_relaxed(&hz4_sys_fake.refuses_mremap)) error = EPERM;
+  else if (to != NULL) error = move_locked(base, old_bytes, new_bytes, to, fail);
   else if (!fail) error = resize_locked(base, old_bytes, new_bytes);
   pthread_mutex_unlock(&mutex);
   if (error != 0) errno = error;

@@ -36,6 +36,7 @@ struct hz4_sys_fake {
   _Atomic(bool) single_threaded;    // libc says so
   _Atomic(bool) secure;             // the program has rights that who started it has not
   _Atomic(bool) never_in_place;     // mremap without a target does not grow
+  _Atomic(bool) refuses_mremap;     // by EPERM, as a filter of system calls does
   _Atomic(bool) failure_unmaps_to;  // an mremap that fails has unmapped its target before, as Linux may
   _Atomic(bool) several_mappings;   // what is to grow is several mappings: mremap fails as Linux does then, by EFAULT
   _Atomic(size_t) address_limit;    // 0: none
