@@ -47,7 +47,7 @@ static void note_released(const struct hz4_lock *lock) {
 }
 
 void hz4_lock_assert_held(const struct hz4_lock *lock) {
-  HZ4_ASSERT((held_ranks >> lock->rank & 1) != 0);
+  HZ4_ASSERT(hz4_self.hurried || (held_ranks >> lock->rank & 1) != 0);
 }
 
 void hz4_lock_assert_none_held(void) {

@@ -7,6 +7,7 @@
 // The handler may have interrupted a thread that has a lock, and so it waits for none (hz4_lock_hurry_begin). Where one is
 // not free the figures are not whole, and the file is due at the next slow path: mostly at the end of the interrupted one.
 // Nothing else that it calls is more than loads, stores and system calls.
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,8 @@ static char text[HZ4_EXIT_TEXT_BYTES];  // for stderr: one write, so that what s
 static char path[HZ4_OPTION_TEXT_BYTES + 32], new_path[sizeof(path) + 32];
 static bool has_pid;  // the path
 static bool warned;
+static bool hurries;    // in the handler,
+static uint32_t begun;  // since then (lock.h)
 
 static _Atomic(uint32_t) writing;  // file.h
 static _Atomic(bool) due;          // it was asked for, and nobody has begun since
@@ -73,7 +76,12 @@ static bool ends_in(const char *end) {
   return length >= n && strcmp(path + length - n, end) == 0;
 }
 
-// Writes `stats`. 0; or the error, and an older file is as it was.
+// Whether no lock was in the way so far: those that sizes' figures are behind are taken while they are written.
+static bool is_whole(void) {
+  return !hurries || hz4_lock_refusals() == begun;
+}
+
+// Writes `stats`. 0; or the error, and an older file is as it was; EBUSY: it would not be whole.
 static int write_file(uint32_t pid) {
   name_files(pid);
   HZ4_WRITER(w, 512, -1);
@@ -82,6 +90,7 @@ static int write_file(uint32_t pid) {
   if (ends_in(".json")) hz4_stats_put_json(&w, &stats);
   else if (ends_in(".prom")) hz4_stats_put_metrics(&w, &stats, has_pid);
   else hz4_stats_put_report(&w, &stats);
+  if (!is_whole()) w.error = EBUSY;
   return hz4_file_end(&w, new_path, path);
 }
 
@@ -90,11 +99,11 @@ static void write_out(uint32_t pid) {
   if (*hz4_option.stats_file == '\0') {
     struct hz4_writer w = {.buffer = text, .size = sizeof(text), .fd = hz4_stderr(true)};
     hz4_stats_put_report(&w, &stats);
-    hz4_writer_flush(&w);
+    if (is_whole()) hz4_writer_flush(&w);
     return;
   }
   int error = write_file(pid);
-  if (error == 0 || warned) return;
+  if (error == 0 || error == EBUSY || warned) return;
   warned = true;
   hz4_warn_of_file("statistics cannot be written", error, path);
 }
@@ -104,11 +113,12 @@ static void write_due(bool in_handler) {
   bool whole = true;
   while (whole && hz4_load_relaxed(&due) && hz4_turn_begin(&writing, pid)) {
     hz4_store_relaxed(&due, false);
-    uint32_t begun = in_handler ? hz4_lock_hurry_begin() : 0;
+    hurries = in_handler;
+    if (in_handler) begun = hz4_lock_hurry_begin();
     hz4_stats_gather(&stats);
+    if (is_whole()) write_out(pid);
     if (in_handler) whole = hz4_lock_hurry_end(begun);
-    if (whole) write_out(pid);
-    else hz4_store_relaxed(&due, true);
+    if (!whole) hz4_store_relaxed(&due, true);
     hz4_turn_end(&writing);
   }
 }

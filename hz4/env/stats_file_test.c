@@ -72,18 +72,19 @@ static bool over;
 
 static void *churn(void *seed) {
   uint64_t state = (uint64_t)(uintptr_t)seed;
-  static __thread void *blocks[512];
+  static __thread void *blocks[256];
   while (!__atomic_load_n(&over, __ATOMIC_RELAXED)) {
-    void **block = &blocks[next_random(&state) % 512];
-    free(*block);
-    *block = malloc(random_size(&state, 20));
+    void **block = &blocks[next_random(&state) % 256];
+    size_t size = next_random(&state) % 8 != 0 ? random_size(&state, 12) : next_random(&state) % (3 << 20);
+    *block = realloc(*block, size + 1);  // large ones are mapped, moved and unmapped
     CHECK(*block != NULL);
   }
-  for (int i = 0; i < 512; i++) free(blocks[i]);
+  for (int i = 0; i < 256; i++) free(blocks[i]);
   return NULL;
 }
 
-// Signals come to threads that hold locks, and to one that writes.
+// Signals come to threads that hold locks, or have left them for the system (--config=dbg finds who waits there), and to one
+// that writes.
 static int in_the_middle(void) {
   pthread_t threads[3];
   for (int i = 0; i < 3; i++) CHECK(pthread_create(&threads[i], NULL, churn, (void *)(uintptr_t)(i + 1)) == 0);
