@@ -46,8 +46,7 @@ bool hz4_profile_report_leaks(int fd) {
     insert(largest, site);
   }
   if (sites == 0 || fd < 0) return sites != 0;
-  static char text[HZ4_EXIT_TEXT_BYTES];
-  struct hz4_writer w = {.buffer = text, .size = sizeof(text), .fd = fd};
+  struct hz4_writer w = {.buffer = hz4_exit_text, .size = sizeof(hz4_exit_text), .fd = fd};
   hz4_put(&w, "hz4: still allocated: " AMOUNT ", from %'lu call sites\n", bytes, hz4_profile_objects(parts), sites);
   for (int i = 0; i < HZ4_PROFILE_LEAK_SITES && largest[i] != NULL; ++i) {
     hz4_put(&w, "hz4: " AMOUNT " from\n", live(largest[i]), hz4_profile_objects(hz4_load_relaxed(&largest[i]->live_parts)));

@@ -164,8 +164,7 @@ void hz4_stats_at_exit(void) {
   int fd = form != 0 ? hz4_stderr(true) : -1;
   if (fd < 0) return;
   static struct hz4_stats last;  // another thread may be the writer still
-  static char last_text[sizeof(text)];
-  struct hz4_writer w = {.buffer = last_text, .size = sizeof(last_text), .fd = fd};
+  struct hz4_writer w = {.buffer = hz4_exit_text, .size = sizeof(hz4_exit_text), .fd = fd};
   hz4_stats_gather(&last);
   if (form == 1) hz4_stats_put_report(&w, &last);
   else hz4_stats_put_json(&w, &last);

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+char hz4_exit_text[HZ4_EXIT_TEXT_BYTES];
+
 void hz4_writer_flush(struct hz4_writer *w) {
   if (w->fd < 0) return;
   if (w->error == 0) w->error = hz4_write(w->fd, w->buffer, w->used);

@@ -19,6 +19,9 @@ struct hz4_writer {
   char name##_buffer[bytes];        \
   struct hz4_writer name = {.buffer = name##_buffer, .size = (bytes), .fd = (to)}
 
+// For what is said as the process ends, by the thread that ends it: one write, so that what several processes say is not mixed.
+extern char hz4_exit_text[HZ4_EXIT_TEXT_BYTES];
+
 // As printf, with %s, %u, %x and %%, l for 64 bits, a width, 0 for zeros before it and ' for groups of three digits.
 __attribute__((format(printf, 2, 3))) void hz4_put(struct hz4_writer *w, const char *format, ...);
 void hz4_put_bytes(struct hz4_writer *w, const void *data, size_t bytes);
