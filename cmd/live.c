@@ -94,7 +94,10 @@ char *live_read(const struct live *live, char *why) {
   bool was_there = stat(live->file, &before) == 0;
   if (live->signal != 0) {
     if (!catches(live->pid, live->signal)) {
-      no(why, "it has no handler of HZ4_STATS_SIGNAL, and is not asked: hz4 is not active there (hz4 doctor), or the program has ignored that signal since", "");
+      no(why,
+         "it has no handler of HZ4_STATS_SIGNAL, and is not asked: hz4 is not active there (hz4 doctor), or the program "
+         "has ignored that signal since",
+         "");
       return NULL;
     }
     if (kill(live->pid, live->signal) != 0) {
