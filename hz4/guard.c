@@ -16,6 +16,10 @@ HZ4_IN_DATA static bool noted_by_system, metadata_too;
 // Of those that are mappings.
 static _Atomic(size_t) count;
 
+bool hz4_guard_note(void *base, size_t bytes) {
+  return hz4_sys_guard(base, bytes) && !hz4_stack_readable((uintptr_t)base);
+}
+
 void hz4_guard_begin(void) {
   hz4_random_seed(hz4_sys_secret());
   struct hz4_os_stats os;
@@ -25,8 +29,7 @@ void hz4_guard_begin(void) {
   void *probe = hz4_os_map(page, page);
   if (probe == NULL) return;
   int saved = errno;
-  // Some systems say yes to any advice.
-  noted_by_system = hz4_sys_guard(probe, page) && !hz4_stack_readable((uintptr_t)probe);
+  noted_by_system = hz4_guard_note(probe, page);
   errno = saved;
   hz4_os_unmap(probe, page);
   hz4_guards = true;

@@ -16,6 +16,9 @@ extern bool hz4_guards;
 // Guards from now on. pre: before there are threads.
 void hz4_guard_begin(void);
 
+// Has the system note a guard in these pages. False: it does not; some say yes to any advice, so that it is looked at too.
+bool hz4_guard_note(void *base, size_t bytes);
+
 // Makes a guard of pages that hold nothing.
 void hz4_guard_install(void *base, size_t bytes);
 

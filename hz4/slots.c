@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "hz4/guard.h"
 #include "hz4/guarded.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
@@ -56,8 +57,7 @@ bool hz4_slots_begin(void) {
   if (pool.base == NULL) return false;
   pool.bytes = bytes;
   struct slot *memory = hz4_meta_alloc(HZ4_SLOTS * sizeof(struct slot));
-  // Some systems say yes to any advice.
-  by_marks = hz4_sys_guard(pool.base, bytes) && !hz4_stack_readable((uintptr_t)pool.base);
+  by_marks = hz4_guard_note(pool.base, bytes);
   bool is_ready = memory != NULL && hz4_pagemap_reserve(pool.base, bytes >> HZ4_PAGE_SHIFT);
   if (!is_ready || !(by_marks || forbid(pool.base, bytes))) {
     if (memory != NULL) hz4_meta_free(memory, HZ4_SLOTS * sizeof(struct slot));

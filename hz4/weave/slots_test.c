@@ -1,6 +1,7 @@
 // slots: who takes a slot has it for himself, with all that who had it before has left; none is lost, and none is had twice.
 #include "hz4/slots.h"
 
+#include "hz4/guard.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
@@ -8,7 +9,6 @@
 #include "hz4/stack.h"
 #include "hz4/sys.h"
 #include "hz4/weave/weave.h"
-#include "hz4/writer.h"
 
 #define PAGE 4096
 
@@ -44,27 +44,13 @@ bool hz4_sys_allow(void *base, size_t bytes) {
 bool hz4_sys_purge(void *base, size_t bytes) {
   return base != NULL && bytes != 0;
 }
-bool hz4_stack_readable(uintptr_t address) {
-  return address == 0;
+bool hz4_guard_note(void *base, size_t bytes) {
+  return base != NULL && bytes != 0;
 }
 uint32_t hz4_stack_take(const void *frame, uintptr_t *out, uint32_t max) {
   weave_check(max != 0);
   out[0] = (uintptr_t)frame;
   return 1;
-}
-// Reports are not looked at here.
-void hz4_stack_put(struct hz4_writer *w, const char *what, const uintptr_t *stack, uint32_t depth) {
-  (void)w, (void)what, (void)stack, (void)depth;
-}
-void hz4_put(struct hz4_writer *w, const char *format, ...) {
-  (void)w, (void)format;
-}
-void hz4_writer_flush(struct hz4_writer *w) {
-  (void)w;
-}
-int hz4_stderr(bool unchanged) {
-  (void)unchanged;
-  return -1;
 }
 
 // ---- threads ----
