@@ -42,6 +42,9 @@ void hz4_sample_seed(uint64_t seed) {
   struct hz4_sampler *mine = hz4_sampler_here();
   hz4_store_relaxed(&mine->random, seed | 1);
   hz4_store_relaxed(&mine->epoch, 0);
+  hz4_store_relaxed(&mine->doublings, 0);
+  hz4_store_relaxed(&mine->samples, 0);
+  hz4_store_relaxed(&mine->then_ns, 0);
   hz4_store_relaxed(&mine->left, 0);
   hz4_store_relaxed(&mine->beyond, 0);
 }

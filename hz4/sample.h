@@ -104,7 +104,8 @@ const char *hz4_sample_free(struct hz4_span *span, void *ptr, const void *frame)
 // A large block was resized, to what is asked for now.
 void hz4_sample_resized(struct hz4_span *span, size_t size, const void *frame);
 
-// For tests: the calling thread's samples are those of this seed.
+// For tests: the sampler of the cache that the calling thread is at begins anew, by this seed. A thread comes to a cache by
+// its first allocation.
 void hz4_sample_seed(uint64_t seed);
 
 HZ4_END_DECLS

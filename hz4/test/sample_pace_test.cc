@@ -35,6 +35,7 @@ class SamplePaceTest : public testing::Test {
     CPU_SET(sched_getcpu(), &here);
     ASSERT_EQ(sched_setaffinity(0, sizeof(here), &here), 0);
     hz4_sys_fake.now_ns = kLater;
+    hz4_free(hz4_malloc(1));
     hz4_sample_seed(1);
     told = {};
   }
@@ -65,7 +66,8 @@ TEST_F(SamplePaceTest, WhereTheyComeSlowlyAllAreTaken) {
     Allocate(4 * kMean);
   };
   for (int i = 0; i < 10000 && hz4_sampler_here()->mean != kMean; ++i) slowly();
-  EXPECT_LT(told.samples, uint64_t{HZ4_SAMPLE_PACE});
+  // While they are rare the clock is looked at for each; then a window of so many goes by before it is.
+  EXPECT_LT(told.samples, uint64_t{HZ4_SAMPLE_PACE} * 2);
   told = {};
   for (int i = 0; i < 100; ++i) {
     slowly();

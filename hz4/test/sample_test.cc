@@ -59,6 +59,7 @@ class SampleTest : public testing::Test {
   }
   static void Start(size_t mean) {
     hz4_sample_start(kUse, mean, Hooks<kUse>());
+    hz4_free(hz4_malloc(1));
     hz4_sample_seed(hz4_test::TestSeed());
   }
 };
