@@ -35,8 +35,8 @@ HZ4_INLINE void do_chores(void) {
 }
 
 // By itself, so that what it needs of the stack is not there while others go deep.
-HZ4_NOINLINE static void report_misuse(void) {
-  hz4_misuse_report();
+HZ4_NOINLINE static void report_misuse(const void *frame) {
+  hz4_misuse_report(frame);
 }
 
 // ---- malloc ----
@@ -132,7 +132,7 @@ HZ4_NOINLINE static void *alloc_in_need(uint32_t size_class, size_t asked, size_
     *zeroed = wanted;
     block = hz4_large_alloc(size, align, zeroed);
   }
-  hz4_misuse_report();
+  hz4_misuse_report(HZ4_FRAME());
   return block;
 }
 
@@ -149,18 +149,18 @@ void hz4_alloc_keep_to_limit(void) {
   purge_all();
   hz4_segment_purge(0);
   hz4_limit_end_trim(used);
-  report_misuse();
+  report_misuse(HZ4_FRAME());
 }
 
-// pre: size <= PTRDIFF_MAX.
-static void *alloc_block(size_t size, size_t align, bool *zeroed) {
+// pre: size <= PTRDIFF_MAX. frame, here and below: of the function that the program called.
+static void *alloc_block(size_t size, size_t align, bool *zeroed, const void *frame) {
   int saved = errno;
   bool wanted = *zeroed;
   hz4_thread_init();
   if (HZ4_UNLIKELY(hz4_limit_is_due())) hz4_alloc_keep_to_limit();
   uint32_t c = hz4_block_class(size, align), refusals = hz4_lock_refusals();
   void *block = c != 0 ? alloc_class(c, size, zeroed) : hz4_large_alloc(size, align, zeroed);
-  hz4_misuse_report();
+  hz4_misuse_report(frame);
   if (HZ4_UNLIKELY(block == NULL)) {
     bool refused = c != 0 && refusals != hz4_lock_refusals();
     *zeroed = wanted;
@@ -183,25 +183,25 @@ static void *take_sample(size_t size, size_t mean, size_t bytes, size_t align, b
   bool wanted = *zeroed;
   uint32_t c = hz4_block_class(bytes, align);
   void *block = hz4_sample_alloc(size, mean, align, c != 0 ? hz4_class_bytes(c) : 0, zeroed, frame);
-  report_misuse();
+  report_misuse(frame);
   if (block == NULL) *zeroed = wanted;
   return block;
 }
 
 // While there is sampling, or hardened: an object out of a bin, or a block from elsewhere. pre: as alloc_block.
-static void *alloc_uncounted(size_t size, size_t align, bool *zeroed) {
+static void *alloc_uncounted(size_t size, size_t align, bool *zeroed, const void *frame) {
   void *object = !*zeroed ? from_bin(hz4_block_class(size, align), size) : NULL;
-  return object != NULL ? object : alloc_block(size, align, zeroed);
+  return object != NULL ? object : alloc_block(size, align, zeroed, frame);
 }
 
-// Where the fast path had nothing. pre: as alloc_block. frame: of the function that the program called.
+// Where the fast path had nothing. pre: as alloc_block.
 static void *alloc_slow(size_t size, size_t align, bool *zeroed, const void *frame) {
   if (HZ4_LIKELY(!hz4_sample_is_on()) || size == 0) {
-    return hz4_option.harden != 0 ? alloc_uncounted(size, align, zeroed) : alloc_block(size, align, zeroed);
+    return hz4_option.harden != 0 ? alloc_uncounted(size, align, zeroed, frame) : alloc_block(size, align, zeroed, frame);
   }
   size_t mean = hz4_sample_passes(size) ? 0 : hz4_sample_due(size);
   void *block = mean != 0 ? take_sample(size, mean, size, align, zeroed, frame) : NULL;
-  return block != NULL ? block : alloc_uncounted(size, align, zeroed);
+  return block != NULL ? block : alloc_uncounted(size, align, zeroed, frame);
 }
 
 HZ4_NOINLINE static void *malloc_slow(size_t size) {
@@ -284,14 +284,14 @@ HZ4_NOINLINE static void free_slowly(void *ptr, uint32_t size_class) {
   else if (size_class != 0) free_object(size_class, ptr);
   else if (is_foreign(ptr)) hz4_alloc_foreign->free(ptr);
   else free_slow_block(ptr, HZ4_FRAME());
-  hz4_misuse_report();
+  hz4_misuse_report(HZ4_FRAME());
   do_chores();
   errno = saved;
 }
 
 HZ4_NOINLINE static void free_wrongly(const void *ptr) {
   hz4_misuse_note(hz4_harden_wrong(ptr), ptr);
-  hz4_misuse_report();
+  hz4_misuse_report(HZ4_FRAME());
 }
 
 // note: what the page map has of ptr's states.
@@ -327,14 +327,14 @@ void hz4_alloc_free_sized_slow(void *ptr, size_t align, size_t size) {
     return;
   }
   hz4_misuse_note("sized free with a wrong size or alignment", ptr);
-  hz4_misuse_report();
+  hz4_misuse_report(HZ4_FRAME());
 }
 
 // ---- realloc and sizes ----
 
-HZ4_NOINLINE static size_t usable_size_wrongly(const void *ptr) {
+HZ4_NOINLINE static size_t usable_size_wrongly(const void *ptr, const void *frame) {
   hz4_misuse_note("malloc_usable_size of a pointer that is not allocated", ptr);
-  hz4_misuse_report();
+  hz4_misuse_report(frame);
   return 0;
 }
 
@@ -342,7 +342,7 @@ HZ4_NOINLINE static size_t usable_size_slow(const void *ptr) {
   if (ptr == NULL) return 0;
   if (is_foreign(ptr)) return hz4_alloc_foreign->usable_size((void *)(uintptr_t)ptr);
   struct hz4_block block = hz4_block_find(ptr);
-  return HZ4_LIKELY(block.span != NULL) ? block.usable : usable_size_wrongly(ptr);
+  return HZ4_LIKELY(block.span != NULL) ? block.usable : usable_size_wrongly(ptr, HZ4_FRAME());
 }
 
 size_t hz4_alloc_usable_size(const void *ptr) {
@@ -367,7 +367,7 @@ HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t s
   size_t mean = HZ4_UNLIKELY(hz4_sample_is_on()) && !hz4_sample_passes(size) ? hz4_sample_due(size) : 0;
   if (mean != 0) block = take_sample(size, mean, with_room, 16, &zeroed, HZ4_FRAME());
   if (block == NULL) block = hz4_large_reuse(size);
-  if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed);
+  if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed, HZ4_FRAME());
   if (block == NULL) return NULL;
   // The whole usable size: programs write up to malloc_usable_size.
   memcpy(block, ptr, old_usable < size ? old_usable : size);
@@ -388,13 +388,13 @@ HZ4_NOINLINE static void *realloc_large(struct hz4_span *span, size_t size) {
     errno = saved;
   }
   if (span->bytes != usable) hz4_sample_resized(span, size, HZ4_FRAME());
-  report_misuse();
+  report_misuse(HZ4_FRAME());
   return resized;
 }
 
-HZ4_NOINLINE static void *realloc_wrongly(const void *ptr) {
+HZ4_NOINLINE static void *realloc_wrongly(const void *ptr, const void *frame) {
   hz4_misuse_note("realloc of a pointer that is not allocated", ptr);
-  hz4_misuse_report();
+  hz4_misuse_report(frame);
   errno = EINVAL;
   return NULL;
 }
@@ -412,7 +412,7 @@ void *hz4_alloc_realloc(void *ptr, size_t size) {
   if (HZ4_UNLIKELY(!hz4_block_is_surely_object(size_class, ptr))) {
     if (is_foreign(ptr)) return realloc_by_copy(ptr, hz4_alloc_foreign->usable_size(ptr), size);
     struct hz4_block block = hz4_block_find(ptr);
-    if (HZ4_UNLIKELY(block.span == NULL)) return realloc_wrongly(ptr);
+    if (HZ4_UNLIKELY(block.span == NULL)) return realloc_wrongly(ptr, HZ4_FRAME());
     if (block.span->kind == HZ4_SPAN_MAPPED) return realloc_large(block.span, size);
     usable = block.usable;
     if (size_class == 0) room = usable;
@@ -480,7 +480,7 @@ bool hz4_alloc_trim(size_t pad) {
   bool any = purge_all();
   any |= hz4_segment_purge(pad);
   if (pad == 0) any |= hz4_segment_unmap_free();
-  hz4_misuse_report();
+  hz4_misuse_report(HZ4_FRAME());
   return any;
 }
 

@@ -19,11 +19,11 @@ bool hz4_misuse_take(const char **what, const void **ptr);
 // Nobody is left to report what other threads had noted.
 void hz4_misuse_fork_child(void);
 
-// pre: as hz4_panic.
-HZ4_INLINE void hz4_misuse_report(void) {
+// frame: of the function that the program called, as far as who reports knows. pre: as hz4_panic.
+HZ4_INLINE void hz4_misuse_report(const void *frame) {
   const char *what;
   const void *ptr;
-  if (HZ4_UNLIKELY(hz4_misuse_take(&what, &ptr))) hz4_report_misuse(what, ptr, __builtin_frame_address(0));
+  if (HZ4_UNLIKELY(hz4_misuse_take(&what, &ptr))) hz4_report_misuse(what, ptr, frame);
 }
 
 HZ4_END_DECLS

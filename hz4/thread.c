@@ -18,6 +18,7 @@
 #include "hz4/rseq.h"
 #include "hz4/segment.h"
 #include "hz4/shard.h"
+#include "hz4/stack.h"
 #include "hz4/sys.h"
 #include "hz4/syscall.h"
 #include "hz4/transfer.h"
@@ -63,7 +64,7 @@ static void detach(void *cache_ptr) {
   idle = cache;
   share_budget(hz4_fetch_sub_relaxed(&attached_count, 1) - 1);
   hz4_lock_release(&lock);
-  hz4_misuse_report();
+  hz4_misuse_report(HZ4_FRAME());
 }
 
 // ---- fork ----

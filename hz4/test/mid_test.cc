@@ -425,7 +425,7 @@ TEST_F(MidDeathTest, WrongPointersAreNamed) {
     hz4_mid_give(c, &object, 1, nullptr, true);
     hz4_mid_trim();
     hz4_mid_check();  // what is wrong is left out
-    hz4_misuse_report();
+    hz4_misuse_report(__builtin_frame_address(0));
   };
   EXPECT_DEATH((give_home(one), give_home(one)), Line("double free", one));
   EXPECT_DEATH(give_home(one + 16), Line("free of a pointer into the middle of an object", one + 16));
@@ -448,7 +448,7 @@ TEST_F(MidDeathTest, TheTailOfASpanIsNoObject) {
         void *object = tail;
         hz4_mid_give(c, &object, 1, nullptr, true);
         hz4_mid_trim();
-        hz4_misuse_report();
+        hz4_misuse_report(__builtin_frame_address(0));
       },
       Line("free of a pointer into the middle of an object", tail));
   Give(c, objects);
@@ -459,7 +459,7 @@ TEST_F(MidDeathTest, AnObjectOfAClosedSpanIsNotAllocated) {
   std::vector<void *> objects = Take(c, 1);
   Give(c, objects);
   hz4_mid_trim();
-  EXPECT_DEATH((hz4_mid_give(c, objects.data(), 1, nullptr, true), hz4_mid_trim(), hz4_misuse_report()),
+  EXPECT_DEATH((hz4_mid_give(c, objects.data(), 1, nullptr, true), hz4_mid_trim(), hz4_misuse_report(__builtin_frame_address(0))),
                Line("free of a pointer that is not allocated", objects[0]));
 }
 

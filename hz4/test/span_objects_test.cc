@@ -137,7 +137,7 @@ TEST_F(SpanObjects, WhatIsNoObjectThatIsOutIsNotedAndLeftOut) {
   Cut(48);
   Take(3);
   auto put = [this](const std::vector<void *> &objects) {
-    if (Put(objects) == objects.size() && hz4_span_broken(span_) == nullptr) hz4_misuse_report();
+    if (Put(objects) == objects.size() && hz4_span_broken(span_) == nullptr) hz4_misuse_report(__builtin_frame_address(0));
   };
   EXPECT_DEATH(put({Object(3)}), "double free");
   EXPECT_DEATH(put({Object(1), Object(1), Object(2)}), "double free");
