@@ -138,9 +138,10 @@ class OneSidedTest : public ::testing::TestWithParam<Shape> {
     most_cached_ = std::max(most_cached_, out - depot - live * object_);
     most_depot_ = std::max(most_depot_, depot);
     most_spans_ = std::max(most_spans_, span_bytes);
-    const size_t dirty = hz4_stats_get("segment_dirty_bytes"), refaulted = hz4_stats_get("segment_refaulted_bytes");
-    most_dirty_ = std::max(most_dirty_, dirty - std::min(dirty, refaulted));
-    most_refaulted_ = std::max(most_refaulted_, refaulted);
+    // What thrashing kept goes when that has ended, HZ4_PURGE_BYTES with each call: so some may still be there.
+    const size_t dirty = hz4_stats_get("segment_dirty_bytes");
+    most_refaulted_ = std::max<size_t>(most_refaulted_, hz4_stats_get("segment_refaulted_bytes"));
+    most_dirty_ = std::max(most_dirty_, dirty - std::min(dirty, most_refaulted_));
     most_meta_ = std::max<size_t>(most_meta_, hz4_stats_get("meta_used_bytes") - meta_);
     most_resident_ = std::max(most_resident_, ResidentBytes());
     EXPECT_EQ(hz4_stats_get("segment_used_bytes"), span_bytes) << "of no other use";
