@@ -1,4 +1,5 @@
-// mlockall, first thing; then an ordinary life. Prints VmLck in KiB after mlockall and at its peak, or "refused".
+// mlockall, first thing; then an ordinary life. Prints KiB, or "refused": VmLck after mlockall, the most that was allocated at
+// once, and VmLck at the end.
 #include <malloc.h>
 #include <sys/mman.h>
 
@@ -6,17 +7,22 @@
 
 enum { kBlocks = 400 };
 
+static size_t most_bytes;
+
 static void fill_and_free(unsigned top_shift) {
   static char *blocks[kBlocks];
   static size_t sizes[kBlocks];
   uint64_t state = 3;
+  size_t bytes = 0;
   for (int i = 0; i < kBlocks; i++) {
     sizes[i] = random_size(&state, top_shift);
     blocks[i] = calloc(1, sizes[i]);
     CHECK(blocks[i] != NULL);
     CHECK(is_zero(blocks[i], sizes[i]));
     memset(blocks[i], 0xff, sizes[i]);
+    bytes += sizes[i];
   }
+  if (bytes > most_bytes) most_bytes = bytes;
   for (int i = 0; i < kBlocks; i++) free(blocks[i]);
 }
 
@@ -42,6 +48,6 @@ int main(void) {
     malloc_trim(0);
     fill_and_free(18);
   }
-  printf("%ld %ld\n", first, proc_kib("/proc/self/status", "VmLck"));
+  printf("%ld %zu %ld\n", first, most_bytes >> 10, proc_kib("/proc/self/status", "VmLck"));
   return 0;
 }

@@ -10,8 +10,9 @@ LIBRARY, PROGRAM = (os.path.abspath(path) for path in sys.argv[1:3])
 # hz4's own tables: half a MiB for the root of the page map, as much for a region of it, a segment and metadata. libstdc++,
 # if the library asks for it, is 2.3 MiB.
 AFTER_MLOCKALL_KIB = 6 << 10
-# And at the end, after all was freed: free pages up to the bound that HZ4_DIRTY_KIB sets, and page map.
-AT_END_KIB = 8 << 10
+# And at the end, after all was freed, of what was allocated: the kernel does not purge what is locked, so hz4 has it for the
+# next time. Page map besides.
+MORE_AT_END_KIB = 4 << 10
 
 
 def run(preload):
@@ -29,9 +30,10 @@ class MlockallTest(unittest.TestCase):
             return
         hz4 = run(True)
         self.assertNotEqual(hz4, ["refused"])
-        print("VmLck after mlockall and at the end, KiB: glibc %s, hz4 %s" % (glibc, hz4))
-        self.assertLessEqual(int(hz4[0]), int(glibc[0]) + AFTER_MLOCKALL_KIB)
-        self.assertLessEqual(int(hz4[1]), int(glibc[1]) + AT_END_KIB)
+        print("KiB locked after mlockall, allocated at most, locked at the end: glibc %s, hz4 %s" % (glibc, hz4))
+        first, most, end = map(int, hz4)
+        self.assertLessEqual(first, int(glibc[0]) + AFTER_MLOCKALL_KIB)
+        self.assertLessEqual(end, first + most + MORE_AT_END_KIB)
 
 
 if __name__ == "__main__":
