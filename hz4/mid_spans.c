@@ -215,14 +215,13 @@ struct hz4_mid_taken hz4_mid_spans_take(struct hz4_mid_spans *spans, uint32_t si
     }
     ask_for(span->next);
     hz4_store_relaxed(&span->owner, owner);
-    if (zero && taken.objects == 0 && hz4_span_next_is_zero(span)) {
-      taken.zeroed = true;
-      want = 1;
-    }
+    bool zeroed = zero && taken.objects == 0 && hz4_span_next_is_zero(span);
+    if (zeroed) want = 1;
     bool shuffled = hz4_option.harden != 0 && !zero;
     uint32_t count = take_from_span_locked(spans, span, out + taken.objects, want - taken.objects, shuffled, &wanted);
     if (count == 0) break;
     taken.objects += count;
+    taken.zeroed |= zeroed;
   }
   if (wanted != 0) hz4_policy_wanted(wanted);
   return taken;
