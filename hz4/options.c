@@ -15,6 +15,8 @@ struct option {
 #define HZ4_OPTION_INITIAL(field, name, initial, least, greatest, meaning) .field = initial,
 HZ4_BEHIND_DATA struct hz4_option_values hz4_option = {HZ4_OPTION_TABLE(HZ4_OPTION_INITIAL)};
 
+HZ4_IN_DATA bool hz4_options_are_read;
+
 #define HZ4_OPTION_ROW(field, name, initial, least, greatest, meaning) \
   {name, initial, least, greatest, meaning, &hz4_option.field, NULL},
 #define HZ4_OPTION_TEXT_ROW(field, name, meaning) {name, 0, 0, 0, meaning, NULL, hz4_option.field},
@@ -165,6 +167,7 @@ static void parse_own(const char *own, void (*warn)(const char *what, const char
 }
 
 void hz4_options_parse(const char *own, char *const *environment, void (*warn)(const char *what, const char *detail)) {
+  hz4_options_are_read = true;
   if (own != NULL) parse_own(own, warn);
   for (; environment != NULL && *environment != NULL; ++environment) parse_entry(*environment, warn);
 }

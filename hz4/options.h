@@ -85,6 +85,9 @@ struct hz4_option_values {
 // Constant after hz4_options_parse, but for those of HZ4_OPTION_LATER.
 extern struct hz4_option_values hz4_option;
 
+// Not before hz4_options_parse: what comes first of all, before libc has begun, finds defaults that may not stay.
+extern bool hz4_options_are_read;
+
 HZ4_INLINE uint64_t hz4_option_now(const uint64_t *number) {
   return hz4_peek(number);
 }

@@ -28,7 +28,8 @@ static bool reserve_region(size_t index) {
   // region looks it up by hz4_pagemap_region.
   hz4_cas_weak_relaxed(leaf, &found, 0);
   if (found != 0) return true;
-  size_t bytes = hz4_option.harden != 0 ? sizeof(struct hz4_pagemap_region) : WITHOUT_STATES;
+  bool states = hz4_option.harden != 0 || !hz4_options_are_read;
+  size_t bytes = states ? sizeof(struct hz4_pagemap_region) : WITHOUT_STATES;
   struct hz4_pagemap_region *fresh = hz4_guard_map(bytes);
   if (fresh == NULL) return false;
   // Release: publishes the region's zeros to hz4_pagemap_region and hz4_pagemap_class.

@@ -135,8 +135,6 @@ static void fork_child(void) {
 
 // ---- begin ----
 
-HZ4_IN_DATA static bool options_read;
-
 // The lock may be held. Who shares the budget meanwhile may do so without the container: until a thread begins or ends.
 static void read_container(void) {
   hz4_limit_option_read_container();
@@ -146,8 +144,7 @@ static void read_container(void) {
 // The environment is not there yet when the dynamic linker allocates before it has started libc. Of a program that has
 // rights which who started it has not, that one has no say.
 static void read_options(void) {
-  if (options_read || environ == NULL) return;
-  options_read = true;
+  if (hz4_options_are_read || environ == NULL) return;
   hz4_options_parse(hz4_options_of_program(), hz4_sys_secure() ? NULL : environ, hz4_warn);
   if (!hz4_limit_option_read(hz4_option.limit)) {
     hz4_warn("neither SOFT[:HARD] nor cgroup[:SHARE], ignored: HZ4_LIMIT=", hz4_option.limit);

@@ -540,6 +540,28 @@ TEST(ThreadInit, ReadsTheEnvironmentWhenItIsThere) {
       testing::ExitedWithCode(0), kSilent);
 }
 
+// What of the page map is made before has room for what HZ4_HARDEN needs; later only if it is set.
+TEST(ThreadInit, ThePageMapMayBeHardenedStill) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        const auto region_bytes = [](uintptr_t region) {
+          const uint64_t before = hz4_sys_fake.mapped_bytes;
+          hz4_pagemap_reserve(reinterpret_cast<void *>(region << 32), 1);
+          return hz4_sys_fake.mapped_bytes - before;
+        };
+        char **real = environ;
+        environ = nullptr;
+        hz4_thread_init();
+        const bool early = region_bytes(1) >= sizeof(struct hz4_pagemap_region);
+        environ = real;
+        hz4_thread_init_at_load();
+        const bool plain = region_bytes(2) < sizeof(struct hz4_pagemap_region);
+        _exit(ChildStatus({early, plain}));
+      },
+      testing::ExitedWithCode(0), kSilent);
+}
+
 // Not a word either of what is no option.
 TEST(ThreadInit, TakesNothingFromTheEnvironmentOfASecureProgram) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";

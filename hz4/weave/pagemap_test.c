@@ -13,6 +13,7 @@
 #define FAR_PAGE PAGE(HZ4_PAGEMAP_REGION_PAGES)
 
 struct hz4_option_values hz4_option;
+bool hz4_options_are_read = true;
 
 static struct hz4_span spans[3];
 static _Atomic(char *) announced;

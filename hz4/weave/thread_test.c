@@ -70,8 +70,10 @@ int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(vo
   fork_handlers[2] = child;
   return 0;
 }
+bool hz4_options_are_read;
 void hz4_options_parse(const char *own, char *const *environment, void (*warn)(const char *, const char *)) {
   weave_check(own == NULL && environment != NULL && warn != NULL);
+  hz4_options_are_read = true;
   hz4_option.tcache_kib = 1;
 }
 const char *hz4_options_of_program(void) {
