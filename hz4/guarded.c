@@ -97,6 +97,13 @@ void hz4_guarded_free(struct hz4_span *span) {
   for (int i = 1; hz4_load_relaxed(&quarantined_bytes) > most && i < HZ4_QUARANTINE_BLOCKS; ++i) exchange_next(NULL);
 }
 
+static void unmap_guards(struct place place) {
+  char *end = place.body + place.body_bytes;
+  hz4_os_unmap(place.base, (size_t)(place.body - place.base));
+  hz4_os_unmap(end, (size_t)(place.base + place.bytes - end));
+  hz4_guard_gone(2);
+}
+
 bool hz4_guarded_grow(struct hz4_span *span, size_t bytes) {
   struct place old = place_of(span);
   size_t before = (size_t)(span->base - old.body), lead = (size_t)(old.body - old.base);
@@ -105,11 +112,9 @@ bool hz4_guarded_grow(struct hz4_span *span, size_t bytes) {
   if (hz4_os_resize(old.body, old.body_bytes, body_bytes) != HZ4_OS_NO_ROOM) return false;
   struct place place = map_place(lead, body_bytes);
   if (place.base == NULL) return false;
-  if (!hz4_os_move(old.body, old.body_bytes, place.body, body_bytes)) return false;  // its target is lost
-  char *end = old.body + old.body_bytes;
-  hz4_os_unmap(old.base, lead);
-  hz4_os_unmap(end, old.bytes - lead - old.body_bytes);
-  hz4_guard_gone(2);
+  bool moved = hz4_os_move(old.body, old.body_bytes, place.body, body_bytes);
+  unmap_guards(moved ? old : place);
+  if (!moved) return false;
   span->base = place.body + before;
   span->bytes = body_bytes - before;
   return true;

@@ -451,7 +451,7 @@ static void *move(struct hz4_span *span, size_t bytes) {
   hz4_pagemap_set(span->base, 1, NULL, 0);  // before: another thread may have the address right after the move
   if (!hz4_os_move(span->base, span->bytes, to, bytes)) {
     hz4_pagemap_set(span->base, 1, span, 0);
-    return NULL;  // `to` is not ours to unmap any more
+    return NULL;
   }
   hz4_fetch_add_relaxed(&moved, 1);
   span->base = to;

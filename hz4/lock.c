@@ -9,9 +9,6 @@
 #include "hz4/self.h"
 #include "hz4/syscall.h"
 
-// Linux's, whose headers not every libc brings along.
-enum { FUTEX_WAIT = 0, FUTEX_WAKE = 1, FUTEX_PRIVATE_FLAG = 128 };
-
 // FORKED is only ever set and cleared by fork; no waiter overwrites it.
 enum { FREE = 0, TAKEN = 1, CONTENDED = 2, FORKED = 3 };
 
@@ -56,7 +53,7 @@ void hz4_lock_assert_none_held(void) {
 
 static void futex(_Atomic(uint32_t) *word, int operation, uint32_t value, const struct timespec *timeout) {
   // One that fails means "look again".
-  hz4_syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, NULL, 0);
+  hz4_syscall(SYS_futex, word, operation, value, timeout, NULL, 0);
 }
 
 static void relax(void) {
@@ -75,7 +72,7 @@ static bool try_acquire(struct hz4_lock *lock, uint32_t taken) {
 // Fork holds the lock, and mostly for a moment only: so wait for a moment, or until it is over.
 static void wait_for_fork(struct hz4_lock *lock) {
   const struct timespec patience = {.tv_nsec = HZ4_LOCK_FORK_PATIENCE_NS};
-  futex(&lock->state, FUTEX_WAIT, FORKED, &patience);
+  futex(&lock->state, HZ4_FUTEX_WAIT, FORKED, &patience);
 }
 
 // Returns false only when `gated` and fork holds the lock.
@@ -98,7 +95,7 @@ static bool wait_for(struct hz4_lock *lock, bool gated) {
       wait_for_fork(lock);
       waited = true;
     } else if (seen != TAKEN || hz4_cas_weak_relaxed(&lock->state, &seen, CONTENDED)) {
-      futex(&lock->state, FUTEX_WAIT, seen == FORKED ? FORKED : CONTENDED, NULL);
+      futex(&lock->state, HZ4_FUTEX_WAIT, seen == FORKED ? FORKED : CONTENDED, NULL);
     }
   }
 }
@@ -148,7 +145,7 @@ void hz4_lock_acquire(struct hz4_lock *lock) {
 }
 
 static void release(struct hz4_lock *lock) {
-  if (hz4_exchange_release(&lock->state, FREE) == CONTENDED) futex(&lock->state, FUTEX_WAKE, 1, NULL);
+  if (hz4_exchange_release(&lock->state, FREE) == CONTENDED) futex(&lock->state, HZ4_FUTEX_WAKE, 1, NULL);
 }
 
 void hz4_lock_release(struct hz4_lock *lock) {
@@ -197,12 +194,12 @@ void hz4_lock_fork_acquire(struct hz4_lock *lock) {
     while (hz4_load_relaxed(&lock->away) > own_away(lock)) hz4_yield();
   }
   hz4_store_relaxed(&lock->state, FORKED);
-  futex(&lock->state, FUTEX_WAKE, INT32_MAX, NULL);
+  futex(&lock->state, HZ4_FUTEX_WAKE, INT32_MAX, NULL);
 }
 
 void hz4_lock_fork_release(struct hz4_lock *lock) {
   hz4_exchange_release(&lock->state, FREE);
-  futex(&lock->state, FUTEX_WAKE, INT32_MAX, NULL);
+  futex(&lock->state, HZ4_FUTEX_WAKE, INT32_MAX, NULL);
 }
 
 void hz4_lock_fork_reset(struct hz4_lock *lock) {

@@ -207,10 +207,18 @@ enum hz4_os_resized hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes
   return HZ4_OS_RESIZED;
 }
 
+// A kernel may have unmapped the target before it failed, and then it may be another's already, or it may not. So a word of it
+// is made one that nobody else has there.
 bool hz4_os_move(void *base, size_t bytes, void *to, size_t to_bytes) {
-  if (remap(base, bytes, to_bytes, to) != 0) return false;
-  hz4_fetch_sub_relaxed(&mapped_bytes, bytes);  // the target was counted when it was mapped
-  return true;
+  static _Atomic(uint32_t) moves;
+  _Atomic(uint32_t) *last = (_Atomic(uint32_t) *)((char *)to + to_bytes) - 1;
+  uint32_t mark = (uint32_t)HZ4_HASH_FACTOR * (hz4_fetch_add_relaxed(&moves, 1) + 1);
+  hz4_store_relaxed(last, mark);
+  bool done = remap(base, bytes, to_bytes, to) == 0;
+  if (!done && hz4_sys_holds(last, mark)) hz4_os_unmap(to, to_bytes);
+  // The target was counted when it was mapped.
+  else hz4_fetch_sub_relaxed(&mapped_bytes, done ? bytes : to_bytes);
+  return done;
 }
 
 size_t hz4_os_address_limit(void) {

@@ -51,8 +51,7 @@ enum hz4_os_resized hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes
 size_t hz4_os_address_limit(void);
 
 // Moves a mapping's pages, without copying them, over the mapping [to, to + to_bytes), to_bytes >= bytes; what exceeds
-// the old size reads as zero. True: the old addresses are gone. False: the block has not changed, but `to` is lost: a
-// kernel may have unmapped it before it failed, and then it is anybody's. Where it has not, lost are only addresses.
+// the old size reads as zero. True: the old addresses are gone. False: the block has not changed, and the target is gone.
 bool hz4_os_move(void *base, size_t bytes, void *to, size_t to_bytes);
 
 // Bytes mapped now and at most, and calls made so far.

@@ -35,6 +35,8 @@ bool hz4_sys_forbid(void *base, size_t bytes);
 bool hz4_sys_allow(void *base, size_t bytes);
 // Resizes the mapping where it lies (to == NULL), or moves it over the mapping at `to`. 0; or the error, as in errno.
 int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to);
+// Whether the 4 bytes at this address, a multiple of 4, are this value. False also where nothing is.
+bool hz4_sys_holds(const void *address, uint32_t value);
 // The system's page size in bytes, from the auxiliary vector: no system call.
 size_t hz4_sys_page_bytes(void);
 // Whether the program runs with rights that who started it has not (set-user-ID, file capabilities; man 3 getauxval).

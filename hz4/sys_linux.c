@@ -147,6 +147,12 @@ int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   return call_mremap(base, old_bytes, new_bytes, flags, to);
 }
 
+// The kernel compares before it would wait, and looks at what may not be there as no load of ours could.
+bool hz4_sys_holds(const void *address, uint32_t value) {
+  const struct timespec not_at_all = {0};
+  return hz4_syscall(SYS_futex, address, HZ4_FUTEX_WAIT, value, &not_at_all) == -ETIMEDOUT;
+}
+
 // libc is asked once.
 size_t hz4_sys_page_bytes(void) {
   HZ4_IN_DATA static _Atomic(size_t) known;

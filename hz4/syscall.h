@@ -48,6 +48,9 @@ HZ4_INLINE long hz4_syscall_of(long number, long a, long b, long c, long d, long
 }
 #endif
 
+// Linux's, whose headers not every libc brings along: of words that are this process's alone.
+enum { HZ4_FUTEX_WAIT = 0 | 128, HZ4_FUTEX_WAKE = 1 | 128 };
+
 // A clock's time; 0: the system has none. (libc's way around the system call is a name that others take.)
 HZ4_INLINE uint64_t hz4_clock_ns(int clock) {
   struct timespec now = {0};

@@ -321,7 +321,12 @@ TEST_F(Os, MoveThatFailsKeepsTheBlock) {
   hz4_sys_fake.fail_every[HZ4_SYS_MREMAP] = 1;
   EXPECT_FALSE(hz4_os_move(base, kMiB, to, 2 * kMiB));
   EXPECT_EQ(base[kMiB - 1], 7);
-  EXPECT_EQ(MappedHere(), 3 * kMiB);
+  EXPECT_EQ(MappedHere(), kMiB);
+  // Where the kernel has unmapped the target, nobody does so again.
+  to = static_cast<char *>(hz4_os_map(2 * kMiB, 64 * kKiB));
+  hz4_sys_fake.failure_unmaps_to = true;
+  EXPECT_FALSE(hz4_os_move(base, kMiB, to, 2 * kMiB));
+  EXPECT_EQ(MappedHere(), kMiB);
   EXPECT_TRUE(hz4_os_unmap(base, kMiB));
 }
 

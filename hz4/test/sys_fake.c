@@ -315,7 +315,6 @@ static int resize_locked(void *base, size_t old_bytes, size_t new_bytes) {
 static int unmap_target_locked(void *to, size_t bytes) {
   remove_range((uintptr_t)to, bytes);
   munmap(to, bytes);
-  hz4_fetch_add_relaxed(&hz4_sys_fake.lost_bytes, bytes);
   return EFAULT;
 }
 
@@ -346,6 +345,16 @@ int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
   pthread_mutex_unlock(&mutex);
   if (error != 0) errno = error;
   return error;
+}
+
+bool hz4_sys_holds(const void *address, uint32_t value) {
+  uintptr_t word = (uintptr_t)address;
+  pthread_mutex_lock(&mutex);
+  bool is_there = false;
+  for (size_t i = ledger_count; i > 0 && !is_there; --i) is_there = overlap(&ledger[i - 1], word, word + 4) != 0;
+  is_there = is_there && *(const volatile uint32_t *)address == value;
+  pthread_mutex_unlock(&mutex);
+  return is_there;
 }
 
 size_t hz4_sys_page_bytes(void) {

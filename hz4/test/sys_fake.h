@@ -45,7 +45,6 @@ struct hz4_sys_fake {
   // counted
   _Atomic(uint64_t) calls[HZ4_SYS_CALLS], failures[HZ4_SYS_CALLS];
   _Atomic(uint64_t) mapped_bytes, mapped_ranges, high_maps;
-  _Atomic(uint64_t) lost_bytes;   // unmapped by an mremap that failed, which hz4 cannot know
   _Atomic(uint64_t) most_purged;  // bytes by one call
   _Atomic(uint64_t) guards, forbidden;  // calls that were done
   _Atomic(uint64_t) huge_bytes, small_bytes;  // that were wished to come in huge pages, or in no more of them

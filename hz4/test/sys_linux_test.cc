@@ -56,6 +56,17 @@ TEST_F(SysLinux, FailuresAreTold) {
   EXPECT_TRUE(hz4_sys_munmap(base, page_));
 }
 
+TEST_F(SysLinux, ComparesAWordThatMayNotBeThere) {
+  char *base = Map(1);
+  const uint32_t word = 4321;
+  memcpy(base + page_ - 4, &word, 4);
+  EXPECT_TRUE(hz4_sys_holds(base + page_ - 4, word));
+  EXPECT_FALSE(hz4_sys_holds(base + page_ - 4, word + 1));
+  EXPECT_FALSE(hz4_sys_holds(base, word));
+  EXPECT_TRUE(hz4_sys_munmap(base, page_));
+  EXPECT_FALSE(hz4_sys_holds(base + page_ - 4, word));
+}
+
 TEST_F(SysLinux, WhatIsPurgedReadsAsZero) {
   char *base = Map(2);
   EXPECT_TRUE(hz4_sys_purge(base, page_));
