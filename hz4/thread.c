@@ -102,6 +102,7 @@ static void fork_parent(void) {
   hz4_bin_fork_parent();
   hz4_lock_release(&fork_lock);
   hz4_transfer_settle();
+  hz4_misuse_report();
 }
 
 // The caches of the threads that are gone: nobody has a claim, so that they are whole.
@@ -114,7 +115,7 @@ static void inherit(void) {
     cache->next_idle = idle;
     idle = cache;
   }
-  hz4_store_relaxed(&attached_count, own != NULL ? 1 : 0);
+  hz4_store_relaxed(&attached_count, own != NULL && hz4_cache_is_own(own) ? 1 : 0);
   share_budget(1);
 }
 
@@ -131,6 +132,7 @@ static void fork_child(void) {
   hz4_misuse_fork_child();
   hz4_transfer_settle();
   inherit();
+  hz4_misuse_report();
 }
 
 // ---- begin ----

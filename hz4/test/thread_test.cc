@@ -514,6 +514,24 @@ TEST_F(Thread, WhoForksAloneTakesNoLock) {
   });
 }
 
+// What was freed while fork had the locks comes home when it is over, and is found wrong then.
+TEST(ThreadDeathTest, WhatAForkEndsWithIsReported) {
+  testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_DEATH(
+      {
+        hz4_thread_attach();
+        void *object = Take(5);
+        hz4_mid_fork_prepare();
+        std::thread([object]() mutable {
+          for (int i = 0; i < 2; ++i) hz4_transfer_give(5, &object, 1, nullptr, false);
+        }).join();
+        hz4_mid_fork_parent();
+        fork();
+        _exit(0);
+      },
+      "hz4: free of a pointer that is not allocated");
+}
+
 // ---- begin ----
 
 // Nothing on stderr: no warning.
@@ -656,6 +674,15 @@ void UseInEveryRound(void *once) {
   static pthread_key_t key;
   static const bool made = pthread_key_create(&key, UseInEveryRound) == 0;
   if (!made || pthread_setspecific(key, &key) != 0) abort();
+}
+
+TEST(ThreadCpus, AChildHasNoMoreThreadsWithTheirOwn) {
+  EXPECT_WITH_CPUS({
+    hz4_thread_attach();
+    const pid_t child = fork();
+    if (child == 0) _exit(ChildStatus({hz4_is_attached(), ThreadsNow().attached == 0}));
+    _exit(StatusOf(child));
+  });
 }
 
 TEST(ThreadCpus, BeginningsAndEndsAreNothing) {
