@@ -32,7 +32,8 @@ struct hz4_mid_result {
 
 // Takes up to `want` objects: from the depot, else from spans (then up to `fresh` of them if a fresh span must be
 // opened; fresh 0: none is). `owner` is noted on the spans it took from. zero: where the first is known to be all zero,
-// no others, of which the caller would not know it any more. objects == 0: no memory, or fork is on.
+// no others, of which the caller would not know it any more. objects == 0: no memory, or fork is on; what `out` holds then is of
+// no use.
 struct hz4_mid_result hz4_mid_take(uint32_t size_class, void **out, uint32_t want, uint32_t fresh, void *owner,
                                    bool zero);
 

@@ -246,7 +246,8 @@ static void *alloc_object(uint32_t size_class, bool *zeroed) {
   struct hz4_mid_result got = hz4_mid_take(size_class, &object, 1, 1, NULL, *zeroed);
   *zeroed = got.zeroed;
   if (got.spans_opened != 0) hz4_count_here(size_class, HZ4_COUNT_span_opened, got.spans_opened);
-  if (object != NULL) hz4_unpoison(object, hz4_class_bytes(size_class));
+  if (got.objects == 0) return NULL;
+  hz4_unpoison(object, hz4_class_bytes(size_class));
   return object;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "hz4/hz4.h"
+#include "hz4/limit.h"
 #include "hz4/test/heap.h"
 
 namespace {
@@ -66,6 +67,25 @@ class SampleTest : public testing::Test {
 
 // With a mean of a byte what has so many is missed once in 10^27.
 constexpr size_t kSure = 64;
+
+// An object whose memory went back, and that the limit does not let have any again, stays where it is.
+TEST_F(SampleTest, WhatTheLimitRefusesIsNobodys) {
+  constexpr size_t kSize = 4096;
+  Start(1);
+  void *first = hz4_malloc(kSize);
+  ASSERT_NE(first, nullptr);
+  hz4_malloc_trim(0);
+  struct hz4_limit_stats limit;
+  hz4_limit_stats(&limit);
+  hz4_limit_set(0, limit.used_bytes);
+  void *refused = hz4_malloc(kSize);
+  hz4_limit_set(0, 0);
+  void *second = hz4_malloc(kSize);
+  EXPECT_EQ(refused, nullptr);
+  EXPECT_NE(second, refused);
+  hz4_free(first);
+  hz4_free(second);
+}
 
 // ---- chance ----
 
