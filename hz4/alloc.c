@@ -379,16 +379,18 @@ HZ4_NOINLINE static void *realloc_large(struct hz4_span *span, size_t size) {
   char *base = span->base;
   size_t usable = span->bytes;
   int saved = errno;
+  if (HZ4_UNLIKELY(hz4_limit_is_due())) hz4_alloc_keep_to_limit();
   void *resized = hz4_large_resize(span, size);
   if (resized == NULL) {
     void *copy = realloc_by_copy(base, usable, size);
     if (copy != NULL) return copy;
     resized = hz4_large_resize(span, size);  // what was freed to make room for a copy may be enough for that
     if (resized == NULL) return NULL;
-    errno = saved;
   }
   if (span->bytes != usable) hz4_sample_resized(span, size, HZ4_FRAME());
   report_misuse(HZ4_FRAME());
+  do_chores();
+  errno = saved;
   return resized;
 }
 

@@ -102,7 +102,7 @@ static void fork_parent(void) {
   hz4_bin_fork_parent();
   hz4_lock_release(&fork_lock);
   hz4_transfer_settle();
-  hz4_misuse_report();
+  hz4_misuse_report(HZ4_FRAME());
 }
 
 // The caches of the threads that are gone: nobody has a claim, so that they are whole.
@@ -132,7 +132,7 @@ static void fork_child(void) {
   hz4_misuse_fork_child();
   hz4_transfer_settle();
   inherit();
-  hz4_misuse_report();
+  hz4_misuse_report(HZ4_FRAME());
 }
 
 // ---- begin ----

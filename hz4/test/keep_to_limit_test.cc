@@ -121,6 +121,23 @@ TEST_F(KeepToLimit, ABlockGrowsIntoWhatIsFree) {
   hz4_free(between);
 }
 
+// Who only grows a large block, which asks nobody for another, gives back what is free as well.
+TEST_F(KeepToLimit, AGrowingBlockIsHeldToTheSoftLimit) {
+  void *block = hz4_malloc(4 * kMiB), *freed = hz4_malloc(3 * kMiB);
+  hz4_free(freed);
+  ASSERT_EQ(hz4_limit_set(Used() + kMiB, 0), 0);
+  const uint64_t trims = Stat("limit_trims");
+  for (const size_t bytes : {12 * kMiB, 20 * kMiB}) {
+    EXPECT_EQ(Stat("limit_trims"), trims);
+    errno = kErrno;
+    ASSERT_NE(block = hz4_realloc(block, bytes), nullptr);
+    EXPECT_EQ(errno, kErrno);
+  }
+  EXPECT_EQ(Stat("limit_trims"), trims + 1);
+  EXPECT_EQ(Stat("large_cached_bytes"), 0u);
+  hz4_free(block);
+}
+
 TEST_F(KeepToLimit, WhatIsCountedAddsUp) {
   for (uint64_t seed = 0; seed < 40; ++seed) {
     HostileWork work(seed, 8 * kMiB);
