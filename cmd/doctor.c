@@ -60,7 +60,6 @@ extern const unsigned int __rseq_size __attribute__((weak));
 // Why they are threads' in this very process, by what its kernel and its libc say.
 static const char *why_threads(void) {
   enum { FEATURE_SIZE = 27, ID_END = 28 };  // AT_RSEQ_FEATURE_SIZE; of mm_cid in the area
-  if (getenv("HZ4_FRONT") != NULL) return "HZ4_FRONT is set";
   if (getauxval(FEATURE_SIZE) < ID_END) return "restartable sequences with mm_cid need Linux 6.3";
   if (&__rseq_size == NULL || __rseq_size == 0)
     return "libc has not registered rseq: glibc before 2.35, or GLIBC_TUNABLES=glibc.pthread.rseq=0";
@@ -71,7 +70,7 @@ static void say_caches(const char *environment, size_t size) {
   const char *front = environment != NULL ? cmd_variable(environment, size, "HZ4_FRONT") : NULL;
   const char *tunables = environment != NULL ? cmd_variable(environment, size, "GLIBC_TUNABLES") : NULL;
   hz4_free(hz4_malloc(1));
-  if (front != NULL && strcmp(front, "cpu") != 0 && strcmp(front, "0") != 0) {
+  if (front != NULL && (strcmp(front, "thread") == 0 || strcmp(front, "1") == 0)) {
     line("caches", "of threads: HZ4_FRONT=%s", front);
   } else if (tunables != NULL && strstr(tunables, "pthread.rseq=0") != NULL) {
     line("caches", "of threads: GLIBC_TUNABLES=%s", tunables);
@@ -157,7 +156,8 @@ static long long lines_in(const char *text) {
 static void say_mappings(pid_t pid) {
   long long most = machine_number("/proc/sys/vm/max_map_count", -1);
   char *maps = pid != 0 ? cmd_read_proc(pid, "maps", NULL) : NULL;
-  if (maps == NULL) line("mappings", "%lld for each process (vm.max_map_count)", most);
+  if (most < 0) line("mappings", "unknown");
+  else if (maps == NULL) line("mappings", "%lld for each process (vm.max_map_count)", most);
   else if (10 * lines_in(maps) < 9 * most) line("mappings", "%lld of %lld (vm.max_map_count)", lines_in(maps), most);
   else line("mappings", "%lld of %lld: soon mmap fails; raise vm.max_map_count", lines_in(maps), most);
   free(maps);

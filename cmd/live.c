@@ -46,6 +46,13 @@ static bool catches(pid_t pid, int signal) {
   return is;
 }
 
+bool live_has_ended(pid_t pid) {
+  char *status = cmd_read_proc(pid, "status", NULL);
+  bool has = status == NULL || strstr(status, "\nState:\tZ") != NULL;
+  free(status);
+  return has;
+}
+
 // As the process sees it, which may have another root. %p is its number.
 static void name_file(struct live *live, const char *file) {
   size_t room = sizeof live->file;
@@ -65,6 +72,8 @@ bool live_find(pid_t pid, const char *file, const char *signal, struct live *liv
   size_t size = 0, length;
   char active[PROGRAM_WHY];
   *live = (struct live){.pid = pid};
+  if (signal != NULL && cmd_option_error("HZ4_STATS_SIGNAL", signal) != 0)
+    cmd_usage("--signal: %s is none that HZ4_STATS_SIGNAL takes", signal);
   char *environment = cmd_read_proc(pid, "environ", &size);
   if (environment == NULL) {
     no(why, "its environment may not be read: ", strerror(errno));
@@ -94,10 +103,9 @@ char *live_read(const struct live *live, char *why) {
   bool was_there = stat(live->file, &before) == 0;
   if (live->signal != 0) {
     if (!catches(live->pid, live->signal)) {
-      no(why,
-         "it has no handler of HZ4_STATS_SIGNAL, and is not asked: hz4 is not active there (hz4 doctor), or the program "
-         "has ignored that signal since",
-         "");
+      if (live_has_ended(live->pid)) no(why, "it has ended", "");
+      else no(why, "it has no handler of HZ4_STATS_SIGNAL, and is not asked: hz4 is not active there (hz4 doctor), or the "
+              "program has ignored that signal since", "");
       return NULL;
     }
     if (kill(live->pid, live->signal) != 0) {
@@ -106,8 +114,9 @@ char *live_read(const struct live *live, char *why) {
     }
     int waited = 0;
     while (stat(live->file, &now) != 0 || (was_there && !is_newer(&before, &now))) {
-      if (waited >= ANSWER_MS) {
-        no(why, "it has not answered: it is stopped, or has not read the options (hz4 doctor)", "");
+      if (waited >= ANSWER_MS || live_has_ended(live->pid)) {
+        if (waited < ANSWER_MS) no(why, "it has ended", "");
+        else no(why, "it has not answered: it is stopped, or has not read the options (hz4 doctor)", "");
         return NULL;
       }
       poll(NULL, 0, LOOK_EVERY_MS);

@@ -19,4 +19,7 @@ bool live_find(pid_t pid, const char *file, const char *signal, struct live *liv
 // The newest document; after a signal, what it wrote then. The caller frees it. NULL, with a reason.
 char *live_read(const struct live *live, char *why);
 
+// It is not there any more, or a zombie.
+bool live_has_ended(pid_t pid);
+
 #endif  // HZ4_CMD_LIVE_H_

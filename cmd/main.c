@@ -1,6 +1,7 @@
 // hz4: the command. What it can do is in files of the subcommands' names.
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "hz4/hz4.h"
@@ -18,6 +19,17 @@ static const struct {
     {"profile", profile_main, "FILE  a picture of a heap profile"},
 };
 
+// What the environment says to hz4 is meant for the programs that are run and looked at: this one would say it all again, and
+// write over their statistics. So hz4 finds none as it begins, which is next: of constructors of the same priority, this
+// program's own come first.
+static char **environment;
+
+__attribute__((constructor(101))) static void hide_environment(void) {
+  static char *none[] = {NULL};
+  environment = environ;
+  environ = none;
+}
+
 static int help(void) {
   puts("usage: hz4 COMMAND ...\n");
   for (size_t i = 0; i < sizeof commands / sizeof commands[0]; ++i)
@@ -34,6 +46,7 @@ static int heard(int status) {
 }
 
 int main(int argc, char **argv) {
+  environ = environment;
   if (argc < 2) cmd_usage("which command? hz4 --help lists them");
   const char *name = argv[1];
   if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) return heard(help());

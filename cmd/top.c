@@ -1,8 +1,6 @@
 // hz4 top: the same as hz4 stats, again and again, with what changed meanwhile.
-#include <errno.h>
 #include <getopt.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,7 +77,7 @@ int top_main(int argc, char **argv) {
   for (double i = 0; number == 0 || i < number; ++i) {
     if (i != 0) poll(NULL, 0, (int)(delay * 1000));
     char *text = live_read(&live, why);
-    if (kill(pid, 0) != 0 && errno == ESRCH && i != 0) return FINE;
+    if (i != 0 && live_has_ended(pid)) return FINE;
     struct figures figures;
     size_t end;
     if (text == NULL) return cmd_no("%d: %s", (int)pid, why);

@@ -44,6 +44,15 @@ class DoctorTest(unittest.TestCase):
         os.symlink(LIBRARY, link)
         self.assertEqual(self.process(subject(), LD_PRELOAD=link)[0], 0)
 
+    def test_the_library_was_replaced(self):
+        """As by an upgrade, whose file has another name."""
+        copy = os.path.join(self.folder, "libhz4.so.0.1.0")
+        shutil.copy(LIBRARY, copy)
+        with Running(subject(), env=clean(LD_PRELOAD=copy)) as running:
+            os.remove(copy)
+            status, out, err = hz4("doctor", running.pid)
+        self.assertEqual((status, lines_of(out)["active"], err), (0, "yes: " + copy, ""))
+
     def test_who_comes_first(self):
         for first, second in ((LIBRARY, OTHER), (OTHER, LIBRARY)):
             preload = "%s:%s" % (first, second)
@@ -76,6 +85,8 @@ class DoctorTest(unittest.TestCase):
         self.assertEqual(said["caches"], "of threads: HZ4_FRONT=thread")
         status, said = self.process(subject(), LD_PRELOAD=LIBRARY, GLIBC_TUNABLES="glibc.pthread.rseq=0")
         self.assertIn("glibc.pthread.rseq=0", said["caches"])
+        ignored = self.process(subject(), LD_PRELOAD=LIBRARY, HZ4_FRONT="threads")[1]
+        self.assertNotIn("HZ4_FRONT", ignored["caches"])
         self.assertEqual(status, 0)
 
     def test_programs(self):
@@ -96,7 +107,8 @@ class DoctorTest(unittest.TestCase):
 
     def test_machines(self):
         said = self.machine()
-        self.assertEqual((said["huge pages"], said["cgroup"]), ("the kernel has none", "no limit of memory"))
+        self.assertEqual((said["huge pages"], said["cgroup"], said["mappings"]),
+                         ("the kernel has none", "no limit of memory", "unknown"))
         for name, word in (("always", "used densely"), ("madvise", "used densely"), ("never", "no effect")):
             text = "always madvise never".replace(name, "[%s]" % name)
             said = self.machine(sys__kernel__mm__transparent_hugepage__enabled=text + "\n")

@@ -58,6 +58,23 @@ class StatsTest(unittest.TestCase):
                 with open("/proc/%s/stat" % process.pid, encoding="utf-8") as file:
                     self.assertNotEqual(file.read().split(") ")[1][0], "Z", "it has ended")
 
+    def test_who_ends_meanwhile_is_not_waited_for(self):
+        """One that its signal ends where it should write, and is a zombie as long as this one waits for nobody."""
+        end = "import os, signal; signal.signal(signal.SIGUSR2, lambda *_: os._exit(0)); print(1, flush=True); signal.pause()"
+        with Running(sys.executable, "-c", end, env=clean(HZ4_STATS_FILE=self.file, HZ4_STATS_SIGNAL="USR2")) as process:
+            self.no("it has ended", "stats", process.pid)
+
+    def test_its_own_environment(self):
+        """What it says to hz4 is for other programs: no report on stderr, and no file of this one's."""
+        with self.live(document()) as process:
+            options = {"HZ4_STATS_FILE": self.file, "HZ4_STATS_SECONDS": "1", "HZ4_STATS": "1", "HZ4_VERBOSE": "1",
+                       "HZ4_NONE": "1", "HZ4_PROFILE": os.path.join(self.folder, "p"), "HZ4_LIMIT": "1:1"}
+            status, out, err = hz4("stats", process.pid, env=clean(**options))
+            self.assertEqual((status, err), (0, ""))
+            with open(self.file, encoding="utf-8") as file:
+                self.assertIn('"pid": %s,' % process.pid, file.read())
+            self.assertEqual(os.listdir(self.folder), ["stats.json"])
+
     def test_another_process_has_written_the_file(self):
         with self.live(document(pid=8)) as process:
             self.no("of process 8", "stats", process.pid)
@@ -110,7 +127,8 @@ class StatsTest(unittest.TestCase):
 
     def test_bad_usage(self):
         for words in (("stats",), ("stats", "1", "2"), ("stats", "x"), ("stats", "-x", "1"), ("top",), ("top", "-d"),
-                      ("top", "-d", "0", "1"), ("top", "-n", "x", "1"), ("top", "-d", "nan", "1"), ("top", "1x"), ("stats", "-f")):
+                      ("top", "-d", "0", "1"), ("top", "-n", "x", "1"), ("top", "-d", "nan", "1"), ("top", "1x"), ("stats", "-f"),
+                      ("stats", "-s", "FOO", "1"), ("stats", "-s", "99", "1"), ("top", "-s", "", "1")):
             status, out, err = hz4(*words)
             self.assertEqual((status, out, err.count("\n")), (2, "", 1), (words, err))
         for command in ("stats", "top"):
