@@ -11,7 +11,8 @@ _hz4() {
     # Behind the program all is the program's.
     for ((i = 2; i < COMP_CWORD; i++)); do
       case ${COMP_WORDS[i]} in
-        -o | --option | -l | --library) ((i++)) ;;
+        -o | --option | -l | --library) [[ ${COMP_WORDS[i + 1]} == '=' ]] || ((i++)) ;;
+        '=' | :) ((i++)) ;;  # bash takes NAME=VALUE for three words
         -*) ;;
         *)
           if declare -F _command_offset >/dev/null; then
@@ -24,6 +25,7 @@ _hz4() {
       esac
     done
   fi
+  [[ $last == '=' && ${COMP_WORDS[COMP_CWORD - 2]} == --* ]] && last=${COMP_WORDS[COMP_CWORD - 2]}
   case $last in
     -o | --option)
       if [[ $command == run ]]; then
@@ -34,7 +36,7 @@ _hz4() {
       fi
       return
       ;;
-    -l | --library | -r | --root)
+    -l | --library | -r | --root | '=' | :)
       COMPREPLY=($(compgen -f -- "$word"))
       return
       ;;
@@ -46,7 +48,7 @@ _hz4() {
       ;;
   esac
   case $command:$word in
-    *:-*) COMPREPLY=($(compgen -W "$(hz4 "$command" --help 2>/dev/null | grep -o -- '--[a-z-]*')" -- "$word")) ;;
+    *:-*) COMPREPLY=($(compgen -W "$(hz4 "$command" --help 2>/dev/null | grep -o -- '--[a-z][a-z-]*')" -- "$word")) ;;
     run:*) COMPREPLY=($(compgen -c -- "$word")) ;;
     doctor:* | stats:* | top:*)
       COMPREPLY=($(compgen -W "$(cd /proc && printf '%s ' [0-9]*)" -- "$word"))
