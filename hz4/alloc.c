@@ -199,7 +199,7 @@ static void *alloc_slow(size_t size, size_t align, bool *zeroed, const void *fra
   if (HZ4_LIKELY(!hz4_sample_is_on()) || size == 0) {
     return hz4_option.harden != 0 ? alloc_uncounted(size, align, zeroed, frame) : alloc_block(size, align, zeroed, frame);
   }
-  size_t mean = hz4_sample_passes(size) ? 0 : hz4_sample_due(size);
+  size_t mean = hz4_sample_count(size);
   void *block = mean != 0 ? take_sample(size, mean, size, align, zeroed, frame) : NULL;
   return block != NULL ? block : alloc_uncounted(size, align, zeroed, frame);
 }
@@ -364,7 +364,7 @@ HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t s
   size_t with_room = size_with_room(old_usable, size);
   bool zeroed = false;
   void *block = NULL;
-  size_t mean = HZ4_UNLIKELY(hz4_sample_is_on()) && !hz4_sample_passes(size) ? hz4_sample_due(size) : 0;
+  size_t mean = HZ4_UNLIKELY(hz4_sample_is_on()) ? hz4_sample_count(size) : 0;
   if (mean != 0) block = take_sample(size, mean, with_room, 16, &zeroed, HZ4_FRAME());
   if (block == NULL) block = hz4_large_reuse(size);
   if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed, HZ4_FRAME());

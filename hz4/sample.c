@@ -113,14 +113,14 @@ static void wait(struct hz4_sampler *mine, int64_t bytes) {
   hz4_store_relaxed(&mine->beyond, bytes - first);
 }
 
-size_t hz4_sample_due(size_t size) {
+size_t hz4_sample_due(size_t size, int64_t left) {
   uint32_t epoch = hz4_load_acquire(&hz4_sample_epoch);  // pairs with refresh: its mean
   if (epoch == 0) return 0;
   struct hz4_sampler *mine = hz4_sampler_here();
-  int64_t left = hz4_load_relaxed(&mine->left) + hz4_load_relaxed(&mine->beyond);
-  if (hz4_load_relaxed(&mine->epoch) != epoch) {
-    hz4_store_relaxed(&mine->epoch, epoch);
+  left += hz4_load_relaxed(&mine->beyond);
+  if (hz4_load_acquire(&mine->epoch) != epoch) {  // pairs with the release below: there is a mean
     left = draw(mine) - (int64_t)size;
+    hz4_store_release(&mine->epoch, epoch);
   }
   size_t mean = hz4_load_relaxed(&mine->mean);
   bool is_sample = left < 0;
@@ -295,7 +295,7 @@ const char *hz4_sample_free(struct hz4_span *span, void *ptr, const void *frame)
 
 void hz4_sample_resized(struct hz4_span *span, size_t size, const void *frame) {
   if (hz4_load_relaxed(&span->sample) != NULL) end(span, span->base);
-  size_t mean = hz4_sample_passes(size) ? 0 : hz4_sample_due(size);
+  size_t mean = hz4_sample_count(size);
   struct hz4_sample *sample = mean != 0 ? new_record(size, mean, 0, frame) : NULL;
   if (sample == NULL) return;
   sample->weight[HZ4_SAMPLE_GUARD] = 0;  // where it lies it lies

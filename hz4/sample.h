@@ -77,16 +77,17 @@ HZ4_INLINE struct hz4_sampler *hz4_sampler_here(void) {
   return &((struct hz4_tcache *)hz4_sequence_cache())->sampler;
 }
 
-// Counts an allocation that comes by a slow path, while there is sampling. True: it is no sample. False: ask hz4_sample_due, once.
-HZ4_INLINE bool hz4_sample_passes(size_t size) {
+// As hz4_sample_count, where `left` of what the cache may look away for is below 0.
+size_t hz4_sample_due(size_t size, int64_t left);
+
+// Counts an allocation that comes by a slow path, while there is sampling. The mean that it is a sample by, likely; 0: it is
+// none, or there is no sampling. Others may count at this cache at the same time: what this one has left is its own.
+HZ4_INLINE size_t hz4_sample_count(size_t size) {
   struct hz4_sampler *mine = hz4_sampler_here();
   int64_t left = hz4_load_relaxed(&mine->left) - (int64_t)size;
   hz4_store_relaxed(&mine->left, left);
-  return HZ4_LIKELY(left >= 0);
+  return HZ4_LIKELY(left >= 0) ? 0 : hz4_sample_due(size, left);
 }
-
-// The mean that it is a sample by, likely; 0: it is none, or there is no sampling. pre: hz4_sample_passes was false of it.
-size_t hz4_sample_due(size_t size);
 
 // A block for an allocation that is due by this mean. `usable` is what an object would have if it were no sample,
 // and is aligned if it is a multiple of align, which is at most HZ4_PAGE_BYTES then; 0: it is to be a large block. frame is

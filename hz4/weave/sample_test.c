@@ -1,5 +1,5 @@
 // sample: of threads that start and stop uses at once, the last changes hold: sampling is on by the least mean that is left, or
-// off; and who finds it on finds its mean.
+// off; and who finds it on finds its mean. Of threads that count at one cache none overlooks its own sample.
 #include "hz4/sample.h"
 
 #include "hz4/large.h"
@@ -98,12 +98,21 @@ static void start_and_stop_probe(void) {
 }
 static void come_to_a_cache(void) {
   hz4_front.caches = memory;
-  hz4_sample_due(1);
+  hz4_sample_due(1, -1);
 }
 static void ask(void) {
   bool was_on = hz4_sample_is_on();
   come_to_a_cache();
   weave_check(!was_on || hz4_load_relaxed(&hz4_sampler_here()->mean) != 0);
+}
+
+// Of a mean of 1 each is a sample, whoever counts at the cache at the same time.
+static void start_of_each(void) {
+  hz4_sample_start(HZ4_SAMPLE_PROFILE, 1, NULL);
+}
+static void is_counted(void) {
+  hz4_front.caches = memory;
+  weave_check(hz4_sample_count(1000) != 0);
 }
 
 // By what a cache draws with now.
@@ -130,5 +139,6 @@ const struct weave_scenario weave_scenarios[] = {
     {"one stops, one starts", start_profile, {stop_profile, start_probe}, is_fine, 3, 2, false},
     {"one stops, one starts and stops", start_profile, {stop_profile, start_and_stop_probe}, is_off, 2, 1, false},
     {"one starts, one asks", NULL, {start_profile, ask}, is_coarse, 2, 2, false},
+    {"two count at one cache", start_of_each, {is_counted, is_counted}, is_counted, 2, 1, false},
     {0},
 };
