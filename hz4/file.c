@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,4 +38,15 @@ int hz4_file_end(struct hz4_writer *w, const char *new_path, const char *path) {
   if (w->error == 0) w->error = (int)-hz4_syscall(SYS_renameat2, AT_FDCWD, new_path, AT_FDCWD, path, 0);
   if (w->error != 0) hz4_syscall(SYS_unlinkat, AT_FDCWD, new_path, 0);
   return w->error;
+}
+
+static bool is_fault(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGFPE || signal == SIGILL || signal == SIGTRAP || signal == SIGSYS;
+}
+
+bool hz4_file_listen(int signal, void (*handler)(int)) {
+  struct sigaction action = {.sa_flags = SA_RESTART | SA_ONSTACK}, now;
+  action.sa_handler = handler;
+  return !is_fault(signal) && sigaction(signal, NULL, &now) == 0 && now.sa_handler == SIG_DFL &&
+         sigaction(signal, &action, NULL) == 0;
 }

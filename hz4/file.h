@@ -16,6 +16,10 @@ int hz4_file_begin(struct hz4_writer *w, const char *new_path, const char *path,
 // Flushes and closes it, and gives it its name; or removes it where anything failed. Returns as above.
 int hz4_file_end(struct hz4_writer *w, const char *new_path, const char *path);
 
+// A file is wanted whenever the signal comes. False: it is not to be had, for the program was started with another action, or
+// for it tells of a fault, which would come again and again as soon as the handler returns.
+bool hz4_file_listen(int signal, void (*handler)(int));
+
 HZ4_END_DECLS
 
 // Who writes, by his process; 0: nobody. Another process than this one: nobody, for that was before fork. False: somebody

@@ -1,11 +1,11 @@
 #include "hz4/profile.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hz4/alloc.h"
+#include "hz4/file.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/options.h"
@@ -200,15 +200,6 @@ static void on_signal(int signal) {
   hz4_profile_write_due(HZ4_PROFILE_DUE_NUMBERED);
 }
 
-// Not where the program was started with that signal ignored.
-static void listen(int signal) {
-  struct sigaction action = {.sa_flags = SA_RESTART | SA_ONSTACK}, now;
-  action.sa_handler = on_signal;
-  if (sigaction(signal, NULL, &now) != 0 || now.sa_handler != SIG_DFL || sigaction(signal, &action, NULL) != 0) {
-    hz4_warn("no profile by HZ4_PROFILE_SIGNAL: the signal is not to be had", NULL);
-  }
-}
-
 static bool leaks_are_wanted(void) {
   return (hz4_option.profile_leaks | hz4_option.profile_leaks_exit) != 0;
 }
@@ -220,7 +211,9 @@ void hz4_profile_at_load(void) {
   }
   if (!writes && !leaks_are_wanted()) return;
   hz4_profile_begin(0);
-  if (writes && hz4_option.profile_signal != 0) listen((int)hz4_option.profile_signal);
+  if (writes && hz4_option.profile_signal != 0 && !hz4_file_listen((int)hz4_option.profile_signal, on_signal)) {
+    hz4_warn("no profile by HZ4_PROFILE_SIGNAL: the signal is not to be had", NULL);
+  }
 }
 
 void hz4_profile_at_exit(void) {

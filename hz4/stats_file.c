@@ -8,7 +8,6 @@
 // not free the figures are not whole, and the file is due at the next slow path: mostly at the end of the interrupted one.
 // Nothing else that it calls is more than loads, stores and system calls.
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -148,9 +147,7 @@ static void on_signal(int number) {
 void hz4_stats_begin(void) {
   if (hz4_sys_secure()) *hz4_option.stats_file = '\0';
   if (hz4_option.stats_seconds != 0 || hz4_option.stats_signal != 0) hz4_alloc_chores = look;
-  if (hz4_option.stats_signal == 0) return;
-  struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
-  if (sigaction((int)hz4_option.stats_signal, &action, NULL) != 0) {
+  if (hz4_option.stats_signal != 0 && !hz4_file_listen((int)hz4_option.stats_signal, on_signal)) {
     hz4_warn("no statistics by HZ4_STATS_SIGNAL: the signal is not to be had", NULL);
   }
 }

@@ -199,6 +199,16 @@ int main(int argc, char **argv) {
   CHECK(strcmp(run("signal", named("of-%p.json"), "HZ4_STATS_SIGNAL=USR2"), "") == 0);
   CHECK(strcmp(run("middle", named("of-%p.json"), "HZ4_STATS_SIGNAL=USR2"), "") == 0);
 
+  // A fault's handler that returns has the fault again: it would go on for ever.
+  const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+  for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); ++i) {
+    char by[32];
+    snprintf(by, sizeof(by), "HZ4_STATS_SIGNAL=%d", faults[i]);
+    const char *refused = "hz4: no statistics by HZ4_STATS_SIGNAL: the signal is not to be had\n";
+    CHECK(unlink(named("exit.json")) == 0);
+    CHECK(strcmp(run("exit", named("exit.json"), by), refused) == 0 && is_whole(named("exit.json")));
+  }
+
   // Without a file: to stderr. Where there can be none it is said once, and the program goes on.
   CHECK(count(run("on", "", "HZ4_STATS_SIGNAL=12"), "\n[HZ4_HEAP]") == 10);
   const char *none = named("none/at-all.json");

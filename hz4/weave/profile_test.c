@@ -3,6 +3,7 @@
 #include "hz4/profile.h"
 
 #include "hz4/alloc.h"
+#include "hz4/file.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
 #include "hz4/options.h"
@@ -54,6 +55,10 @@ int hz4_stderr(bool unchanged) {
 }
 void hz4_profile_write_due(enum hz4_profile_due due) {
   (void)due;
+}
+bool hz4_file_listen(int signal, void (*handler)(int)) {
+  (void)signal, (void)handler;
+  return true;
 }
 bool hz4_profile_report_leaks(int fd) {
   (void)fd;
