@@ -56,7 +56,10 @@ int profile_main(int argc, char **argv) {
   if (known == SAMPLES) cmd_usage("--sample: there is no %s", sample);
   if (optind == argc) cmd_usage("which file?");
   if (argc - optind > 2) cmd_usage("one file and its program, not %d words", argc - optind);
-  const char *file = argv[optind], *program = argv[optind + 1];
+  const char *program = argv[optind + 1];
+  char *file = argv[optind];
+  // Nobody draws what comes by the input, and pprof takes other such names for options.
+  if (*file == '-' && asprintf(&file, "./%s", file) < 0) return cmd_no("%s", strerror(errno));
   char *text = cmd_read(file, &size);
   if (text == NULL) return cmd_no("%s: %s", file, strerror(errno));
   enum form form = form_of(text, size);

@@ -57,6 +57,14 @@ class ProfileTest(unittest.TestCase):
         self.assertEqual(self.profile(*words), (5, "pprof -sample_index=alloc_objects -text program %s\n" % path, ""))
         self.assertEqual(self.profile("-n", *words)[:2], (0, "pprof -sample_index=alloc_objects -text program %s\n" % path))
 
+    def test_names_that_begin_as_options(self):
+        self.tool("pprof")
+        shutil.copy(self.file(gzip.compress(b"\n\0")), "-x.pb")
+        self.addCleanup(os.remove, "-x.pb")
+        self.assertEqual(self.profile("-t", "--", "-x.pb")[1], "pprof -sample_index=inuse_space -text ./-x.pb\n")
+        status, out, err = self.profile("-t", "-")
+        self.assertEqual((status, out, err.count("\n")), (1, "", 1), err)
+
     def test_a_profile_as_text(self):
         path = self.file(TEXT)
         self.tool("jeprof")
