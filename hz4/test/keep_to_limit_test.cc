@@ -202,29 +202,6 @@ TEST_F(KeepToLimit, WhatIsFreeInsideSpansIsNotLost) {
   FreeAll(&blocks);
 }
 
-// Likewise where each block is a sample: what was found and refused is nobody's.
-TEST_F(KeepToLimit, NoSampleIsHandedOutTwice) {
-  std::vector<void *> blocks, others;
-  Random random(1);
-  ASSERT_EQ(hz4_profile_start(1), 0);
-  AllowMore(16 * kMiB);
-  Fill(2000, &blocks);
-  for (void *&block : blocks) {
-    if (random.Below(10) == 0) continue;
-    hz4_free(block);
-    block = nullptr;
-  }
-  Fill(300000, &others);
-  EXPECT_GT(Stat("segment_purged_inside_bytes"), 2 * kMiB);
-  for (size_t i = 0; i < 10000; ++i) others.push_back(hz4_malloc(2000));
-  ASSERT_EQ(hz4_profile_stop(), 0);
-  others.insert(others.end(), blocks.begin(), blocks.end());
-  others.erase(std::remove(others.begin(), others.end(), nullptr), others.end());
-  std::sort(others.begin(), others.end());
-  ASSERT_EQ(std::adjacent_find(others.begin(), others.end()), others.end());
-  FreeAll(&others);
-}
-
 TEST_F(KeepToLimit, LargeBlocksAreCountedBeforeTheyAreMapped) {
   AllowMore(10 * kMiB);
   const uint64_t maps = hz4_sys_fake.calls[HZ4_SYS_MMAP];

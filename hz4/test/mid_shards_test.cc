@@ -232,37 +232,6 @@ TEST_P(MidShards, NoMemoryForAShardIsTheFirst) {
   Give(c, Take(c, 1));
 }
 
-// The limit lets no memory come back to an object that is zero: another shard's, which then serves, is not.
-TEST_P(MidShards, WhatIsRefusedIsNotCalledZero) {
-  const uint32_t c = ClassOf(4096), in_span = hz4_class_table[c].span_objects;
-  At at(1);
-  std::vector<void *> there = TakeAll(c, 4 * in_span);
-  at.Move(0);
-  const std::vector<void *> here = Take(c, 1);
-  ASSERT_EQ(ShardOf(here[0]), 0u);
-  hz4_mid_trim();
-  ASSERT_GT(Segments().purged_inside_bytes, 0u);
-  at.Move(1);
-  for (int i = 0; i < 4; ++i) {
-    Give(c, there);
-    there = TakeAll(c, 4 * in_span);
-  }
-  for (void *object : there) memset(object, 'x', 4096);
-  Give(c, there);
-  ASSERT_NE(Now().depot_objects, 0u);
-  at.Move(0);
-  struct hz4_limit_stats limit;
-  hz4_limit_stats(&limit);
-  hz4_limit_configure(SIZE_MAX, limit.used_bytes);
-  void *object = nullptr;
-  const hz4_mid_result got = hz4_mid_take(c, &object, 1, kAll, nullptr, true);
-  hz4_limit_configure(SIZE_MAX, SIZE_MAX);
-  ASSERT_EQ(got.from_depot, 1u);
-  EXPECT_FALSE(got.zeroed);
-  Give(c, {object});
-  Give(c, here);
-}
-
 TEST_P(MidShards, ThreadsAtEachMoveObjectsAbout) {
   std::vector<void *> shared[3];
   std::mutex mutex;
