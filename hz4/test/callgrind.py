@@ -26,14 +26,14 @@ def compiler(library):
     return "; ".join(sorted(set(re.findall(r"\]\s+(.*)", text))))
 
 
-def count(library, *command):
-    """Runs the command with the library preloaded, if that is not the program itself. Returns what it printed, and the
-    instructions of each function of the library. Threads run one at a time, in turns of as many blocks of code."""
+def count(library, *command, preload=()):
+    """Runs the command with these preloaded, and the library, if that is not the program itself. Returns what it printed,
+    and the instructions of each function of the library."""
     with tempfile.TemporaryDirectory() as directory:
         out = os.path.join(directory, "out")
-        tool = ["valgrind", "--quiet", "--fair-sched=try", "--tool=callgrind", "--callgrind-out-file=" + out]
-        preload = {} if library == command[0] else {"LD_PRELOAD": library}
-        printed = output(*tool, *command, env=dict(ENVIRONMENT, **preload))
+        tool = ["valgrind", "--quiet", "--tool=callgrind", "--callgrind-out-file=" + out]
+        preloads = [*preload, *([] if library == command[0] else [library])]
+        printed = output(*tool, *command, env=dict(ENVIRONMENT, LD_PRELOAD=":".join(preloads)))
         listing = output("callgrind_annotate", "--threshold=100", out)
     pattern = r"^\s*([\d,]+) .*?:(\S+) \[.*/%s\]$" % re.escape(os.path.basename(library))
     counted = collections.Counter()
