@@ -144,29 +144,6 @@ TEST_P(MidShards, FreshMemoryIsTheLast) {
   Give(c, objects);
 }
 
-// What another shard's depot has is not zero, be it that here something was that is, and the limit refused it.
-TEST_P(MidShards, WhatTheLimitRefusedIsNotWhatWasTaken) {
-  const uint32_t c = ClassOf(32768), in_span = hz4_class_table[c].span_objects;
-  At at(0);
-  const std::vector<void *> objects = TakeAll(c, in_span + 1);
-  hz4_mid_trim();  // purges what nobody had yet
-  memset(objects[0], 0xff, hz4_class_bytes(c));
-  at.Move(1);
-  Give(c, {objects[0]});
-  ASSERT_EQ(Now().depot_objects, 1u);
-  at.Move(0);
-  struct hz4_limit_stats limit;
-  hz4_limit_stats(&limit);
-  hz4_limit_configure(SIZE_MAX, limit.used_bytes);
-  void *object = nullptr;
-  const hz4_mid_result got = hz4_mid_take(c, &object, 1, kAll, nullptr, true);
-  hz4_limit_configure(SIZE_MAX, SIZE_MAX);
-  EXPECT_EQ(got.from_depot, 1u);
-  EXPECT_EQ(object, objects[0]);
-  EXPECT_FALSE(got.zeroed);
-  Give(c, objects);
-}
-
 TEST_P(MidShards, FreePagesAreBoundedByAllTogether) {
   const uint32_t c = ClassOf(65536);
   std::vector<std::vector<void *>> objects(GetParam());
