@@ -360,7 +360,9 @@ static size_t size_with_room(size_t old_usable, size_t size) {
   return size < more && more <= HZ4_CLASS_MAX_BYTES ? more : size;
 }
 
+// What shrinks needs no memory: where there is none for a copy it stays. (Hardened a sized free would take that for wrong.)
 HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t size) {
+  int saved = errno;
   size_t with_room = size_with_room(old_usable, size);
   bool zeroed = false;
   void *block = NULL;
@@ -368,7 +370,11 @@ HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t s
   if (mean != 0) block = take_sample(size, mean, with_room, 16, &zeroed, HZ4_FRAME());
   if (block == NULL) block = hz4_large_reuse(size);
   if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed, HZ4_FRAME());
-  if (block == NULL) return NULL;
+  if (block == NULL && (size > old_usable || hz4_option.harden != 0)) return NULL;
+  if (block == NULL) {
+    errno = saved;
+    return ptr;
+  }
   // The whole usable size: programs write up to malloc_usable_size.
   memcpy(block, ptr, old_usable < size ? old_usable : size);
   hz4_alloc_free(ptr);
@@ -383,9 +389,10 @@ HZ4_NOINLINE static void *realloc_large(struct hz4_span *span, size_t size) {
   void *resized = hz4_large_resize(span, size);
   if (resized == NULL) {
     void *copy = realloc_by_copy(base, usable, size);
-    if (copy != NULL) return copy;
-    resized = hz4_large_resize(span, size);  // what was freed to make room for a copy may be enough for that
-    if (resized == NULL) return NULL;
+    if (copy != NULL && copy != base) return copy;
+    // What was freed to make room for a copy may be enough for that; what shrinks needs none.
+    resized = size < usable ? hz4_large_shrink(span, size) : hz4_large_resize(span, size);
+    if (resized == NULL) return no_memory();
   }
   if (span->bytes != usable) hz4_sample_resized(span, size, HZ4_FRAME());
   report_misuse(HZ4_FRAME());

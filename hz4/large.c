@@ -487,6 +487,11 @@ void *hz4_large_resize(struct hz4_span *span, size_t bytes) {
   return span->base;
 }
 
+void *hz4_large_shrink(struct hz4_span *span, size_t bytes) {
+  bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
+  return span->guard_shift == 0 && (bytes == span->bytes || shrink(span, bytes)) ? span->base : NULL;
+}
+
 bool hz4_large_may_hold(const struct hz4_span *span, size_t bytes) {
   // realloc leaves a block where it is that has at most twice the pages that it needs.
   return bytes <= span->bytes && hz4_round_up(bytes != 0 ? bytes : 1, HZ4_PAGE_BYTES) * 2 >= span->bytes;

@@ -34,6 +34,10 @@ void hz4_large_free(struct hz4_span *span);
 // Returns the block's address, which may be new, or NULL with nothing changed: then the caller copies.
 void *hz4_large_resize(struct hz4_span *span, size_t bytes);
 
+// Where there is no memory for a copy: the block stays, and what is beyond `bytes` is freed in whole pages. NULL with nothing
+// changed: it is between guards, or there is no memory for the books. pre: bytes is less than the block has.
+void *hz4_large_shrink(struct hz4_span *span, size_t bytes);
+
 // Whether a block of this span can have been asked for, or resized to, with `bytes`.
 bool hz4_large_may_hold(const struct hz4_span *span, size_t bytes);
 

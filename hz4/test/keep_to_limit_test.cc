@@ -138,6 +138,32 @@ TEST_F(KeepToLimit, AGrowingBlockIsHeldToTheSoftLimit) {
   hz4_free(block);
 }
 
+// It stays where it is, and a large block gives back whole pages: a sized free takes the new size for right.
+TEST_F(KeepToLimit, WhatShrinksNeedsNoMemory) {
+  const std::pair<size_t, size_t> steps[] = {{10 * kMiB, 100}, {10 * kMiB, 70000}, {300000, 1}, {100000, 20000}, {5000, 16}};
+  std::vector<void *> others;
+  others.reserve(1000000);
+  AllowMore(32 * kMiB);
+  std::vector<char *> blocks;
+  for (const auto &step : steps) blocks.push_back(static_cast<char *>(Checked(hz4_malloc(step.first))));
+  for (char *block : blocks) memset(block, 'y', 16);
+  for (size_t size = kMiB; size >= 16; size /= 2) Fill(size, &others);
+  // The last ones first: what a large one gives back is memory for others.
+  for (size_t i = blocks.size(); i-- != 0;) {
+    errno = kErrno;
+    blocks[i] = static_cast<char *>(hz4_realloc(blocks[i], steps[i].second));
+    ASSERT_NE(blocks[i], nullptr) << steps[i].first;
+    EXPECT_EQ(errno, kErrno);
+    EXPECT_EQ(blocks[i][0], 'y');
+    EXPECT_GE(hz4_malloc_usable_size(blocks[i]), steps[i].second);
+    EXPECT_EQ(Used(), Sum());
+  }
+  EXPECT_LT(hz4_malloc_usable_size(blocks[1]), 2 * 70000u);
+  for (size_t i = 0; i < blocks.size(); ++i) hz4_free_sized(blocks[i], steps[i].second);
+  FreeAll(&others);
+  hz4_check();
+}
+
 TEST_F(KeepToLimit, WhatIsCountedAddsUp) {
   for (uint64_t seed = 0; seed < 40; ++seed) {
     HostileWork work(seed, 8 * kMiB);
