@@ -29,7 +29,7 @@ LANES = {
     "prodcons_1_1": "prodcons 1 1 500000 16 2048 1024",
     "prodcons_1_3": "prodcons 1 3 300000 16 2048 1024",
     "prodcons_3_1": "prodcons 3 1 200000 16 2048 1024",
-    "churn_4": "churn 4 200 400 16 32768",
+    "churn_4": "churn 4 100 400 16 32768",
 }
 
 

@@ -107,14 +107,17 @@ TEST_F(KeepToLimit, SetAndGet) {
   EXPECT_EQ(hz4_limit_set(9, 0), 0);
 }
 
-// There is room for what a block grows by, once what is free has gone back, but none for a copy. (The second test, for later
-// the failures of others make trims rare.)
+// There is room for what a block grows by, once what is free has gone back, but none for a copy. As many failures as other
+// tests have brought about go by without a trim before.
 TEST_F(KeepToLimit, ABlockGrowsIntoWhatIsFree) {
   AllowMore(70 * kMiB);
   void *block = hz4_malloc(60 * kMiB), *freed = hz4_malloc(4 * kMiB), *between = hz4_malloc(kMiB);
   hz4_free(freed);
-  errno = kErrno;
-  void *grown = hz4_realloc(block, 67 * kMiB);
+  void *grown = nullptr;
+  for (int i = 0; i < 1 << HZ4_VAIN_TRIM_DOUBLINGS && grown == nullptr; ++i) {
+    errno = kErrno;
+    grown = hz4_realloc(block, 67 * kMiB);
+  }
   ASSERT_NE(grown, nullptr);
   EXPECT_EQ(errno, kErrno);
   hz4_free(grown);
