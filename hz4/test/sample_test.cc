@@ -59,7 +59,7 @@ class SampleTest : public testing::Test {
     hz4_check();
   }
   static void Start(size_t mean) {
-    hz4_free(hz4_malloc(1));  // before: it may be a sample, or none
+    hz4_free(hz4_malloc(1));  // a cache of its own, whose sampler is meant; itself no sample
     hz4_sample_start(kUse, mean, Hooks<kUse>());
     hz4_sample_seed(hz4_test::TestSeed());
   }
