@@ -69,12 +69,13 @@ struct Blocks {
 
 TEST_P(ShiftTest, ResidentFollowsLive) { EXPECT_EXIT(Demand(GetParam(), TestSeed()), testing::ExitedWithCode(0), ""); }
 
-// Of objects of 2 KiB a page is free when two or three are; those above a page keep the pages that they share. Of the
-// largest classes a bin keeps an object or a few, which in the end is more than a twentieth of this much.
+// Pages inside spans go back at a decline, at each halving: just before the next one there may be twice what lives, a fifth,
+// with the pages that these share a quarter, or of objects of 2 KiB a third; and what caches hold. Of the largest classes a
+// bin keeps an object or a few, which in the end is more than a twentieth of this much.
 INSTANTIATE_TEST_SUITE_P(Shifts, ShiftTest,
                          testing::Values(Shift{"PagesThenLarger", 4096, 32768, 40, 5},
-                                         Shift{"LargerThenPages", 32768, 4096, 25, 5},
-                                         Shift{"LargerThenMuchLarger", 32768, 262144, 25, 10}),
+                                         Shift{"LargerThenPages", 32768, 4096, 40, 5},
+                                         Shift{"LargerThenMuchLarger", 32768, 262144, 40, 10}),
                          [](const auto &info) { return info.param.name; });
 
 // A heap that is filled and emptied a few times, without a pause, is no swinging one yet: all of it goes back each time.
