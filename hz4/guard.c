@@ -1,7 +1,5 @@
 #include "hz4/guard.h"
 
-#include <errno.h>
-
 #include "hz4/atomic.h"
 #include "hz4/os.h"
 #include "hz4/random.h"
@@ -28,21 +26,14 @@ void hz4_guard_begin(void) {
   size_t page = hz4_os_page_bytes();
   void *probe = hz4_os_map(page, page);
   if (probe == NULL) return;
-  int saved = errno;
   noted_by_system = hz4_guard_note(probe, page);
-  errno = saved;
   hz4_os_unmap(probe, page);
   hz4_guards = true;
 }
 
 void hz4_guard_install(void *base, size_t bytes) {
-  int saved = errno;
-  if (noted_by_system) {
-    hz4_sys_guard(base, bytes);
-  } else if (hz4_fetch_add_relaxed(&count, 1) < HZ4_GUARDS_MAX) {
-    hz4_sys_forbid(base, bytes);
-  }
-  errno = saved;
+  if (noted_by_system) hz4_sys_guard(base, bytes);
+  else if (hz4_fetch_add_relaxed(&count, 1) < HZ4_GUARDS_MAX) hz4_sys_forbid(base, bytes);
 }
 
 void hz4_guard_gone(size_t gone) {
@@ -50,11 +41,7 @@ void hz4_guard_gone(size_t gone) {
 }
 
 bool hz4_guard_forbid(void *base, size_t bytes) {
-  if (!hz4_os_purge(base, bytes)) return false;
-  int saved = errno;
-  bool done = hz4_sys_forbid(base, bytes);
-  errno = saved;
-  return done;
+  return hz4_os_purge(base, bytes) && hz4_sys_forbid(base, bytes);
 }
 
 // A page's address of the lower half of those that a program may have, or what comes near.

@@ -1,7 +1,5 @@
 #include "hz4/guarded.h"
 
-#include <errno.h>
-
 #include "hz4/guard.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
@@ -127,9 +125,7 @@ void *hz4_guarded_nothing(size_t bytes) {
     hz4_os_unmap(base, bytes);
     return NULL;
   }
-  int saved = errno;
   hz4_sys_forbid(base, bytes);
-  errno = saved;
   hz4_poison(base, bytes);
   return base;
 }

@@ -38,7 +38,7 @@ static uint16_t *slack_of(const struct hz4_span *span, const void *object) {
 
 // Its first byte is not zero, for strings end by one. (All machines that hz4 knows have the lowest byte first.)
 static uint64_t canary_of(const void *object) {
-  uint64_t word = ((uintptr_t)object ^ hz4_random_secret) * 0x9e3779b97f4a7c15u;
+  uint64_t word = ((uintptr_t)object ^ hz4_random_secret) * HZ4_HASH_FACTOR;
   return (word ^ word >> 32) | 1;
 }
 

@@ -46,16 +46,16 @@ size_t hz4_os_page_bytes(void) {
   return hz4_sys_page_bytes();
 }
 
-static bool unmap(void *base, size_t bytes) {
+bool hz4_os_unmap(void *base, size_t bytes) {
   count_call(&unmap_calls);
   if (!note_result(hz4_sys_munmap(base, bytes))) return false;
   hz4_fetch_sub_relaxed(&mapped_bytes, bytes);
   return true;
 }
 
-HZ4_PROBED static void *map(void *hint, size_t bytes) {
+HZ4_PROBED void *hz4_os_map_at(void *address, size_t bytes) {
   count_call(&map_calls);
-  void *base = hz4_sys_mmap(hint, bytes);
+  void *base = hz4_sys_mmap(address, bytes);
   if (!note_result(base != NULL)) return NULL;
   HZ4_PROBE2("hz4", "map", "0", base, bytes);
   note_mapped(bytes);
@@ -67,12 +67,12 @@ HZ4_PROBED static void *map(void *hint, size_t bytes) {
 // What is kept is the highest: the kernel places mappings from the top down, and so it lies beside the one before,
 // without a hole.
 static void *map_and_trim(size_t bytes, size_t align) {
-  char *raw = map(NULL, bytes + align);
+  char *raw = hz4_os_map_at(NULL, bytes + align);
   if (raw == NULL) return NULL;
   char *base = (char *)(((uintptr_t)raw + align) & ~(align - 1));
   size_t before = (size_t)(base - raw);
-  if (before != 0) unmap(raw, before);
-  if (before != align) unmap(base + bytes, align - before);
+  if (before != 0) hz4_os_unmap(raw, before);
+  if (before != align) hz4_os_unmap(base + bytes, align - before);
   return base;
 }
 
@@ -83,9 +83,9 @@ HZ4_IN_DATA static _Atomic(uintptr_t) metadata_base;
 
 static void *map_first(size_t bytes, size_t align) {
   uintptr_t last = hz4_load_relaxed(&metadata_base);
-  if (last == NO_MORE) return map(NULL, bytes);
+  if (last == NO_MORE) return hz4_os_map_at(NULL, bytes);
   bool aligned = align > hz4_os_page_bytes();
-  void *base = map(aligned && last > bytes ? (void *)((last - bytes) & ~(align - 1)) : NULL, bytes);
+  void *base = hz4_os_map_at(aligned && last > bytes ? (void *)((last - bytes) & ~(align - 1)) : NULL, bytes);
   hz4_store_relaxed(&metadata_base, aligned ? NO_MORE : (uintptr_t)base);
   return base;
 }
@@ -96,10 +96,10 @@ static void *map_aligned(size_t bytes, size_t align) {
   char *base = map_first(bytes, align);
   if (base == NULL || hz4_is_aligned(base, align)) return base;
   void *below = (void *)((uintptr_t)base & ~(align - 1));
-  unmap(base, bytes);  // where that fails, addresses are lost, and nothing else
-  base = map(below, bytes);
+  hz4_os_unmap(base, bytes);  // where that fails, addresses are lost, and nothing else
+  base = hz4_os_map_at(below, bytes);
   if (base == NULL || hz4_is_aligned(base, align)) return base;
-  unmap(base, bytes);
+  hz4_os_unmap(base, bytes);
   return map_and_trim(bytes, align);
 }
 
@@ -112,59 +112,30 @@ void hz4_os_configure(enum hz4_os_huge wanted, void (*grown)(void)) {
 }
 
 void hz4_os_wish_huge(void *base, size_t bytes, bool huge) {
-  int saved = errno;
   hz4_lock_assert_none_held();
   hz4_sys_wish_huge(base, bytes, huge);
   if (huge) hz4_fetch_add_relaxed(&huge_bytes, bytes);
-  errno = saved;
 }
 
 size_t hz4_os_resident(const void *base, size_t bytes) {
-  int saved = errno;
   hz4_lock_assert_none_held();
-  size_t resident = hz4_sys_resident(base, bytes);
-  errno = saved;
-  return resident;
+  return hz4_sys_resident(base, bytes);
 }
 
 void *hz4_os_map(size_t bytes, size_t align) {
-  int saved = errno;
   void *base = map_aligned(bytes, align);
-  if (base != NULL) {
-    if (huge_pages == HZ4_OS_HUGE_ALL && bytes >= HZ4_HUGE_BYTES) hz4_os_wish_huge(base, bytes, true);
-    if (hz4_load_relaxed(&huge_always) && bytes < HZ4_HUGE_LEFT_BYTES) hz4_os_wish_huge(base, bytes, false);
-  }
-  errno = saved;
+  if (base == NULL) return NULL;
+  if (huge_pages == HZ4_OS_HUGE_ALL && bytes >= HZ4_HUGE_BYTES) hz4_os_wish_huge(base, bytes, true);
+  if (hz4_load_relaxed(&huge_always) && bytes < HZ4_HUGE_LEFT_BYTES) hz4_os_wish_huge(base, bytes, false);
   return base;
 }
 
-void *hz4_os_map_at(void *address, size_t bytes) {
-  int saved = errno;
-  void *base = map(address, bytes);
-  errno = saved;
-  return base;
-}
-
-bool hz4_os_unmap(void *base, size_t bytes) {
-  int saved = errno;
-  bool done = unmap(base, bytes);
-  errno = saved;
-  return done;
-}
-
-HZ4_PROBED static bool purge(void *base, size_t bytes) {
+HZ4_PROBED bool hz4_os_purge(void *base, size_t bytes) {
   count_call(&purge_calls);
   if (!note_result(hz4_sys_purge(base, bytes))) return false;
   HZ4_PROBE2("hz4", "purge", "0", base, bytes);
   hz4_fetch_add_relaxed(&purged_bytes, bytes);
   return true;
-}
-
-bool hz4_os_purge(void *base, size_t bytes) {
-  int saved = errno;
-  bool done = purge(base, bytes);
-  errno = saved;
-  return done;
 }
 
 // How many of the runs, from the first on, are gone by one call. (Of one alone none: that is for the plain call, which is
@@ -182,21 +153,17 @@ HZ4_PROBED static size_t purge_by_vector(const struct hz4_sys_run *runs, size_t 
 }
 
 bool hz4_os_purge_runs(const struct hz4_sys_run *runs, size_t count) {
-  int saved = errno;
   size_t gone = purge_by_vector(runs, count);
   bool any = gone != 0;
-  for (; gone < count; ++gone) any |= purge(runs[gone].base, runs[gone].bytes);
-  errno = saved;
+  for (; gone < count; ++gone) any |= hz4_os_purge(runs[gone].base, runs[gone].bytes);
   return any;
 }
 
 // Returns the error; 0: done.
 static int remap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
-  int saved = errno;
   count_call(&remap_calls);
   int error = hz4_sys_mremap(base, old_bytes, new_bytes, to);
   note_result(error == 0);
-  errno = saved;
   return error;
 }
 

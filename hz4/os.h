@@ -23,7 +23,7 @@ void hz4_os_configure(enum hz4_os_huge huge_pages, void (*grown)(void));
 // Zeroed memory aligned to `align` (a power of two, at least a page). NULL when the system has none.
 void *hz4_os_map(size_t bytes, size_t align);
 
-// The same at this address, if nothing is there yet, and else anywhere; aligned to a page.
+// The same at this address, if nothing is there yet, and else anywhere, as with NULL; aligned to a page.
 void *hz4_os_map_at(void *address, size_t bytes);
 
 // Whether this memory is to come in huge pages, or in no more of them: a wish.

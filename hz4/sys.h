@@ -1,6 +1,6 @@
 // Rank 1. What hz4 asks of the system, each in one function, so that tests can put a hostile kernel beneath
-// (test/sys_fake.c). All platform glue of the memory side is sys_linux.c. Results as the kernel gives them; errno may be
-// lost. None is a cancellation point, or goes through a name that a preloaded library may have taken.
+// (test/sys_fake.c). All platform glue of the memory side is sys_linux.c. Results as the kernel gives them; errno
+// is kept. None is a cancellation point, or goes through a name that a preloaded library may have taken.
 #ifndef HZ4_SYS_H_
 #define HZ4_SYS_H_
 

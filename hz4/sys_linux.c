@@ -32,48 +32,29 @@ _Static_assert(sizeof(struct hz4_sys_run) == sizeof(struct iovec) &&
 enum { __libc_single_threaded = 0 };
 #endif
 
-// The calls. A sanitizer's runtime learns of mappings by libc's names, which it has taken.
+// A call about mappings, with the result of hz4_syscall. A sanitizer's runtime learns of mappings by libc's names, which it
+// has taken.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || \
     __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-static void *call_mmap(void *hint, size_t bytes, int protection, int flags) {
-  void *base = mmap(hint, bytes, protection, flags, -1, 0);
-  return base == MAP_FAILED ? NULL : base;
-}
-
-static bool call_munmap(void *base, size_t bytes) {
-  return munmap(base, bytes) == 0;
-}
-
-static bool call_madvise(void *base, size_t bytes, int advice) {
-  return madvise(base, bytes, advice) == 0;
-}
-
-static int call_mremap(void *base, size_t old_bytes, size_t new_bytes, int flags, void *to) {
-  return mremap(base, old_bytes, new_bytes, flags, to) != MAP_FAILED ? 0 : errno;
-}
+#define CALL(name, ...)                     \
+  __extension__({                           \
+    int saved_ = errno;                     \
+    long result_ = (long)name(__VA_ARGS__); \
+    if (result_ == -1) result_ = -errno;    \
+    errno = saved_;                         \
+    result_;                                \
+  })
 #else
+#define CALL(name, ...) hz4_syscall(SYS_##name, __VA_ARGS__)
+#endif
+
 static bool is_error(long result) {
   return result < 0 && result > -4096;
 }
 
-static void *call_mmap(void *hint, size_t bytes, int protection, int flags) {
-  long base = hz4_syscall(SYS_mmap, hint, bytes, protection, flags, -1, 0);
-  return is_error(base) ? NULL : (void *)base;
+static bool advise(void *base, size_t bytes, int advice) {
+  return CALL(madvise, base, bytes, advice) == 0;
 }
-
-static bool call_munmap(void *base, size_t bytes) {
-  return hz4_syscall(SYS_munmap, base, bytes) == 0;
-}
-
-static bool call_madvise(void *base, size_t bytes, int advice) {
-  return hz4_syscall(SYS_madvise, base, bytes, advice) == 0;
-}
-
-static int call_mremap(void *base, size_t old_bytes, size_t new_bytes, int flags, void *to) {
-  long result = hz4_syscall(SYS_mremap, base, old_bytes, new_bytes, flags, to);
-  return is_error(result) ? (int)-result : 0;
-}
-#endif
 
 // Linux 6.7 and later begin a mapping of whole huge pages at a huge page, and so leave holes between our mappings, unless
 // there is a hint. One that is taken already is as good as none otherwise. (valgrind wants it at a page's beginning.)
@@ -84,15 +65,16 @@ static void *taken_hint(void) {
 
 void *hz4_sys_mmap(void *hint, size_t bytes) {
   if (hint == NULL) hint = taken_hint();
-  return call_mmap(hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+  long base = CALL(mmap, hint, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return is_error(base) ? NULL : (void *)base;
 }
 
 bool hz4_sys_munmap(void *base, size_t bytes) {
-  return call_munmap(base, bytes);
+  return CALL(munmap, base, bytes) == 0;
 }
 
 bool hz4_sys_purge(void *base, size_t bytes) {
-  return call_madvise(base, bytes, MADV_DONTNEED);
+  return advise(base, bytes, MADV_DONTNEED);
 }
 
 size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count) {
@@ -106,7 +88,7 @@ size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count) {
 }
 
 void hz4_sys_wish_huge(void *base, size_t bytes, bool huge) {
-  call_madvise(base, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+  advise(base, bytes, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 bool hz4_sys_huge_always(void) {
@@ -127,11 +109,11 @@ size_t hz4_sys_resident(const void *base, size_t bytes) {
 }
 
 bool hz4_sys_guard(void *base, size_t bytes) {
-  return call_madvise(base, bytes, MADV_GUARD_INSTALL);
+  return advise(base, bytes, MADV_GUARD_INSTALL);
 }
 
 bool hz4_sys_unguard(void *base, size_t bytes) {
-  return call_madvise(base, bytes, MADV_GUARD_REMOVE);
+  return advise(base, bytes, MADV_GUARD_REMOVE);
 }
 
 bool hz4_sys_forbid(void *base, size_t bytes) {
@@ -143,8 +125,8 @@ bool hz4_sys_allow(void *base, size_t bytes) {
 }
 
 int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
-  int flags = to == NULL ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
-  return call_mremap(base, old_bytes, new_bytes, flags, to);
+  long result = CALL(mremap, base, old_bytes, new_bytes, to == NULL ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED, to);
+  return is_error(result) ? (int)-result : 0;
 }
 
 // The kernel compares before it would wait, and looks at what may not be there as no load of ours could.
@@ -180,7 +162,7 @@ uint64_t hz4_sys_secret(void) {
   uint64_t bytes[2] = {0};
   const void *random = (const void *)getauxval(AT_RANDOM);
   if (random != NULL) memcpy(bytes, random, sizeof(bytes));
-  return (bytes[0] ^ bytes[1] >> 32 ^ bytes[1] << 32) * 0x9e3779b97f4a7c15u;
+  return (bytes[0] ^ bytes[1] >> 32 ^ bytes[1] << 32) * HZ4_HASH_FACTOR;
 }
 
 bool hz4_sys_secure(void) {

@@ -119,20 +119,23 @@ static void remove_range(uintptr_t start, size_t bytes) {
 
 // ---- calls ----
 
-static bool fails(enum hz4_sys_call call, int error) {
+static void restore_errno(const int *saved) {
+  errno = *saved;
+}
+// As the real ones do.
+#define KEEP_ERRNO __attribute__((cleanup(restore_errno), unused)) const int saved_errno = errno
+
+static bool fails(enum hz4_sys_call call) {
   uint64_t number = hz4_fetch_add_relaxed(&hz4_sys_fake.calls[call], 1) + 1;
   uint64_t every = hz4_load_relaxed(&hz4_sys_fake.fail_every[call]);
   if (every == 0 || number % every != 0) return false;
   hz4_fetch_add_relaxed(&hz4_sys_fake.failures[call], 1);
-  errno = error;
   return true;
 }
 
 static bool over_limit(size_t more_bytes) {
   size_t limit = hz4_load_relaxed(&hz4_sys_fake.limit_bytes);
-  if (limit == 0 || hz4_load_relaxed(&hz4_sys_fake.mapped_bytes) + more_bytes <= limit) return false;
-  errno = ENOMEM;
-  return true;
+  return limit != 0 && hz4_load_relaxed(&hz4_sys_fake.mapped_bytes) + more_bytes > limit;
 }
 
 static void note_call(enum hz4_sys_call call, void *base, size_t bytes) {
@@ -183,9 +186,10 @@ static char *place(void *hint, size_t bytes) {
 }
 
 void *hz4_sys_mmap(void *hint, size_t bytes) {
+  KEEP_ERRNO;
   check_pages("sys_fake: mmap not in whole pages", hint, bytes);
   note_call(HZ4_SYS_MMAP, NULL, bytes);
-  if (fails(HZ4_SYS_MMAP, ENOMEM)) return NULL;
+  if (fails(HZ4_SYS_MMAP)) return NULL;
   pthread_mutex_lock(&mutex);
   char *base = NULL;
   size_t high = hz4_load_relaxed(&hz4_sys_fake.high_bytes);
@@ -202,11 +206,12 @@ void *hz4_sys_mmap(void *hint, size_t bytes) {
 }
 
 bool hz4_sys_munmap(void *base, size_t bytes) {
+  KEEP_ERRNO;
   check_pages("sys_fake: munmap not in whole pages", base, bytes);
   note_call(HZ4_SYS_MUNMAP, base, bytes);
   pthread_mutex_lock(&mutex);
   check_mapped("sys_fake: munmap of memory that is not hz4's", (uintptr_t)base, bytes);
-  bool done = !fails(HZ4_SYS_MUNMAP, ENOMEM);
+  bool done = !fails(HZ4_SYS_MUNMAP);
   if (done) {
     remove_range((uintptr_t)base, bytes);
     done = (uintptr_t)base >= HIGH_START || munmap(base, bytes) == 0;
@@ -216,6 +221,7 @@ bool hz4_sys_munmap(void *base, size_t bytes) {
 }
 
 static bool purge_one(void *base, size_t bytes) {
+  KEEP_ERRNO;
   check_pages("sys_fake: purge not in whole pages", base, bytes);
   note_call(HZ4_SYS_PURGE, base, bytes);
   pthread_mutex_lock(&mutex);
@@ -225,7 +231,7 @@ static bool purge_one(void *base, size_t bytes) {
 }
 
 bool hz4_sys_purge(void *base, size_t bytes) {
-  if (fails(HZ4_SYS_PURGE, EINVAL)) return false;
+  if (fails(HZ4_SYS_PURGE)) return false;
   note_purged(bytes);
   return purge_one(base, bytes);
 }
@@ -234,7 +240,7 @@ bool hz4_sys_purge(void *base, size_t bytes) {
 size_t hz4_sys_purge_runs(const struct hz4_sys_run *runs, size_t count) {
   HZ4_CHECK(count != 0 && count <= 1024, "sys_fake: more runs than a call takes");
   if (hz4_load_relaxed(&hz4_sys_fake.no_vectors)) return 0;
-  size_t bytes = 0, end = fails(HZ4_SYS_PURGE, EINVAL) ? count / 2 : count;
+  size_t bytes = 0, end = fails(HZ4_SYS_PURGE) ? count / 2 : count;
   for (size_t i = 0; i < end; ++i) {
     purge_one(runs[i].base, runs[i].bytes);
     bytes += runs[i].bytes;
@@ -250,7 +256,6 @@ void hz4_sys_wish_huge(void *base, size_t bytes, bool huge) {
   pthread_mutex_unlock(&mutex);
   hz4_fetch_add_relaxed(huge ? &hz4_sys_fake.huge_bytes : &hz4_sys_fake.small_bytes, bytes);
   if (huge) hz4_fetch_add_relaxed(&hz4_sys_fake.now_ns, hz4_load_relaxed(&hz4_sys_fake.huge_ns));
-  errno = EINVAL;  // as of a kernel that has none
 }
 
 bool hz4_sys_huge_always(void) {
@@ -259,6 +264,7 @@ bool hz4_sys_huge_always(void) {
 
 // Memory that is not mapped is none, as a mapping that hz4 remembers may be.
 size_t hz4_sys_resident(const void *base, size_t bytes) {
+  KEEP_ERRNO;
   size_t page = (size_t)sysconf(_SC_PAGESIZE), resident = 0;
   unsigned char in_memory[HZ4_SEGMENT_PAGES_MAX * HZ4_PAGE_BYTES / 4096];
   hz4_fetch_add_relaxed(&hz4_sys_fake.looks, 1);
@@ -269,6 +275,7 @@ size_t hz4_sys_resident(const void *base, size_t bytes) {
 }
 
 static bool forbid(void *base, size_t bytes, int advice) {
+  KEEP_ERRNO;
   check_pages("sys_fake: a guard not in whole pages", base, bytes);
   pthread_mutex_lock(&mutex);
   check_mapped("sys_fake: a guard in memory that is not hz4's", (uintptr_t)base, bytes);
@@ -292,11 +299,13 @@ bool hz4_sys_forbid(void *base, size_t bytes) {
 }
 
 bool hz4_sys_unguard(void *base, size_t bytes) {
+  KEEP_ERRNO;
   check_pages("sys_fake: a guard not in whole pages", base, bytes);
   return madvise(base, bytes, 103) == 0;
 }
 
 bool hz4_sys_allow(void *base, size_t bytes) {
+  KEEP_ERRNO;
   check_pages("sys_fake: not whole pages", base, bytes);
   return mprotect(base, bytes, PROT_READ | PROT_WRITE) == 0;
 }
@@ -332,18 +341,18 @@ static int move_locked(void *base, size_t old_bytes, size_t new_bytes, void *to,
 }
 
 int hz4_sys_mremap(void *base, size_t old_bytes, size_t new_bytes, void *to) {
+  KEEP_ERRNO;
   check_pages("sys_fake: mremap not in whole pages", base, old_bytes);
   check_pages("sys_fake: mremap not to whole pages", to, new_bytes);
   note_call(HZ4_SYS_MREMAP, base, old_bytes);
   pthread_mutex_lock(&mutex);
   check_mapped("sys_fake: mremap of memory that is not hz4's", (uintptr_t)base, old_bytes);
-  bool fail = fails(HZ4_SYS_MREMAP, ENOMEM);
+  bool fail = fails(HZ4_SYS_MREMAP);
   int error = fail ? ENOMEM : 0;
   if (hz4_load_relaxed(&hz4_sys_fake.refuses_mremap)) error = EPERM;
   else if (to != NULL) error = move_locked(base, old_bytes, new_bytes, to, fail);
   else if (!fail) error = resize_locked(base, old_bytes, new_bytes);
   pthread_mutex_unlock(&mutex);
-  if (error != 0) errno = error;
   return error;
 }
 

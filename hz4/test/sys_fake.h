@@ -18,7 +18,7 @@ enum hz4_sys_call { HZ4_SYS_MMAP, HZ4_SYS_MUNMAP, HZ4_SYS_PURGE, HZ4_SYS_MREMAP,
 
 struct hz4_sys_fake {
   // knobs
-  _Atomic(uint64_t) fail_every[HZ4_SYS_CALLS];  // calls number n, 2n, ... of the kind fail, and set errno; 0: none
+  _Atomic(uint64_t) fail_every[HZ4_SYS_CALLS];  // calls number n, 2n, ... of the kind fail; 0: none
   _Atomic(size_t) limit_bytes;                  // mmap and mremap fail rather than have more mapped; 0: no limit
   _Atomic(size_t) page_bytes;                   // 0: the machine's own
   _Atomic(bool) odd_places;         // mmap takes no hint and never gives a multiple of 64 KiB, where pages are smaller

@@ -1,4 +1,5 @@
 // The real kernel's calls, one by one: what they do, and that what they say of it is true.
+#include <errno.h>
 #include <gtest/gtest.h>
 #include <inttypes.h>
 #include <string.h>
@@ -46,12 +47,14 @@ TEST_F(SysLinux, MapsZeroedPagesAndTakesThemBack) {
   EXPECT_TRUE(hz4_sys_munmap(base, 3 * page_));
 }
 
-TEST_F(SysLinux, FailuresAreTold) {
+TEST_F(SysLinux, FailuresAreToldAndKeepErrno) {
+  errno = 4321;  // no call sets it
   EXPECT_EQ(hz4_sys_mmap(nullptr, size_t{1} << 62), nullptr);
   char *base = Map(1);
   EXPECT_FALSE(hz4_sys_munmap(base + 1, page_));
   EXPECT_FALSE(hz4_sys_purge(base + 1, page_));
   EXPECT_EQ(hz4_sys_mremap(base + 1, page_, page_, nullptr), EINVAL);
+  EXPECT_EQ(errno, 4321);
   EXPECT_EQ(base[page_ - 1], 'x');
   EXPECT_TRUE(hz4_sys_munmap(base, page_));
 }
