@@ -57,9 +57,9 @@ void Fork(bool on) {
   fork_is_on = on;
   if (on) {
     hz4_bin_fork_begin();
-    hz4_mid_fork_prepare();
+    hz4_mid_fork(hz4_lock_fork_acquire);
   } else {
-    hz4_mid_fork_parent();
+    hz4_mid_fork(hz4_lock_fork_release);
     hz4_bin_fork_parent();
     hz4_transfer_settle();
   }

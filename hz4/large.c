@@ -6,7 +6,6 @@
 #include "hz4/guard.h"
 #include "hz4/guarded.h"
 #include "hz4/limit.h"
-#include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/os.h"
 #include "hz4/pagemap.h"
@@ -14,7 +13,6 @@
 #include "hz4/policy.h"
 #include "hz4/segment.h"
 #include "hz4/span.h"
-#include "hz4/syscall.h"
 
 static struct hz4_lock lock = HZ4_LOCK_INIT(HZ4_RANK_LARGE);
 
@@ -558,14 +556,6 @@ void hz4_large_check(void) {
   if (broken != NULL) hz4_panic(broken);
 }
 
-void hz4_large_fork_prepare(void) {
-  hz4_lock_fork_acquire(&lock);
-}
-
-void hz4_large_fork_parent(void) {
-  hz4_lock_fork_release(&lock);
-}
-
-void hz4_large_fork_child(void) {
-  hz4_lock_fork_reset(&lock);
+void hz4_large_fork(void (*act)(struct hz4_lock *lock)) {
+  act(&lock);
 }

@@ -14,6 +14,7 @@
 #define HZ4_LARGE_H_
 
 #include "hz4/base.h"
+#include "hz4/lock.h"
 
 HZ4_BEGIN_DECLS
 
@@ -52,9 +53,8 @@ void hz4_large_stats(struct hz4_large_stats *out);
 
 void hz4_large_check(void);
 
-void hz4_large_fork_prepare(void);
-void hz4_large_fork_parent(void);
-void hz4_large_fork_child(void);
+// For fork: acts on the lock.
+void hz4_large_fork(void (*act)(struct hz4_lock *lock));
 
 HZ4_END_DECLS
 

@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/mid_spans.h"
 #include "hz4/pagemap.h"
@@ -436,20 +435,8 @@ void hz4_mid_check(void) {
   }
 }
 
-static void for_all_locks(void (*act)(struct hz4_lock *lock)) {
+void hz4_mid_fork(void (*act)(struct hz4_lock *lock)) {
   for (uint32_t s = 0; s < HZ4_SHARDS_MAX; ++s) {
     for (uint32_t c = 1; c < HZ4_MID_CLASSES && made(s, c) != NULL; ++c) act(&made(s, c)->spans.lock);
   }
-}
-
-void hz4_mid_fork_prepare(void) {
-  for_all_locks(hz4_lock_fork_acquire);
-}
-
-void hz4_mid_fork_parent(void) {
-  for_all_locks(hz4_lock_fork_release);
-}
-
-void hz4_mid_fork_child(void) {
-  for_all_locks(hz4_lock_fork_reset);
 }

@@ -13,6 +13,7 @@
 #define HZ4_MID_H_
 
 #include "hz4/base.h"
+#include "hz4/lock.h"
 
 HZ4_BEGIN_DECLS
 
@@ -84,9 +85,8 @@ void hz4_mid_add_stats(uint32_t size_class, struct hz4_mid_stats *sum);  // of o
 
 void hz4_mid_check(void);
 
-void hz4_mid_fork_prepare(void);
-void hz4_mid_fork_parent(void);
-void hz4_mid_fork_child(void);
+// For fork: acts on each lock, in the order in which fork takes them.
+void hz4_mid_fork(void (*act)(struct hz4_lock *lock));
 
 HZ4_END_DECLS
 

@@ -8,10 +8,8 @@
 #include "hz4/segment.h"
 
 #include "hz4/atomic.h"
-#include "hz4/huge.h"
 #include "hz4/limit.h"
 #include "hz4/list.h"
-#include "hz4/lock.h"
 #include "hz4/meta.h"
 #include "hz4/options.h"
 #include "hz4/os.h"
@@ -441,21 +439,8 @@ void hz4_segment_check(void) {
   }
 }
 
-static void for_all_locks(void (*act)(struct hz4_lock *lock)) {
+void hz4_segment_fork(void (*act)(struct hz4_lock *lock)) {
   for (uint32_t i = 0; i < HZ4_SHARDS_MAX; ++i) {
     if (made(i) != NULL) act(&made(i)->lock);
   }
-}
-
-void hz4_segment_fork_prepare(void) {
-  for_all_locks(hz4_lock_fork_acquire);
-}
-
-void hz4_segment_fork_parent(void) {
-  for_all_locks(hz4_lock_fork_release);
-}
-
-void hz4_segment_fork_child(void) {
-  for_all_locks(hz4_lock_fork_reset);
-  hz4_huge_fork_child();
 }

@@ -9,6 +9,7 @@
 #define HZ4_SEGMENT_H_
 
 #include "hz4/base.h"
+#include "hz4/lock.h"
 
 HZ4_BEGIN_DECLS
 
@@ -51,9 +52,8 @@ void hz4_segment_stats(struct hz4_segment_stats *out);
 
 void hz4_segment_check(void);
 
-void hz4_segment_fork_prepare(void);
-void hz4_segment_fork_parent(void);
-void hz4_segment_fork_child(void);
+// For fork: acts on each lock, in the order in which fork takes them.
+void hz4_segment_fork(void (*act)(struct hz4_lock *lock));
 
 HZ4_END_DECLS
 

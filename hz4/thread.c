@@ -5,6 +5,7 @@
 
 #include "hz4/guard.h"
 #include "hz4/harden.h"
+#include "hz4/huge.h"
 #include "hz4/large.h"
 #include "hz4/limit.h"
 #include "hz4/limit_option.h"
@@ -85,19 +86,24 @@ static void fork_prepare(void) {
   hz4_bin_fork_begin();
   hz4_lock_fork_begin();
   hz4_lock_fork_acquire(&lock);
-  hz4_mid_fork_prepare();
-  hz4_large_fork_prepare();
-  hz4_segment_fork_prepare();
+  hz4_mid_fork(hz4_lock_fork_acquire);
+  hz4_large_fork(hz4_lock_fork_acquire);
+  hz4_segment_fork(hz4_lock_fork_acquire);
   hz4_meta_fork_prepare();
+}
+
+// The highest rank first: who holds a lock never finds one of higher rank in the hands of fork.
+static void give_up_locks(void (*give_up)(struct hz4_lock *lock)) {
+  hz4_segment_fork(give_up);
+  hz4_large_fork(give_up);
+  hz4_mid_fork(give_up);
+  give_up(&lock);
 }
 
 static void fork_parent(void) {
   if (fork_is_alone) return;
   hz4_meta_fork_parent();
-  hz4_segment_fork_parent();
-  hz4_large_fork_parent();
-  hz4_mid_fork_parent();
-  hz4_lock_fork_release(&lock);
+  give_up_locks(hz4_lock_fork_release);
   hz4_lock_fork_end();
   hz4_bin_fork_parent();
   hz4_lock_release(&fork_lock);
@@ -122,10 +128,8 @@ static void inherit(void) {
 static void fork_child(void) {
   if (fork_is_alone) return;
   hz4_meta_fork_child();
-  hz4_segment_fork_child();
-  hz4_large_fork_child();
-  hz4_mid_fork_child();
-  hz4_lock_fork_reset(&lock);
+  give_up_locks(hz4_lock_fork_reset);
+  hz4_huge_fork_child();
   hz4_lock_fork_end();
   hz4_bin_fork_child();
   hz4_lock_release(&fork_lock);

@@ -24,7 +24,8 @@ LIBC = ["hz4/shim.c:usable_size", "hz4/shim.c:release"]
 CALLBACKS = [
     ("hz4_options_|hz4/options.c:", ["hz4_warn"]),
     ("hz4_meta_make_shard", ["hz4/mid.c:begin", "hz4/segment.c:begin"]),
-    ("hz4/(mid|segment).c:for_all_locks", ["hz4_lock_fork_acquire", "hz4_lock_fork_release", "hz4_lock_fork_reset"]),
+    ("hz4_(mid|large|segment)_fork|hz4/thread.c:give_up_locks",
+     ["hz4_lock_fork_acquire", "hz4_lock_fork_release", "hz4_lock_fork_reset"]),
     ("hz4_alloc_|hz4/alloc.c:", ["hz4/stats_file.c:look", "hz4/shim.c:holds"] + LIBC),
     ("hz4_stats_|hz4/stats_file.c:write_to", ["hz4_stats_put_report", "hz4_stats_put_json"]),
     ("hz4_sample_|hz4/sample.c:", ["hz4/profile.c:on_alloc", "hz4/profile.c:on_free"]),

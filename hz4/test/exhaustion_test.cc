@@ -241,9 +241,9 @@ TEST_F(Limit, WhileForkIsOnNothingIsTrimmed) {
   void *blocks[100];
   const uint64_t before = hz4_sys_fake.calls[HZ4_SYS_MUNMAP];
   hz4_lock_fork_begin();
-  hz4_mid_fork_prepare();
+  hz4_mid_fork(hz4_lock_fork_acquire);
   for (void *&block : blocks) block = hz4_malloc(200000);
-  hz4_mid_fork_parent();
+  hz4_mid_fork(hz4_lock_fork_release);
   hz4_lock_fork_end();
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_MUNMAP], before);
   for (void *block : blocks) {

@@ -636,8 +636,8 @@ TEST_F(Large, WhatIsFreedDuringAForkWaits) {
   char *block = Alloc(500 * kKiB), *mapped = Alloc(2 * kMiB), *other = Alloc(2 * kMiB);
   Free(other);
   const uint64_t cached = Now().cached_bytes;
-  hz4_large_fork_prepare();
-  hz4_segment_fork_prepare();
+  hz4_large_fork(hz4_lock_fork_acquire);
+  hz4_segment_fork(hz4_lock_fork_acquire);
   hz4_meta_fork_prepare();
   char *fresh = Alloc(2 * kMiB);
   EXPECT_NE(fresh, other) << "what is free is fork's";
@@ -649,8 +649,8 @@ TEST_F(Large, WhatIsFreedDuringAForkWaits) {
   EXPECT_FALSE(hz4_large_trim());
   EXPECT_EQ(hz4_sys_fake.calls[HZ4_SYS_MUNMAP], calls);
   hz4_meta_fork_parent();
-  hz4_segment_fork_parent();
-  hz4_large_fork_parent();
+  hz4_segment_fork(hz4_lock_fork_release);
+  hz4_large_fork(hz4_lock_fork_release);
   EXPECT_EQ(Now().cached_bytes, cached + 4 * kMiB + 512 * kKiB) << "it came back";
 }
 TEST_F(Large, RandomBlocksUnderFailures) {

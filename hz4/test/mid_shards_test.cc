@@ -181,8 +181,8 @@ TEST_P(MidShards, ForkHasAllLocks) {
     const At at(s);
     for (void *object : Take(c, hz4_class_table[c].span_objects)) objects.push_back(object);
   }
-  hz4_mid_fork_prepare();
-  hz4_segment_fork_prepare();
+  hz4_mid_fork(hz4_lock_fork_acquire);
+  hz4_segment_fork(hz4_lock_fork_acquire);
   {
     const At at(1);
     EXPECT_TRUE(Take(c, 1).empty());
@@ -190,12 +190,12 @@ TEST_P(MidShards, ForkHasAllLocks) {
     EXPECT_EQ(hz4_segment_alloc(1, true).base, nullptr);
     EXPECT_EQ(hz4_mid_send_home(c, objects.data(), 5), 5u);
   }
-  hz4_segment_fork_parent();
-  hz4_mid_fork_parent();
-  hz4_mid_fork_prepare();
-  hz4_segment_fork_prepare();
-  hz4_segment_fork_child();
-  hz4_mid_fork_child();
+  hz4_segment_fork(hz4_lock_fork_release);
+  hz4_mid_fork(hz4_lock_fork_release);
+  hz4_mid_fork(hz4_lock_fork_acquire);
+  hz4_segment_fork(hz4_lock_fork_acquire);
+  hz4_segment_fork(hz4_lock_fork_reset);
+  hz4_mid_fork(hz4_lock_fork_reset);
   Give(c, objects);
 }
 

@@ -267,17 +267,17 @@ TEST_F(Mid, NoMemoryIsNoObjects) {
 TEST_F(Mid, ForkGateGivesUp) {
   const uint32_t c = ClassOf(128);
   std::vector<void *> objects = Take(c, 5);
-  hz4_mid_fork_prepare();
+  hz4_mid_fork(hz4_lock_fork_acquire);
   EXPECT_TRUE(Take(c, 1).empty());
   EXPECT_EQ(hz4_mid_give(c, objects.data(), 5, nullptr, true).objects, 0u);
   EXPECT_FALSE(hz4_mid_trim());
   EXPECT_EQ(Now().spans, 0u) << "the books are fork's";
   hz4_mid_check();
-  hz4_mid_fork_parent();
+  hz4_mid_fork(hz4_lock_fork_release);
   EXPECT_EQ(Now().spans, 1u);
   Give(c, objects);
-  hz4_mid_fork_prepare();
-  hz4_mid_fork_child();
+  hz4_mid_fork(hz4_lock_fork_acquire);
+  hz4_mid_fork(hz4_lock_fork_reset);
   Give(c, Take(c, 5));
 }
 

@@ -577,15 +577,15 @@ TEST_F(Segment, ThreadsShareIt) {
 TEST_F(Segment, ForkGateGivesUp) {
   ASSERT_TRUE(Take(2));
   const Taken held = live_[0];
-  hz4_segment_fork_prepare();
+  hz4_segment_fork(hz4_lock_fork_acquire);
   EXPECT_EQ(hz4_segment_alloc(1, true).base, nullptr);
   EXPECT_FALSE(hz4_segment_free(held.run.segment, held.run.base, held.pages, false));
   EXPECT_FALSE(hz4_segment_purge(0));
-  hz4_segment_fork_parent();
+  hz4_segment_fork(hz4_lock_fork_release);
   EXPECT_EQ(Now().used_bytes, 2 * kPage) << "what fork refused has changed nothing";
   EXPECT_TRUE(Take(1));
-  hz4_segment_fork_prepare();
-  hz4_segment_fork_child();
+  hz4_segment_fork(hz4_lock_fork_acquire);
+  hz4_segment_fork(hz4_lock_fork_reset);
   EXPECT_TRUE(Take(1));
 }
 

@@ -690,11 +690,11 @@ TEST_F(TcacheTiny, HeldBackByTheirHome) {
   const uint32_t bin = BinOf(16), home = Home(&a, bin);
   Home(&b, bin);
   const std::vector<void *> objects = a.MallocMany(bin, 1000);
-  hz4_mid_fork_prepare();
+  hz4_mid_fork(hz4_lock_fork_acquire);
   b.FreeAll(home, objects);
   a.Empty();  // of a tiny bin too
   EXPECT_EQ(a.Held(bin), 0u);
-  hz4_mid_fork_parent();
+  hz4_mid_fork(hz4_lock_fork_release);
   hz4_transfer_settle();
 }
 
@@ -704,13 +704,13 @@ TEST_F(Tcache, WhatIsFreedWhileForkIsHeldBack) {
   Cache cache;
   const uint32_t c = ClassOf(128);
   const std::vector<void *> objects = cache.MallocMany(c, 500);
-  hz4_mid_fork_prepare();
+  hz4_mid_fork(hz4_lock_fork_acquire);
   cache.FreeAll(c, objects);
   const std::vector<void *> kept = cache.PopAll(c);
   EXPECT_LT(kept.size(), 500u);
   EXPECT_EQ(cache.Malloc(c), nullptr) << "Mid is fork's";
   cache.FreeAll(c, kept);
-  hz4_mid_fork_parent();
+  hz4_mid_fork(hz4_lock_fork_release);
   hz4_mid_trim();
   EXPECT_GT(MidNow().spans, 0u);
   hz4_transfer_settle();  // and TearDown finds every span at home
@@ -723,7 +723,7 @@ TEST_F(Tcache, NoBinIsClaimedWhileForkIsOn) {
   const std::vector<void *> objects = cache.MallocMany(c, 500);
   const size_t room = cache.Capacity(c), held = cache.Held(c);
   cache.Do(hz4_bin_fork_begin);
-  hz4_mid_fork_prepare();
+  hz4_mid_fork(hz4_lock_fork_acquire);
   cache.FreeAll(c, objects);
   EXPECT_EQ(cache.Capacity(c), room);
   EXPECT_EQ(cache.Held(c), room);
@@ -734,7 +734,7 @@ TEST_F(Tcache, NoBinIsClaimedWhileForkIsOn) {
   EXPECT_EQ(kept.size(), room) << "sequences go on";
   EXPECT_EQ(cache.Malloc(c), nullptr);
   cache.FreeAll(c, kept);
-  hz4_mid_fork_parent();
+  hz4_mid_fork(hz4_lock_fork_release);
   hz4_bin_fork_parent();
   hz4_transfer_settle();
   cache.Check();

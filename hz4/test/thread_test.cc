@@ -502,10 +502,10 @@ TEST_F(Thread, WhoForksAloneTakesNoLock) {
   Worker forker;
   forker.Do([] {
     hz4_sys_fake.single_threaded = true;
-    hz4_mid_fork_prepare();  // somebody has the locks: this thread, there is no other
+    hz4_mid_fork(hz4_lock_fork_acquire);  // somebody has the locks: this thread, there is no other
     const pid_t child = fork();
     const bool held = !EveryClassServes();  // and has them still, on both sides
-    hz4_mid_fork_parent();
+    hz4_mid_fork(hz4_lock_fork_release);
     const bool serves = EveryClassServes();
     if (child == 0) _exit(ChildStatus({held, serves}));
     EXPECT_EQ(StatusOf(child), 0);

@@ -106,10 +106,10 @@ static void first_is_free(void) {
 }
 static void fork_begins(void) {
   hz4_lock_fork_begin();
-  hz4_large_fork_prepare();
+  hz4_large_fork(hz4_lock_fork_acquire);
 }
 static void fork_ends(void) {
-  hz4_large_fork_parent();
+  hz4_large_fork(hz4_lock_fork_release);
   hz4_lock_fork_end();
 }
 static void forking(void) {

@@ -144,18 +144,16 @@ void hz4_transfer_empty(struct hz4_tcache *cache, bool close) {
 void hz4_transfer_settle(void) {}
 
 #define NOTHING(name) void name(void) {}
-NOTHING(hz4_mid_fork_prepare)
-NOTHING(hz4_mid_fork_parent)
-NOTHING(hz4_mid_fork_child)
-NOTHING(hz4_large_fork_prepare)
-NOTHING(hz4_large_fork_parent)
-NOTHING(hz4_large_fork_child)
-NOTHING(hz4_segment_fork_prepare)
-NOTHING(hz4_segment_fork_parent)
-NOTHING(hz4_segment_fork_child)
+NOTHING(hz4_huge_fork_child)
 NOTHING(hz4_meta_fork_prepare)
 NOTHING(hz4_meta_fork_parent)
 NOTHING(hz4_meta_fork_child)
+
+#define NO_LOCKS(name) \
+  void name(void (*act)(struct hz4_lock *lock)) { (void)act; }
+NO_LOCKS(hz4_mid_fork)
+NO_LOCKS(hz4_large_fork)
+NO_LOCKS(hz4_segment_fork)
 
 // ---- scenarios ----
 
