@@ -108,15 +108,9 @@ static bool acquire_slow(struct hz4_lock *lock, bool gated) {
 }
 
 bool hz4_lock_enter(struct hz4_lock *lock) {
-  if (HZ4_UNLIKELY(!try_acquire(lock, TAKEN))) {
-    if (hz4_self.hurried) {
-      ++hz4_self.refusals;
-      return false;
-    }
-    if (!acquire_slow(lock, true)) {
-      ++hz4_self.refusals;
-      return false;
-    }
+  if (HZ4_UNLIKELY(!try_acquire(lock, TAKEN)) && (hz4_self.hurried || !acquire_slow(lock, true))) {
+    ++hz4_self.refusals;
+    return false;
   }
   note_acquired(lock);
   return true;

@@ -82,13 +82,22 @@ static void depot_put_locked(struct mid_class *mid, void *const *objects, uint32
   mid->depot_count += n;
 }
 
-// The newest; pre: there are so many.
-static void depot_take_locked(struct mid_class *mid, void **out, uint32_t n) {
-  mid->depot_count -= n;
-  uint32_t at = (mid->depot_first + mid->depot_count) & (mid->depot_slots - 1), room = mid->depot_slots - at;
-  uint32_t first = n < room ? n : room;
+static void depot_copy_locked(const struct mid_class *mid, uint32_t at, void **out, uint32_t n) {
+  uint32_t room = mid->depot_slots - at, first = n < room ? n : room;
   memcpy(out, mid->depot + at, first * sizeof(void *));
   memcpy(out + first, mid->depot, (n - first) * sizeof(void *));
+}
+
+// The newest; pre, also below: there are so many.
+static void depot_take_locked(struct mid_class *mid, void **out, uint32_t n) {
+  mid->depot_count -= n;
+  depot_copy_locked(mid, (mid->depot_first + mid->depot_count) & (mid->depot_slots - 1), out, n);
+}
+
+static void depot_take_oldest_locked(struct mid_class *mid, void **out, uint32_t n) {
+  depot_copy_locked(mid, mid->depot_first, out, n);
+  mid->depot_first = (mid->depot_first + n) & (mid->depot_slots - 1);
+  mid->depot_count -= n;
 }
 
 // Makes room for `needed` pointers, if there is memory for the array; leaves the lock meanwhile.
@@ -137,15 +146,6 @@ static bool keep_strays_locked(struct mid_class *mid, uint32_t size_class, void 
   if (fits_depot_locked(mid, count, most) != count) return false;
   depot_put_locked(mid, objects, count);
   return true;
-}
-
-// The depot's oldest; pre: there are so many.
-static void take_oldest_locked(struct mid_class *mid, void **out, uint32_t n) {
-  uint32_t room = mid->depot_slots - mid->depot_first, first = n < room ? n : room;
-  memcpy(out, mid->depot + mid->depot_first, first * sizeof(void *));
-  memcpy(out + first, mid->depot, (n - first) * sizeof(void *));
-  mid->depot_first = (mid->depot_first + n) & (mid->depot_slots - 1);
-  mid->depot_count -= n;
 }
 
 // All that is of this shard goes home. Returns the number of spans closed.
@@ -251,7 +251,7 @@ static bool give_at(struct mid_class *mid, uint32_t size_class, void **objects, 
     limit = hz4_policy_depot(&mid->policy, out_locked(mid));
     if (mid->depot_count > limit) {
       uint32_t n = mid->depot_count - limit < count - *left ? mid->depot_count - limit : count - *left, strays;
-      take_oldest_locked(mid, objects + *left, n);
+      depot_take_oldest_locked(mid, objects + *left, n);
       result->spans_closed += hz4_mid_spans_put(&mid->spans, size_class, objects + *left, n, &strays);
       *left += strays;
     }
@@ -322,7 +322,7 @@ uint32_t hz4_mid_drain(uint32_t shard, uint32_t size_class, void **out, uint32_t
   if (mid == NULL || !glance_has_any(mid) || !hz4_lock_enter(&mid->spans.lock)) return 0;
   uint32_t n = mid->depot_count < room ? mid->depot_count : room;
   if (n == mid->depot_count) mid->policy.allowance /= 2;
-  if (n != 0) take_oldest_locked(mid, out, n);
+  if (n != 0) depot_take_oldest_locked(mid, out, n);
   hz4_lock_release(&mid->spans.lock);
   return n;
 }

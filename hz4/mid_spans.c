@@ -1,6 +1,7 @@
 #include "hz4/mid_spans.h"
 
 #include "hz4/guarded.h"
+#include "hz4/list.h"
 #include "hz4/meta.h"
 #include "hz4/misuse.h"
 #include "hz4/options.h"
@@ -18,20 +19,13 @@
 // ---- lists ----
 
 static void unlink_locked(struct hz4_mid_spans *spans, struct hz4_span *span) {
-  struct hz4_span **first = &spans->partial[span->bucket];
-  if (*first == span) *first = span->next != span ? span->next : NULL;
-  span->prev->next = span->next;
-  span->next->prev = span->prev;
+  HZ4_LIST_REMOVE(spans->partial[span->bucket], span, next, prev);
   --spans->spans_in[span->bucket];
 }
 
 static void link_last_locked(struct hz4_mid_spans *spans, struct hz4_span *span, uint32_t bucket) {
-  struct hz4_span *first = spans->partial[bucket];
   span->bucket = (uint8_t)bucket;
-  span->next = first != NULL ? first : span;
-  span->prev = first != NULL ? first->prev : span;
-  span->prev->next = span->next->prev = span;
-  if (first == NULL) spans->partial[bucket] = span;
+  HZ4_LIST_ADD(spans->partial[bucket], span, next, prev);
   ++spans->spans_in[bucket];
 }
 

@@ -22,19 +22,18 @@ HZ4_IN_DATA static struct hz4_inbox held_back[HZ4_MID_CLASSES];
 
 // ---- batches ----
 
+static void delete_batch(struct hz4_tcache *cache, struct hz4_batch *batch) {
+  if (!hz4_inbox_push(&cache->spare, batch, HZ4_BATCH_CACHE)) hz4_meta_free(batch, sizeof(*batch));
+}
+
 static struct hz4_batch *new_batch(struct hz4_tcache *cache) {
   struct hz4_batch *batch = hz4_inbox_take(&cache->spare);
   if (batch == NULL) return hz4_meta_alloc(sizeof(struct hz4_batch));
-  for (struct hz4_batch *rest = batch->next; rest != NULL;) {
-    struct hz4_batch *next = rest->next;
-    if (!hz4_inbox_push(&cache->spare, rest, HZ4_BATCH_CACHE)) hz4_meta_free(rest, sizeof(*rest));
-    rest = next;
+  for (struct hz4_batch *rest = batch->next, *next; rest != NULL; rest = next) {
+    next = rest->next;
+    delete_batch(cache, rest);
   }
   return batch;
-}
-
-static void delete_batch(struct hz4_tcache *cache, struct hz4_batch *batch) {
-  if (!hz4_inbox_push(&cache->spare, batch, HZ4_BATCH_CACHE)) hz4_meta_free(batch, sizeof(*batch));
 }
 
 static void hold_back(uint32_t size_class, void *const *objects, uint32_t count) {
@@ -89,12 +88,11 @@ static bool give(uint32_t size_class, void **objects, uint32_t n, uint32_t *decl
 }
 
 static void settle_class(uint32_t size_class) {
-  for (struct hz4_batch *batch = hz4_inbox_take(&held_back[size_class]); batch != NULL;) {
-    struct hz4_batch *next = batch->next;
+  for (struct hz4_batch *batch = hz4_inbox_take(&held_back[size_class]), *next; batch != NULL; batch = next) {
+    next = batch->next;
     uint32_t declines;
     give(size_class, batch->objects, (uint32_t)batch->count, &declines, false);
     hz4_meta_free(batch, sizeof(*batch));
-    batch = next;
   }
 }
 
@@ -167,11 +165,10 @@ static uint32_t send(struct hz4_tcache *owner, uint32_t size_class, void *const 
 }
 
 void hz4_transfer_give_batches(struct hz4_tcache *cache, uint32_t size_class, struct hz4_batch *batch) {
-  while (batch != NULL) {
-    struct hz4_batch *next = batch->next;
+  for (struct hz4_batch *next; batch != NULL; batch = next) {
+    next = batch->next;
     hz4_transfer_give(size_class, batch->objects, (uint32_t)batch->count, NULL, false);
     delete_batch(cache, batch);
-    batch = next;
   }
 }
 
@@ -210,11 +207,9 @@ void hz4_transfer_empty(struct hz4_tcache *cache, bool close) {
     struct hz4_inbox *inbox = &cache->inbox[c];
     hz4_transfer_give_batches(cache, c, close ? hz4_inbox_close(inbox) : hz4_inbox_take(inbox));
   }
-  struct hz4_batch *spare = hz4_inbox_take(&cache->spare);
-  while (spare != NULL) {
-    struct hz4_batch *next = spare->next;
+  for (struct hz4_batch *spare = hz4_inbox_take(&cache->spare), *next; spare != NULL; spare = next) {
+    next = spare->next;
     hz4_meta_free(spare, sizeof(*spare));
-    spare = next;
   }
 }
 
