@@ -18,6 +18,12 @@ void hz4_tcache_set_budget(size_t bytes_per_cache) {
   hz4_store_relaxed(&budget_bytes, bytes_per_cache);
 }
 
+size_t hz4_tcache_share(uint64_t caches) {
+  size_t bytes = hz4_limit_of_caches(hz4_option_now(&hz4_option.tcache_kib) << 10) / (caches != 0 ? caches : 1);
+  if (bytes < HZ4_TCACHE_BYTES_MIN) return HZ4_TCACHE_BYTES_MIN;
+  return bytes < HZ4_TCACHE_BYTES_MAX ? bytes : HZ4_TCACHE_BYTES_MAX;
+}
+
 // ---- size of bins ----
 
 // If the bin may hold more objects than that (and, idle: if nobody needed it since the last look), it may hold half of them,
@@ -79,15 +85,11 @@ static void note_direction(bool missed) {
 }
 
 // What the cache may hold. (Threads' own are told by how many threads have one.)
-static size_t share_of(const struct hz4_tcache *cache) {
+static size_t budget_of(const struct hz4_tcache *cache) {
   size_t bytes = hz4_load_relaxed(&budget_bytes);
-  if (!hz4_cache_is_own(cache)) {
-    uint32_t caches = hz4_cache_count();
-    size_t share = hz4_limit_of_caches(hz4_option_now(&hz4_option.tcache_kib) << 10) / (caches != 0 ? caches : 1);
-    if (share < HZ4_TCACHE_BYTES_MIN) share = HZ4_TCACHE_BYTES_MIN;
-    if (share < bytes) bytes = share;
-  }
-  return bytes;
+  if (hz4_cache_is_own(cache)) return bytes;
+  size_t share = hz4_tcache_share(hz4_cache_count());
+  return share < bytes ? share : bytes;
 }
 
 // Notes a miss or an overflow. Returns how many objects the bin should have room for, if its class and the budget allow.
@@ -113,7 +115,7 @@ static uint32_t note_need(struct hz4_held *held, bool missed, bool *over_budget)
   if (room != 0 && !both && !may_grow_one_way(bin, size_class, wanted)) return room;
   size_t more = (wanted - room) * hz4_class_bytes(size_class);
   size_t after = hz4_load_relaxed(&held->cache->capacity_bytes) + more;
-  if (room != 0 && after > share_of(held->cache)) {
+  if (room != 0 && after > budget_of(held->cache)) {
     *over_budget = true;
     return room;
   }
@@ -342,17 +344,14 @@ void hz4_tcache_empty_remote(struct hz4_tcache *cache) {
   }
 }
 
-// ---- overflowing ----
-
-// What caches keep of a heap that has declined keeps whole spans, and those of CPUs that fell idle nobody else would empty. (Where
-// there is one, halving its bins is enough.)
-static void empty_caches_of_cpus(void) {
-  if (hz4_cache_count() < 2) return;
+void hz4_tcache_empty_all_remote(void) {
   for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
     hz4_tcache_empty_remote(cache);
     hz4_transfer_empty(cache, false);
   }
 }
+
+// ---- overflowing ----
 
 // The object into the claimed bin, of which part leaves if it is full. True when the class has declined. (By itself, so that
 // its array and claim_in_need's are not on the stack at once.)
@@ -390,7 +389,9 @@ void hz4_tcache_overflow(uint32_t size_class, void *object) {
   hz4_count_here(size_class, HZ4_COUNT_flush_calls, 1);
   if (!flush(size_class, object)) return;
   halve(size_class, HZ4_BIN_SLOTS_MIN - 2, false, false);
-  if (hz4_policy_heap_declined()) empty_caches_of_cpus();
+  // What caches keep of a heap that has declined keeps whole spans, and those of CPUs that fell idle nobody else would empty.
+  // (Where there is one, halving its bins is enough.)
+  if (hz4_policy_heap_declined() && hz4_cache_count() > 1) hz4_tcache_empty_all_remote();
 }
 
 // ---- begin and end ----

@@ -10,7 +10,10 @@
 
 HZ4_BEGIN_DECLS
 
-// Each cache may hold so many bytes; CPUs' caches besides no more together than HZ4_TCACHE_KIB says. Any thread may call it.
+// Each of so many caches' share of what HZ4_TCACHE_KIB and the limit allow them together.
+size_t hz4_tcache_share(uint64_t caches);
+
+// A cache may hold so many bytes; that of a CPU no more than its share either. Any thread may call it.
 void hz4_tcache_set_budget(size_t bytes_per_cache);
 
 // An object of the class, whose bin was found empty, and more for the bin: from the inbox, a depot, spans, others'
@@ -28,6 +31,7 @@ size_t hz4_tcache_bytes_here(void);
 // that nobody uses, for its thread has ended: then its inboxes are emptied too, and closed.
 void hz4_tcache_empty_here(void);
 void hz4_tcache_empty_remote(struct hz4_tcache *cache);
+void hz4_tcache_empty_all_remote(void);  // and what waits in the inboxes of all caches
 void hz4_tcache_close(struct hz4_tcache *cache);
 
 // Aborts where an invariant of the cache that this thread is at is broken.

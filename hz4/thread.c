@@ -7,7 +7,6 @@
 #include "hz4/harden.h"
 #include "hz4/huge.h"
 #include "hz4/large.h"
-#include "hz4/limit.h"
 #include "hz4/limit_option.h"
 #include "hz4/lock.h"
 #include "hz4/meta.h"
@@ -45,10 +44,7 @@ enum { INIT_NONE, INIT_BUSY, INIT_DONE };
 HZ4_IN_DATA static _Atomic(int) init_state;
 
 static void share_budget(uint64_t caches) {
-  size_t bytes = hz4_limit_of_caches(hz4_option_now(&hz4_option.tcache_kib) << 10) / (caches != 0 ? caches : 1);
-  if (bytes > HZ4_TCACHE_BYTES_MAX) bytes = HZ4_TCACHE_BYTES_MAX;
-  if (bytes < HZ4_TCACHE_BYTES_MIN) bytes = HZ4_TCACHE_BYTES_MIN;
-  hz4_tcache_set_budget(bytes);
+  hz4_tcache_set_budget(hz4_tcache_share(caches));
 }
 
 // ---- end of a thread that has its own cache ----
@@ -282,10 +278,7 @@ bool hz4_thread_attach(void) {
 
 void hz4_thread_trim(void) {
   hz4_tcache_empty_here();
-  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
-    hz4_tcache_empty_remote(cache);
-    hz4_transfer_empty(cache, false);
-  }
+  hz4_tcache_empty_all_remote();
   for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) hz4_transfer_drain(c);
 }
 

@@ -7,7 +7,6 @@
 
 #include "hz4/guard.h"
 #include "hz4/large.h"
-#include "hz4/limit.h"
 #include "hz4/limit_option.h"
 #include "hz4/meta.h"
 #include "hz4/mid.h"
@@ -84,9 +83,6 @@ bool hz4_limit_option_read(const char *text) {
   return true;
 }
 void hz4_limit_option_read_container(void) {}
-size_t hz4_limit_of_caches(size_t wanted) {
-  return wanted;
-}
 void hz4_os_configure(enum hz4_os_huge huge_pages, void (*grown)(void)) {
   weave_check(grown != NULL);
   weave_check(huge_pages == HZ4_OS_HUGE_NEVER);
@@ -117,6 +113,9 @@ void hz4_meta_free(void *ptr, size_t bytes) {
   hz4_os_unmap(ptr, (bytes + 4095) / 4096 * 4096);
 }
 
+size_t hz4_tcache_share(uint64_t caches) {
+  return 1 + (caches == 0);
+}
 void hz4_tcache_set_budget(size_t bytes_per_cache) {
   weave_check(bytes_per_cache != 0);
 }
@@ -131,15 +130,13 @@ void hz4_tcache_close(struct hz4_tcache *cache) {
 void hz4_tcache_empty_here(void) {
   weave_check(hz4_is_attached());
 }
-void hz4_tcache_empty_remote(struct hz4_tcache *cache) {
-  struct hz4_held held[HZ4_REMOTE_BINS];
-  weave_check(cache != NULL);
-  for (uint32_t next = hz4_cache_is_own(cache) ? HZ4_CLASS_SLOTS : 1; next < HZ4_CLASS_SLOTS;) {
-    if (hz4_bin_claim_remote(cache, &next, held) != 0) hz4_bin_publish(&held[0]);
+void hz4_tcache_empty_all_remote(void) {
+  for (struct hz4_tcache *cache = hz4_cache_list(); cache != NULL; cache = cache->next_listed) {
+    struct hz4_held held[HZ4_REMOTE_BINS];
+    for (uint32_t next = hz4_cache_is_own(cache) ? HZ4_CLASS_SLOTS : 1; next < HZ4_CLASS_SLOTS;) {
+      if (hz4_bin_claim_remote(cache, &next, held) != 0) hz4_bin_publish(&held[0]);
+    }
   }
-}
-void hz4_transfer_empty(struct hz4_tcache *cache, bool close) {
-  weave_check(cache != NULL && !close);
 }
 void hz4_transfer_settle(void) {}
 
