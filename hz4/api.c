@@ -71,10 +71,6 @@ void hz4_check(void) {
   hz4_alloc_check();
 }
 
-uint64_t hz4_stats_get(const char *name) {
-  return hz4_stats_value(name);
-}
-
 int hz4_option_get(const char *name, char *buffer, size_t size) {
   hz4_thread_init();
   struct hz4_writer w = {.buffer = buffer, .size = size != 0 ? size - 1 : 0, .fd = -1};

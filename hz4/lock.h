@@ -38,10 +38,6 @@ enum hz4_lock_rank {
 // Ranks that still are held over system calls.
 #define HZ4_RANKS_OVER_CALLS (1u << HZ4_RANK_THREADS)
 
-// X(rank, name)
-#define HZ4_LOCK_RANKS(X) \
-  X(THREADS, threads) X(REMOTE, remote) X(MID, mid) X(LARGE, large) X(SEGMENT, segment) X(META, meta)
-
 struct hz4_lock {
   _Atomic(uint32_t) state;  // free, taken, taken and somebody may sleep, taken by fork
   uint8_t rank;

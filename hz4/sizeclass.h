@@ -109,14 +109,14 @@ HZ4_INLINE uint32_t hz4_class_at_home(uint32_t size_class, uint32_t home) {
   return HZ4_TINY_HOME + home % HZ4_HOMES * HZ4_TINY_CLASSES + (size_class - HZ4_TINY_BIN);
 }
 
-// The class by size alone.
-HZ4_INLINE uint32_t hz4_class_by_size(uint32_t size_class) {
-  return size_class < HZ4_TINY_BIN ? size_class : (size_class - HZ4_TINY_BIN) % HZ4_TINY_CLASSES + 1;
-}
-
 // From one object to the next.
 HZ4_INLINE size_t hz4_class_bytes(uint32_t size_class) {
   return hz4_class_table[size_class].object_bytes;
+}
+
+// The class by size alone: 1 .. HZ4_CLASS_COUNT, or the zero class.
+HZ4_INLINE uint32_t hz4_class_by_size(uint32_t size_class) {
+  return size_class < HZ4_TINY_BIN ? size_class : hz4_class_of_size(hz4_class_bytes(size_class));
 }
 
 // What the program may use of an object.

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "hz4/hz4.h"
 #include "hz4/inbox.h"
 #include "hz4/os.h"
 #include "hz4/sizeclass.h"
@@ -19,19 +20,13 @@ static void add_counters(struct hz4_stats *s, struct hz4_tcache *cache) {
   if (stash > s->inbox_stash_max) s->inbox_stash_max = stash;
 }
 
-// The class by size of objects of this class, whatever else tells it apart; 0: that of no bytes.
-static uint32_t class_by_size(uint32_t size_class) {
-  if (size_class == HZ4_ZERO_CLASS) return 0;
-  return hz4_class_of_size(hz4_class_bytes(size_class));
-}
-
 // Objects that wait where no span knows of them. Few of thousands of caches were sent anything.
 static void add_waiting(struct hz4_stats *s, struct hz4_tcache *cache) {
   bool sent_to = hz4_load_relaxed(&cache->sent_to);
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     uint64_t in_bin = hz4_bin_objects_lately(cache, c), in_inbox = sent_to ? hz4_inbox_objects(&cache->inbox[c]) : 0;
     if (in_bin + in_inbox == 0) continue;
-    s->waiting[class_by_size(c)] += (uint32_t)(in_bin + in_inbox);
+    s->waiting[hz4_class_by_size(c)] += (uint32_t)(in_bin + in_inbox);
     s->bin_bytes += in_bin * hz4_class_usable(c);
     s->inbox_bytes += in_inbox * hz4_class_usable(c);
   }
@@ -76,7 +71,7 @@ void hz4_stats_gather(struct hz4_stats *s) {
   }
   for (uint32_t c = 1; c < HZ4_CLASS_SLOTS; ++c) {
     uint64_t held_back = hz4_transfer_waiting(c);
-    s->waiting[class_by_size(c)] += (uint32_t)held_back;
+    s->waiting[hz4_class_by_size(c)] += (uint32_t)held_back;
     s->inbox_bytes += held_back * hz4_class_usable(c);
   }
   hz4_thread_stats(&s->thread);
@@ -89,7 +84,7 @@ void hz4_stats_gather(struct hz4_stats *s) {
 bool hz4_stats_class(const struct hz4_stats *s, uint32_t by_size, struct hz4_stats_class *out) {
   struct hz4_mid_stats mid = {0};
   for (uint32_t c = 1; c < HZ4_MID_CLASSES; ++c) {
-    if (class_by_size(c) == by_size) hz4_mid_add_stats(c, &mid);
+    if (hz4_class_by_size(c) == by_size) hz4_mid_add_stats(c, &mid);
   }
   uint64_t object_bytes = hz4_class_bytes(by_size), cached = mid.depot_objects + s->waiting[by_size];
   *out = (struct hz4_stats_class){
@@ -114,7 +109,7 @@ const char *const hz4_stats_counter_names[] = {
 
 const char *const hz4_stats_range_prefixes[] = {"small_", "mid_"};
 
-uint64_t hz4_stats_value(const char *name) {
+uint64_t hz4_stats_get(const char *name) {
   struct hz4_stats stats, *s = &stats;
   hz4_stats_gather(s);
   for (int id = 0; id < HZ4_COUNTERS; ++id) {

@@ -14,6 +14,7 @@
 #include "hz4/mid.h"
 #include "hz4/os.h"
 #include "hz4/segment.h"
+#include "hz4/sizeclass.h"
 #include "hz4/thread.h"
 #include "hz4/writer.h"
 
@@ -34,7 +35,7 @@ struct hz4_stats {
   // allocated + cached + free = active + purged inside; and with dirty, retained and metadata, mapped.
   uint64_t allocated_bytes, bin_bytes, inbox_bytes, cached_bytes, free_bytes, active_bytes, dirty_bytes, retained_bytes,
       metadata_bytes, resident_bytes;
-  uint32_t waiting[HZ4_CLASS_COUNT + 1];  // objects in bins and inboxes, by size
+  uint32_t waiting[HZ4_ZERO_CLASS + 1];  // objects in bins and inboxes, by size
 };
 void hz4_stats_gather(struct hz4_stats *s);
 // What Mid, large blocks, segments and the system say of themselves, and nothing else. While other threads allocate they may
@@ -119,9 +120,6 @@ HZ4_INLINE uint64_t hz4_stats_total(const struct hz4_stats *s, enum hz4_counter 
 HZ4_INLINE uint64_t hz4_stats_minus(uint64_t a, uint64_t b) {
   return a > b ? a - b : 0;
 }
-
-// UINT64_MAX for an unknown name.
-uint64_t hz4_stats_value(const char *name);
 
 // ---- how it is told: stats_report.c, stats_json.c, stats_metrics.c ----
 

@@ -1,7 +1,6 @@
 // The report for people, of at most 80 columns; and behind it the counters, a line for each layer.
 #include "hz4/hz4.h"
 #include "hz4/lock.h"
-#include "hz4/sizeclass.h"
 #include "hz4/stats.h"
 #include "hz4/syscall.h"
 
@@ -125,13 +124,14 @@ static void put_seed_lines(struct hz4_writer *w, const struct hz4_stats *s) {
 // The longest times, by the locks' ranks: those that are not 0.
 static void put_locks(struct hz4_writer *w) {
   if (!HZ4_STATS_FAST) return;
+  static const char *const names[] = {"threads", "remote", "mid", "large", "segment", "meta"};
   hz4_put(w, "[HZ4_LOCKS]");
-#define PUT(rank, name)                                                          \
-  struct hz4_lock_times name = hz4_lock_longest(HZ4_RANK_##rank);                \
-  if (name.held_ns != 0) hz4_put(w, " " #name "_held_ns=%'lu", name.held_ns);    \
-  if (name.waited_ns != 0) hz4_put(w, " " #name "_waited_ns=%'lu", name.waited_ns);
-  HZ4_LOCK_RANKS(PUT)
-#undef PUT
+  for (int rank = HZ4_RANK_THREADS; rank <= HZ4_RANK_META; ++rank) {
+    struct hz4_lock_times times = hz4_lock_longest((enum hz4_lock_rank)rank);
+    const char *name = names[rank - HZ4_RANK_THREADS];
+    if (times.held_ns != 0) hz4_put(w, " %s_held_ns=%'lu", name, times.held_ns);
+    if (times.waited_ns != 0) hz4_put(w, " %s_waited_ns=%'lu", name, times.waited_ns);
+  }
   hz4_put(w, "\n");
 }
 
