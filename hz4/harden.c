@@ -11,10 +11,6 @@ void hz4_harden_begin(void) {
   hz4_class_hide();
 }
 
-void hz4_harden_complain(const char *complaint, const void *ptr) {
-  hz4_panic_pointer(complaint, ptr);
-}
-
 const char *hz4_harden_wrong(const void *ptr) {
   const _Atomic(uint8_t) *state = hz4_harden_state(ptr);
   if (state == NULL) return "free of a pointer into the middle of an object";
@@ -22,7 +18,7 @@ const char *hz4_harden_wrong(const void *ptr) {
 }
 
 void *hz4_harden_out_unknown(void *object) {
-  if (hz4_pagemap_find(object) == NULL) hz4_harden_complain("double free, found by malloc", object);
+  if (hz4_pagemap_find(object) == NULL) hz4_panic_pointer("double free, found by malloc", object);
   return object;
 }
 

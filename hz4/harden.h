@@ -63,9 +63,6 @@ bool hz4_harden_resize(const struct hz4_span *span, void *object, size_t size);
 // HZ4_HARDEN is set: hides the classes from malloc's fast path. Before there are threads.
 void hz4_harden_begin(void);
 
-// Aborts with the complaint. pre: as hz4_panic.
-__attribute__((noreturn, cold)) void hz4_harden_complain(const char *complaint, const void *ptr);
-
 // What is wrong with a free of a pointer at which the program has no object.
 __attribute__((cold)) const char *hz4_harden_wrong(const void *ptr);
 
@@ -98,7 +95,7 @@ HZ4_INLINE void *hz4_harden_out(void *object, size_t size) {
   if (HZ4_UNLIKELY(note == NULL)) return hz4_harden_out_unknown(object);
   _Atomic(uint8_t) *state = hz4_harden_state_at(note, object);
   uint8_t found = HZ4_LIKELY(state != NULL) ? hz4_load_relaxed(state) : (uint8_t)HZ4_STATE_LIVE;
-  if (HZ4_UNLIKELY(found == HZ4_STATE_LIVE)) hz4_harden_complain("double free, found by malloc", object);
+  if (HZ4_UNLIKELY(found == HZ4_STATE_LIVE)) hz4_panic_pointer("double free, found by malloc", object);
   hz4_store_relaxed(state, HZ4_STATE_LIVE);
   return HZ4_LIKELY(hz4_option.harden < 2) ? object : hz4_harden_dress(object, found, size);
 }

@@ -1,5 +1,9 @@
 // harden: the state of an object, as it goes from one thread to another by a bin. A program that is right is never
 // complained of. Where two threads free one object at once, one of them is, or whoever is given it while another has it.
+// In place of weave's own, which is the end.
+__attribute__((noreturn)) void complain(const char *complaint, const void *ptr);
+#define hz4_panic_pointer complain
+
 #include "hz4/harden.h"
 
 #include "hz4/bin.h"
@@ -35,7 +39,7 @@ static __thread void *after_complaint[5];
 static _Atomic(int) complaints;
 static bool complaints_are_right;
 
-void hz4_harden_complain(const char *complaint, const void *ptr) {
+void complain(const char *complaint, const void *ptr) {
   (void)complaint, (void)ptr;
   weave_check(complaints_are_right);
   hz4_fetch_add_relaxed(&complaints, 1);
@@ -62,7 +66,7 @@ static void write_to(const char *object) {
   ++written[(object - OBJECT(0)) / OBJECT_BYTES];
 }
 static void give(void *object) {
-  if (!hz4_harden_in(hz4_pagemap_states(object), object)) hz4_harden_complain("wrong", object);
+  if (!hz4_harden_in(hz4_pagemap_states(object), object)) complain("wrong", object);
   if (hz4_harden_push(CLASS, object) == NULL) return;
   weave_check(complaints_are_right);  // it is on top already: the slow path says so
   hz4_fetch_add_relaxed(&complaints, 1);
