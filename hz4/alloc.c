@@ -45,10 +45,9 @@ HZ4_NOINLINE static void report_misuse(const void *frame) {
 // then, whether the block is known to be zero.
 static void *take_directly(uint32_t size_class, bool *zeroed) {
   void *object = NULL;
-  enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
   struct hz4_mid_result got = hz4_mid_take(hz4_class_by_size(size_class), &object, 1, 1, NULL, *zeroed);
-  hz4_count_shared(&hz4_no_cache.cache.counters, range, HZ4_COUNT_direct_malloc, 1);
-  hz4_count_shared(&hz4_no_cache.cache.counters, range, HZ4_COUNT_span_opened, got.spans_opened);
+  hz4_count_here(size_class, HZ4_COUNT_direct_malloc, 1);
+  hz4_count_here(size_class, HZ4_COUNT_span_opened, got.spans_opened);
   *zeroed = got.zeroed;
   return got.objects != 0 ? object : NULL;
 }
@@ -242,7 +241,7 @@ static void free_object(uint32_t size_class, void *ptr) {
     hz4_tcache_overflow(size_class, ptr);
     return;
   }
-  hz4_count_shared(&hz4_no_cache.cache.counters, hz4_range_of(hz4_class_bytes(size_class)), HZ4_COUNT_direct_free, 1);
+  hz4_count_here(size_class, HZ4_COUNT_direct_free, 1);
   hz4_transfer_give(size_class, &ptr, 1, NULL, true);
 }
 

@@ -70,7 +70,7 @@ void hz4_cache_enlist(struct hz4_tcache *cache) {
 void hz4_count_here(uint32_t size_class, enum hz4_counter id, uint64_t n) {
   enum hz4_range range = hz4_range_of(hz4_class_bytes(size_class));
   if (!hz4_is_attached()) {
-    hz4_count_shared(&hz4_no_cache.cache.counters, range, id, n);
+    hz4_fetch_add_relaxed(&hz4_no_cache.cache.counters.value[range][id], n);
     return;
   }
   hz4_sequence_add(offsetof(struct hz4_tcache, counters) + ((size_t)range * HZ4_COUNTERS + id) * sizeof(uint64_t), n);

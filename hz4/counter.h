@@ -50,9 +50,4 @@ HZ4_INLINE enum hz4_range hz4_range_of(size_t object_bytes) {
   return object_bytes > HZ4_SMALL_MAX_BYTES ? HZ4_RANGE_MID : HZ4_RANGE_SMALL;
 }
 
-// By any thread.
-HZ4_INLINE void hz4_count_shared(struct hz4_counters *counters, enum hz4_range range, enum hz4_counter id, uint64_t n) {
-  hz4_fetch_add_relaxed(&counters->value[range][id], n);
-}
-
 #endif  // HZ4_COUNTER_H_
