@@ -64,13 +64,12 @@ EXPORT int mallopt(int parameter, int value) {
 // The fields that have a meaning here, in bytes: arena and hblkhd are what is mapped for small and for large blocks,
 // uordblks and fordblks what of it is in use and free, keepcost what malloc_trim could give back. No cache is looked at, so
 // that it takes the same time however many threads there are.
-static struct mallinfo2 read_info(uint64_t *peak_bytes) {
+EXPORT struct mallinfo2 mallinfo2(void) {
   struct hz4_stats s;
   hz4_stats_gather_layers(&s);
   uint64_t used = s.segment.used_bytes, idle = s.mid.free_bytes + s.mid.depot_bytes;
   uint64_t free_pages = s.segment.dirty_bytes + s.segment.clean_bytes;
   if (idle > used) idle = used;
-  *peak_bytes = s.os.peak_bytes;
   return (struct mallinfo2){
       .arena = used + free_pages,
       .ordblks = s.mid.spans,
@@ -80,11 +79,6 @@ static struct mallinfo2 read_info(uint64_t *peak_bytes) {
       .fordblks = free_pages + idle,
       .keepcost = s.segment.dirty_bytes + s.large.cached_bytes,
   };
-}
-
-EXPORT struct mallinfo2 mallinfo2(void) {
-  uint64_t peak_bytes;
-  return read_info(&peak_bytes);
 }
 
 EXPORT struct mallinfo mallinfo(void) {
@@ -97,9 +91,10 @@ EXPORT struct mallinfo mallinfo(void) {
 // glibc's element names, so that what reads its XML finds the totals. options must be 0: else it returns EINVAL, as glibc's.
 EXPORT int malloc_info(int options, FILE *stream) {
   if (options != 0) return EINVAL;
-  uint64_t peak_bytes;
-  struct mallinfo2 info = read_info(&peak_bytes);
+  struct mallinfo2 info = mallinfo2();
+  struct hz4_os_stats os;
   int state;
+  hz4_os_stats(&os);
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);  // or else fprintf might be where the thread ends
   int written = fprintf(stream,
                         "<malloc version=\"1\">\n"
@@ -108,7 +103,7 @@ EXPORT int malloc_info(int options, FILE *stream) {
                         "<system type=\"current\" size=\"%zu\"/>\n"
                         "<system type=\"max\" size=\"%zu\"/>\n"
                         "</malloc>\n",
-                        info.ordblks, info.fordblks, info.hblks, info.hblkhd, info.arena + info.hblkhd, peak_bytes);
+                        info.ordblks, info.fordblks, info.hblks, info.hblkhd, info.arena + info.hblkhd, (size_t)os.peak_bytes);
   pthread_setcancelstate(state, &state);
   return written < 0 ? -1 : 0;
 }
