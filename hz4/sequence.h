@@ -67,6 +67,12 @@ struct hz4_front {
 };
 extern __thread struct hz4_front hz4_front __attribute__((tls_model("initial-exec")));
 
+// The cache that a sequence would work on, if it ran now.
+HZ4_INLINE char *hz4_sequence_cache(void) {
+  int32_t id = *(volatile int32_t *)&hz4_front.area->id;
+  return hz4_front.caches + (intptr_t)id * (intptr_t)HZ4_CACHE_BYTES;
+}
+
 struct hz4_claim {
   char *cache;
   uintptr_t top;  // what it was; HZ4_TOP_CLAIMED and _REMOTE: somebody else has the bin
@@ -99,11 +105,5 @@ HZ4_END_DECLS
 #else
 #include "hz4/sequence_plain.h"
 #endif
-
-// The cache that a sequence would work on, if it ran now.
-HZ4_INLINE char *hz4_sequence_cache(void) {
-  int32_t id = *(volatile int32_t *)&hz4_front.area->id;
-  return hz4_front.caches + (intptr_t)id * (intptr_t)HZ4_CACHE_BYTES;
-}
 
 #endif  // HZ4_SEQUENCE_H_
