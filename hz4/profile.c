@@ -10,7 +10,6 @@
 #include "hz4/mid.h"
 #include "hz4/options.h"
 #include "hz4/sample.h"
-#include "hz4/syscall.h"
 
 struct record {
   struct record *next;  // of all records; constant
