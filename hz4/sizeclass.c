@@ -16,32 +16,30 @@
 #define INFO(c)                                                                    \
   {BYTES(c), SPAN_PAGES(c), SPAN_PAGES(c) * HZ4_PAGE_BYTES / BYTES(c), BIN_SLOTS(c), \
    (((uint64_t)1 << 48) + BYTES(c) - 1) / BYTES(c)}
-#define CLASS(c) [c] = INFO(c),
-// The tiny bins, and then the tiny classes of each home.
-#define TINY(n) [98 + (n) * 3] = INFO(1), [99 + (n) * 3] = INFO(2), [100 + (n) * 3] = INFO(3),
+
+// VALUE for each class, in a table by class: by size; of no bytes; the tiny bins, and then the tiny classes of each home.
+#define AT(VALUE, c) [c] = VALUE(c),
+#define AT_4(VALUE, c) AT(VALUE, c) AT(VALUE, c + 1) AT(VALUE, c + 2) AT(VALUE, c + 3)
+#define AT_24(VALUE, c) \
+  AT_4(VALUE, c) AT_4(VALUE, c + 4) AT_4(VALUE, c + 8) AT_4(VALUE, c + 12) AT_4(VALUE, c + 16) AT_4(VALUE, c + 20)
+#define AT_TINY(VALUE, n) \
+  [HZ4_TINY_BIN + (n) * 3] = VALUE(1), [HZ4_TINY_BIN + (n) * 3 + 1] = VALUE(2), [HZ4_TINY_BIN + (n) * 3 + 2] = VALUE(3),
+#define AT_ALL(VALUE)                                                                                         \
+  AT_24(VALUE, 1) AT_24(VALUE, 25) AT_24(VALUE, 49) AT_24(VALUE, 73) [HZ4_ZERO_CLASS] = VALUE(1),             \
+  AT_TINY(VALUE, 0) AT_TINY(VALUE, 1) AT_TINY(VALUE, 2) AT_TINY(VALUE, 3) AT_TINY(VALUE, 4) AT_TINY(VALUE, 5) \
+  AT_TINY(VALUE, 6) AT_TINY(VALUE, 7) AT_TINY(VALUE, 8)
 #define SAMPLE(n) [HZ4_SAMPLE_CLASS + (n)] = INFO(8 + (n) * 8),
-#define OF_8(X, c) X(c) X(c + 1) X(c + 2) X(c + 3) X(c + 4) X(c + 5) X(c + 6) X(c + 7)
-#define OF_ALL(X)                                                                        \
-  OF_8(X, 1) OF_8(X, 9) OF_8(X, 17) OF_8(X, 25) OF_8(X, 33) OF_8(X, 41)                  \
-  OF_8(X, 49) OF_8(X, 57) OF_8(X, 65) OF_8(X, 73) OF_8(X, 81) OF_8(X, 89)
 
 const struct hz4_class_info hz4_class_table[HZ4_MID_CLASSES] = {
-    OF_ALL(CLASS)
-    [HZ4_ZERO_CLASS] = INFO(1), TINY(0) TINY(1) TINY(2) TINY(3) TINY(4) TINY(5) TINY(6) TINY(7) TINY(8)
-    SAMPLE(0) SAMPLE(1) SAMPLE(2) SAMPLE(3) SAMPLE(4) SAMPLE(5)
+    AT_ALL(INFO) SAMPLE(0) SAMPLE(1) SAMPLE(2) SAMPLE(3) SAMPLE(4) SAMPLE(5)
     SAMPLE(6) SAMPLE(7) SAMPLE(8) SAMPLE(9) SAMPLE(10) SAMPLE(11)};
 
 // Classes of spans of several pages are above the sixteenth, and multiples of their doubling's step.
 #define DIVISOR(c) (SPAN_PAGES(c) == 1 ? BYTES(c) : (size_t)1 << (((c) - 1) / 8 + 3))
 #define INVERSE(c) (uint32_t)((((uint64_t)1 << 32) + DIVISOR(c) - 1) / DIVISOR(c))
-#define CLASS_INVERSE(c) [c] = INVERSE(c),
-#define TINY_INVERSE(n) [98 + (n) * 3] = INVERSE(1), [99 + (n) * 3] = INVERSE(2), [100 + (n) * 3] = INVERSE(3),
 
-const uint32_t hz4_class_inverse[HZ4_CLASS_SLOTS] = {
-    0,  // nothing begins there: free takes the slow path
-    OF_ALL(CLASS_INVERSE)
-    [HZ4_ZERO_CLASS] = INVERSE(1), TINY_INVERSE(0) TINY_INVERSE(1) TINY_INVERSE(2) TINY_INVERSE(3) TINY_INVERSE(4) TINY_INVERSE(5)
-    TINY_INVERSE(6) TINY_INVERSE(7) TINY_INVERSE(8)};
+// Nothing begins in class 0: free takes the slow path.
+const uint32_t hz4_class_inverse[HZ4_CLASS_SLOTS] = {0, AT_ALL(INVERSE)};
 
 // The class of sizes 16 n + 1 to 16 n + 16, as hz4_class_of_size has it.
 #define LOG2(n) (31 ^ __builtin_clz((unsigned)(n) * 16 | 128))
