@@ -105,6 +105,18 @@ HZ4_END_DECLS
     if (HZ4_DEBUG && HZ4_UNLIKELY(!(condition))) hz4_assertion_failed(#condition); \
   } while (0)
 
+// The number at *text, which it goes past, modulo 2^64; 0 where there is none.
+HZ4_INLINE uint64_t hz4_parse_digits(const char **text) {
+  uint64_t value = 0;
+  for (; **text >= '0' && **text <= '9'; ++*text) value = value * 10 + (uint64_t)(**text - '0');
+  return value;
+}
+
+HZ4_INLINE bool hz4_ends_in(const char *text, const char *end) {
+  size_t length = __builtin_strlen(text), n = __builtin_strlen(end);
+  return length >= n && __builtin_strcmp(text + length - n, end) == 0;
+}
+
 HZ4_INLINE bool hz4_is_power_of_two(size_t n) {
   return n != 0 && (n & (n - 1)) == 0;
 }

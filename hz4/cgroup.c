@@ -16,10 +16,10 @@ struct scratch {
 // False: there is no such file.
 static bool read_limit(const char *path, uint64_t *limit) {
   char text[32] = {0};  // MemorySanitizer does not see what is read
-  size_t length = hz4_read_file(path, text, 20), i = 0;
-  uint64_t value = 0;
-  for (; i < length && text[i] >= '0' && text[i] <= '9'; ++i) value = value * 10 + (uint64_t)(text[i] - '0');
-  if (i != 0 && value < (uint64_t)1 << 62 && value < *limit) *limit = value;
+  const char *end = text;
+  size_t length = hz4_read_file(path, text, 20);
+  uint64_t value = hz4_parse_digits(&end);
+  if (end != text && value < (uint64_t)1 << 62 && value < *limit) *limit = value;
   return length != 0;
 }
 

@@ -75,11 +75,6 @@ const char *hz4_options_parse_bytes(const char *text, uint64_t *bytes) {
   return parse_size(text, 0, bytes);
 }
 
-static bool ends_in(const char *name, const char *end) {
-  size_t length = strlen(name), n = strlen(end);
-  return length >= n && strcmp(name + length - n, end) == 0;
-}
-
 static bool parse_word(const struct option *option, const char *text, uint64_t *out) {
   bool has_own = false;
   for (size_t i = 0; i < COUNT(words); ++i) {
@@ -94,12 +89,12 @@ static bool parse_word(const struct option *option, const char *text, uint64_t *
 }
 
 static bool is_size(const struct option *option) {
-  return ends_in(option->name, "_KIB") || ends_in(option->name, "_BYTES");
+  return hz4_ends_in(option->name, "_KIB") || hz4_ends_in(option->name, "_BYTES");
 }
 
 static bool parse_number(const struct option *option, const char *text, uint64_t *out) {
   if (parse_word(option, text, out)) return true;
-  unsigned unit = ends_in(option->name, "_KIB") ? 10 : 0;
+  unsigned unit = hz4_ends_in(option->name, "_KIB") ? 10 : 0;
   const char *end = is_size(option) ? parse_size(text, unit, out) : parse_digits(text, out);
   return end != NULL && *end == '\0' && *out >= option->least && *out <= option->greatest;
 }

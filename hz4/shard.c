@@ -11,12 +11,6 @@ struct cpus {
 
 #define PRESENT UINT32_MAX
 
-static uint32_t parse_number(const char **text) {
-  uint32_t value = 0;
-  for (; **text >= '0' && **text <= '9'; ++*text) value = value * 10 + (uint32_t)(**text - '0');
-  return value;
-}
-
 // Those that share the third level of caches with the CPU, which is the last of what hz4 knows of; or all that are PRESENT.
 // False: there is no such file.
 static bool read_cpus(const char *root, uint32_t cpu, struct cpus *cpus) {
@@ -27,8 +21,8 @@ static bool read_cpus(const char *root, uint32_t cpu, struct cpus *cpus) {
   size_t length = hz4_read_file(text, text, sizeof(text) - 1);
   text[length] = '\0';
   for (const char *at = text; *at >= '0' && *at <= '9';) {
-    uint32_t first = parse_number(&at), last = first;
-    if (*at == '-') ++at, last = parse_number(&at);
+    uint32_t first = (uint32_t)hz4_parse_digits(&at), last = first;
+    if (*at == '-') ++at, last = (uint32_t)hz4_parse_digits(&at);
     for (; first <= last && first < HZ4_SHARD_CPUS_MAX; ++first) cpus->bits[first / 64] |= (uint64_t)1 << first % 64;
     if (*at == ',') ++at;
   }

@@ -36,10 +36,10 @@ static void add_waiting(struct hz4_stats *s, struct hz4_tcache *cache) {
 static uint64_t resident_bytes(void) {
   char text[64] = "";
   hz4_read_file("/proc/self/statm", text, sizeof(text) - 1);
-  uint64_t pages = 0;
   const char *at = strchr(text, ' ');
-  for (at = at != NULL ? at + 1 : ""; *at >= '0' && *at <= '9'; ++at) pages = pages * 10 + (uint64_t)(*at - '0');
-  return pages * hz4_os_page_bytes();
+  if (at == NULL) return 0;
+  ++at;
+  return hz4_parse_digits(&at) * hz4_os_page_bytes();
 }
 
 // Sums of what the layers said.

@@ -70,11 +70,6 @@ static void name_files(uint32_t pid) {
   hz4_format(new_path, sizeof(new_path), "%s.%u~", path, pid);
 }
 
-static bool ends_in(const char *end) {
-  size_t length = strlen(path), n = strlen(end);
-  return length >= n && strcmp(path + length - n, end) == 0;
-}
-
 // Whether no lock was in the way so far: those that sizes' figures are behind are taken while they are written.
 static bool is_whole(void) {
   return !hurries || hz4_lock_refusals() == begun;
@@ -86,8 +81,8 @@ static int write_file(uint32_t pid) {
   HZ4_WRITER(w, 512, -1);
   int error = hz4_file_begin(&w, new_path, path, 0644);
   if (error != 0) return error;
-  if (ends_in(".json")) hz4_stats_put_json(&w, &stats);
-  else if (ends_in(".prom")) hz4_stats_put_metrics(&w, &stats, has_pid);
+  if (hz4_ends_in(path, ".json")) hz4_stats_put_json(&w, &stats);
+  else if (hz4_ends_in(path, ".prom")) hz4_stats_put_metrics(&w, &stats, has_pid);
   else hz4_stats_put_report(&w, &stats);
   if (!is_whole()) w.error = EBUSY;
   return hz4_file_end(&w, new_path, path);
