@@ -47,7 +47,7 @@ class Mappings {
   void Purge(size_t index, size_t first, size_t bytes) {
     if (live_.empty()) return;
     Mapping mapping = Take(index);
-    first = first % mapping.bytes & ~(hz4_os_page_bytes() - 1);
+    first = first % mapping.bytes & ~(hz4_sys_page_bytes() - 1);
     hz4_os_purge(static_cast<char *>(mapping.base) + first, std::min(bytes, mapping.bytes - first));
     if (first != 0) FUZZ_CHECK(hz4_fuzz::HasPattern(mapping.base, first, mapping.seed));
     Put(mapping);
@@ -122,7 +122,7 @@ class Mappings {
 
 size_t ConsumeBytes(FuzzedDataProvider *input) {
   const size_t pages = input->ConsumeIntegralInRange<size_t>(1, input->PickValueInArray({4, 64, 1024}));
-  return pages * hz4_os_page_bytes();
+  return pages * hz4_sys_page_bytes();
 }
 
 }  // namespace
@@ -145,7 +145,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
       case 4: mappings.Move(index, ConsumeBytes(&input)); break;
       default:
         mappings.Map(ConsumeBytes(&input),
-                     std::max(hz4_os_page_bytes(), size_t{1} << input.ConsumeIntegralInRange(12, 23)));
+                     std::max(hz4_sys_page_bytes(), size_t{1} << input.ConsumeIntegralInRange(12, 23)));
         break;
     }
     FUZZ_CHECK(errno == kErrno);

@@ -472,11 +472,11 @@ int hz4_alloc_posix_memalign(void **out, size_t align, size_t size) {
 }
 
 void *hz4_alloc_valloc(size_t size) {
-  return hz4_alloc_aligned(hz4_os_page_bytes(), size);
+  return hz4_alloc_aligned(hz4_sys_page_bytes(), size);
 }
 
 void *hz4_alloc_pvalloc(size_t size) {
-  size_t page = hz4_os_page_bytes();
+  size_t page = hz4_sys_page_bytes();
   if (size > PTRDIFF_MAX - page) return no_memory();
   return hz4_alloc_aligned(page, size == 0 ? page : hz4_round_up(size, page));
 }

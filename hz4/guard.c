@@ -23,7 +23,7 @@ void hz4_guard_begin(void) {
   struct hz4_os_stats os;
   hz4_os_stats(&os);
   metadata_too = os.map_calls == 0;
-  size_t page = hz4_os_page_bytes();
+  size_t page = hz4_sys_page_bytes();
   void *probe = hz4_os_map(page, page);
   if (probe == NULL) return;
   noted_by_system = hz4_guard_note(probe, page);
@@ -47,11 +47,11 @@ bool hz4_guard_forbid(void *base, size_t bytes) {
 // A page's address of the lower half of those that a program may have, or what comes near.
 static void *somewhere(void) {
   uintptr_t address = (uintptr_t)hz4_random() << 32 | hz4_random();
-  return (void *)(address & (((uintptr_t)1 << HZ4_GUARD_ADDRESS_BITS) - 1) & -hz4_os_page_bytes());
+  return (void *)(address & (((uintptr_t)1 << HZ4_GUARD_ADDRESS_BITS) - 1) & -hz4_sys_page_bytes());
 }
 
 void *hz4_guard_map(size_t bytes) {
-  size_t page = hz4_os_page_bytes();
+  size_t page = hz4_sys_page_bytes();
   if (HZ4_LIKELY(!metadata_too)) return hz4_os_map(bytes, page);
   char *base = hz4_os_map_at(somewhere(), bytes + 2 * page);
   if (base == NULL) return NULL;
@@ -61,7 +61,7 @@ void *hz4_guard_map(size_t bytes) {
 }
 
 bool hz4_guard_unmap(void *base, size_t bytes) {
-  size_t page = hz4_os_page_bytes();
+  size_t page = hz4_sys_page_bytes();
   if (HZ4_LIKELY(!metadata_too)) return hz4_os_unmap(base, bytes);
   bool done = hz4_os_unmap((char *)base - page, bytes + 2 * page);
   if (done) hz4_guard_gone(2);

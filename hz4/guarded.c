@@ -20,11 +20,11 @@ struct place {
 };
 
 static size_t place_bytes(size_t lead, size_t body_bytes) {
-  return hz4_round_up(lead + body_bytes + hz4_os_page_bytes(), HZ4_PAGE_BYTES);
+  return hz4_round_up(lead + body_bytes + hz4_sys_page_bytes(), HZ4_PAGE_BYTES);
 }
 
 static struct place place_of(const struct hz4_span *span) {
-  size_t lead = (size_t)1 << span->guard_shift, page = hz4_os_page_bytes();
+  size_t lead = (size_t)1 << span->guard_shift, page = hz4_sys_page_bytes();
   char *body = (char *)((uintptr_t)span->base & -page);
   size_t body_bytes = (size_t)(span->base + span->bytes - body);
   return (struct place){body - lead, body, place_bytes(lead, body_bytes), body_bytes};
@@ -49,7 +49,7 @@ static struct place map_place(size_t lead, size_t body_bytes) {
 struct hz4_span *hz4_guarded_map(size_t bytes, size_t align) {
   struct hz4_span *span = hz4_meta_alloc(sizeof(*span));
   if (span == NULL) return NULL;
-  size_t page = hz4_os_page_bytes(), lead = align > page ? align : page, step = align < page ? align : page;
+  size_t page = hz4_sys_page_bytes(), lead = align > page ? align : page, step = align < page ? align : page;
   struct place place = {0};
   if (bytes <= PTRDIFF_MAX - lead) place = map_place(lead, hz4_round_up(bytes, page));
   if (place.base == NULL) {
@@ -105,7 +105,7 @@ static void unmap_guards(struct place place) {
 bool hz4_guarded_grow(struct hz4_span *span, size_t bytes) {
   struct place old = place_of(span);
   size_t before = (size_t)(span->base - old.body), lead = (size_t)(old.body - old.base);
-  size_t body_bytes = hz4_round_up(before + bytes, hz4_os_page_bytes());
+  size_t body_bytes = hz4_round_up(before + bytes, hz4_sys_page_bytes());
   // It cannot grow there, for there is a guard: this asks whether it can be moved.
   if (hz4_os_resize(old.body, old.body_bytes, body_bytes) != HZ4_OS_NO_ROOM) return false;
   struct place place = map_place(lead, body_bytes);

@@ -57,7 +57,7 @@ static void fill(char *base, size_t bytes) {
 
 void *hz4_huge_map(size_t bytes) {
   // Where system pages are larger, so are huge ones, and a segment has none.
-  bool known = hz4_option.huge_pages == HZ4_OS_HUGE_AUTO && hz4_os_page_bytes() == 4096;
+  bool known = hz4_option.huge_pages == HZ4_OS_HUGE_AUTO && hz4_sys_page_bytes() == 4096;
   bool due = known && bytes == SEGMENT_BYTES && !hz4_guards && begin_asking();
   char *base = hz4_os_map(bytes, due ? HZ4_HUGE_BYTES : HZ4_PAGE_BYTES);
   // Beyond what the page map has the caller cannot use it.

@@ -84,7 +84,7 @@ EXPORT(size_t, nallocx, (size_t size, int flags)) {
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return 0;
   if (size == 0) size = 1;
   uint32_t size_class = hz4_block_class(size, align);
-  size_t page = hz4_guards ? hz4_os_page_bytes() : HZ4_PAGE_BYTES;
+  size_t page = hz4_guards ? hz4_sys_page_bytes() : HZ4_PAGE_BYTES;
   if (size_class == 0) return hz4_round_up(size, hz4_guards && align < page ? align : page);
   return hz4_option.harden > 1 ? size : hz4_class_usable(size_class);
 }

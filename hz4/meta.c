@@ -64,7 +64,7 @@ static bool make_room_locked(size_t units) {
   struct hz4_away away;
   hz4_lock_leave(&lock, &away);
   char *chunk = hz4_guard_map(bytes);
-  while (chunk == NULL && bytes > HZ4_META_MAX_BYTES && bytes > hz4_os_page_bytes()) {
+  while (chunk == NULL && bytes > HZ4_META_MAX_BYTES && bytes > hz4_sys_page_bytes()) {
     bytes /= 2;
     chunk = hz4_guard_map(bytes);
   }
@@ -190,7 +190,7 @@ static void *cut_spare(size_t units) {
 
 void *hz4_meta_alloc(size_t bytes) {
   HZ4_ASSERT(bytes > 0);
-  if (bytes > HZ4_META_MAX_BYTES) return hz4_guard_map(hz4_round_up(bytes, hz4_os_page_bytes()));
+  if (bytes > HZ4_META_MAX_BYTES) return hz4_guard_map(hz4_round_up(bytes, hz4_sys_page_bytes()));
   size_t units = units_of(bytes);
   if (!hz4_lock_enter(&lock)) {
     void *stocked = take_from_stock(units);
@@ -203,7 +203,7 @@ void *hz4_meta_alloc(size_t bytes) {
 
 void hz4_meta_free(void *ptr, size_t bytes) {
   if (bytes > HZ4_META_MAX_BYTES) {
-    hz4_guard_unmap(ptr, hz4_round_up(bytes, hz4_os_page_bytes()));
+    hz4_guard_unmap(ptr, hz4_round_up(bytes, hz4_sys_page_bytes()));
     return;
   }
   struct free_block *block = ptr;

@@ -42,10 +42,6 @@ static bool note_result(bool done) {
   return done;
 }
 
-size_t hz4_os_page_bytes(void) {
-  return hz4_sys_page_bytes();
-}
-
 bool hz4_os_unmap(void *base, size_t bytes) {
   count_call(&unmap_calls);
   if (!note_result(hz4_sys_munmap(base, bytes))) return false;
@@ -84,7 +80,7 @@ HZ4_IN_DATA static _Atomic(uintptr_t) metadata_base;
 static void *map_first(size_t bytes, size_t align) {
   uintptr_t last = hz4_load_relaxed(&metadata_base);
   if (last == NO_MORE) return hz4_os_map_at(NULL, bytes);
-  bool aligned = align > hz4_os_page_bytes();
+  bool aligned = align > hz4_sys_page_bytes();
   void *base = hz4_os_map_at(aligned && last > bytes ? (void *)((last - bytes) & ~(align - 1)) : NULL, bytes);
   hz4_store_relaxed(&metadata_base, aligned ? NO_MORE : (uintptr_t)base);
   return base;

@@ -1,6 +1,6 @@
 // Rank 2. Memory from and to the system, in whole system pages.
 //
-// Preconditions of every function: sizes are positive multiples of hz4_os_page_bytes(), addresses come from
+// Preconditions of every function: sizes are positive multiples of hz4_sys_page_bytes(), addresses come from
 // hz4_os_map. No lock is needed or taken, and none may be held (lock.h): debug builds abort. errno is kept, whatever
 // fails. Counters are in bytes and calls.
 #ifndef HZ4_OS_H_
@@ -10,8 +10,6 @@
 #include "hz4/sys.h"
 
 HZ4_BEGIN_DECLS
-
-size_t hz4_os_page_bytes(void);
 
 // What the system is told of huge pages (HZ4_HUGE_PAGES): nothing; to make them of all mappings that can hold one; to make none
 // of those below HZ4_HUGE_LEFT_BYTES, for nobody knows yet whether all of it will be used (huge.h): which is said only where

@@ -39,7 +39,7 @@ void hz4_span_cut(struct hz4_span *span, uint32_t size_class, bool zeroed, uint3
 // What is purged at once: whole system pages, and a power of two of them: spans of 5 or 7 pages have no 64 equal parts
 // that are.
 static size_t granule_of(const struct hz4_span *span) {
-  size_t granule = hz4_os_page_bytes();
+  size_t granule = hz4_sys_page_bytes();
   while (span->bytes / granule > 64) granule *= 2;
   return granule;
 }

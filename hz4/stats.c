@@ -39,7 +39,7 @@ static uint64_t resident_bytes(void) {
   const char *at = strchr(text, ' ');
   if (at == NULL) return 0;
   ++at;
-  return hz4_parse_digits(&at) * hz4_os_page_bytes();
+  return hz4_parse_digits(&at) * hz4_sys_page_bytes();
 }
 
 // Sums of what the layers said.

@@ -160,7 +160,7 @@ static void read_options(void) {
 static void init(void) {
   hz4_stderr_remember();
   hz4_report_begin();
-  hz4_os_page_bytes();  // libc is asked for it now, with no lock held
+  hz4_sys_page_bytes();  // libc is asked for it now, with no lock held
   read_options();
   share_budget(1);
   have_exit_key = pthread_key_create(&exit_key, detach) == 0;
@@ -219,7 +219,7 @@ static struct hz4_tcache *take_idle_or_new(void) {
 static char *map_cpu_caches_locked(size_t ids) {
   hz4_lock_assert_held(&lock);
   if (ids == 0) return NO_CACHES;
-  char *base = hz4_guard_map(hz4_round_up((ids + 1) * HZ4_CACHE_BYTES, hz4_os_page_bytes()));
+  char *base = hz4_guard_map(hz4_round_up((ids + 1) * HZ4_CACHE_BYTES, hz4_sys_page_bytes()));
   return base != NULL ? base + HZ4_CACHE_BYTES : NO_CACHES;
 }
 

@@ -118,7 +118,7 @@ class Guard : public testing::Test {
 };
 
 TEST_F(Guard, ABlockEndsWhereItsGuardBegins) {
-  const size_t page = hz4_os_page_bytes();
+  const size_t page = hz4_sys_page_bytes();
   for (size_t align = 16; align <= 4 * kMiB; align *= 2) {
     for (size_t bytes : {size_t{1}, 256 * kKiB + 1, 600000 * size_t{1}, kMiB, 3 * kMiB + 4097}) {
       char *block = Alloc(bytes, align);
@@ -180,9 +180,9 @@ TEST_F(Guard, ABlockMovesWhenItGrows) {
       struct hz4_span *span = SpanOf(block);
       ASSERT_EQ(span->base, block);
       EXPECT_GE(span->bytes, to);
-      EXPECT_LT(span->bytes, to + hz4_os_page_bytes());
+      EXPECT_LT(span->bytes, to + hz4_sys_page_bytes());
       EXPECT_FALSE(CanTouch(block + span->bytes));
-      EXPECT_FALSE(CanTouch(block - reinterpret_cast<uintptr_t>(block) % hz4_os_page_bytes() - 1));
+      EXPECT_FALSE(CanTouch(block - reinterpret_cast<uintptr_t>(block) % hz4_sys_page_bytes() - 1));
       for (size_t i = 0; i < bytes; ++i) ASSERT_EQ(block[i], static_cast<char>(i * 7));
       for (size_t i = bytes; i < span->bytes; i += 256) ASSERT_EQ(block[i], 0);
       memset(block + bytes, 0, span->bytes - bytes);
@@ -292,7 +292,7 @@ TEST_F(Guard, ARunAlwaysFits) {
 }
 
 TEST_F(Guard, MetadataLiesApart) {
-  const size_t page = hz4_os_page_bytes();
+  const size_t page = hz4_sys_page_bytes();
   std::vector<char *> places;
   for (int i = 0; i < 8; ++i) {
     auto *at = static_cast<char *>(hz4_guard_map(4 * page));

@@ -258,7 +258,7 @@ TEST_F(MidBounds, WavesThatCloseSpansArePurgedForAWhileOnly) {
 // purged leaves the span with holes, until it is handed out again, or the span is closed.
 TEST_F(MidBounds, DeclinesPurgeSpansThatAreHalfFree) {
   for (uint32_t c : {ClassOf(1024), ClassOf(3328), ClassOf(3840), ClassOf(16384)}) {
-    const uint32_t in_a_span = hz4_class_table[c].span_objects, page = static_cast<uint32_t>(hz4_os_page_bytes());
+    const uint32_t in_a_span = hz4_class_table[c].span_objects, page = static_cast<uint32_t>(hz4_sys_page_bytes());
     // Spans that keep none, a third, half and two thirds of their objects, at their ends, so that whole pages are free.
     const uint32_t keeps[] = {0, in_a_span / 3, in_a_span / 2, in_a_span * 2 / 3}, spans = 400;
     std::vector<std::vector<void *>> held(spans);
@@ -408,7 +408,7 @@ TEST_F(MidBounds, TrimPurgesAroundLiveObjects) {
   std::mt19937_64 random(8);
   for (uint32_t c = 1; c <= HZ4_CLASS_COUNT; ++c) {
     const size_t bytes = hz4_class_bytes(c), in_a_span = hz4_class_table[c].span_objects;
-    size_t granule = hz4_os_page_bytes();
+    size_t granule = hz4_sys_page_bytes();
     while (hz4_class_table[c].span_pages * HZ4_PAGE_BYTES / granule > 64) granule *= 2;
     std::vector<void *> objects = Take(c, static_cast<uint32_t>(in_a_span));
     ASSERT_EQ(objects.size(), in_a_span);
@@ -444,7 +444,7 @@ TEST_F(MidBounds, TrimPurgesAroundLiveObjects) {
 }
 
 TEST_F(MidBounds, TrimPurgesTheOneFreePageOfASpan) {
-  const uint32_t c = ClassOf(1024), in_a_page = static_cast<uint32_t>(hz4_os_page_bytes() / 1024);
+  const uint32_t c = ClassOf(1024), in_a_page = static_cast<uint32_t>(hz4_sys_page_bytes() / 1024);
   const std::vector<void *> objects = Take(c, hz4_class_table[c].span_objects);
   for (size_t first = 0; first < objects.size(); first += in_a_page) {
     Give(c, {objects.begin() + first, objects.begin() + first + in_a_page});
@@ -452,7 +452,7 @@ TEST_F(MidBounds, TrimPurgesTheOneFreePageOfASpan) {
     hz4_os_stats(&before);
     hz4_mid_trim();
     hz4_os_stats(&after);
-    EXPECT_EQ(after.purged_bytes - before.purged_bytes, hz4_os_page_bytes()) << first;
+    EXPECT_EQ(after.purged_bytes - before.purged_bytes, hz4_sys_page_bytes()) << first;
     ASSERT_EQ(Take(c, in_a_page, 0).size(), in_a_page);
   }
   Give(c, objects);
@@ -462,7 +462,7 @@ TEST_F(MidBounds, TrimPurgesTheOneFreePageOfASpan) {
 TEST_F(MidBounds, OnlyWhatWasHandedOutIsPurgedAgain) {
   for (size_t bytes : {size_t{16}, size_t{1024}, size_t{32} << 10}) {
     const uint32_t c = ClassOf(bytes);
-    const size_t granule = hz4_os_page_bytes(), span_bytes = hz4_class_table[c].span_pages * HZ4_PAGE_BYTES;
+    const size_t granule = hz4_sys_page_bytes(), span_bytes = hz4_class_table[c].span_pages * HZ4_PAGE_BYTES;
     ASSERT_LE(span_bytes / granule, 64u) << "else granules are larger";
     std::vector<void *> objects = Take(c, hz4_class_table[c].span_objects);
     void *last = objects.back();

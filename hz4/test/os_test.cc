@@ -47,14 +47,14 @@ class Os : public testing::Test {
 };
 
 TEST_F(Os, PageIsTheKernels) {
-  EXPECT_EQ(hz4_os_page_bytes(), static_cast<size_t>(sysconf(_SC_PAGESIZE)));
+  EXPECT_EQ(hz4_sys_page_bytes(), static_cast<size_t>(sysconf(_SC_PAGESIZE)));
 }
 
 TEST_F(Os, MapsZeroedMemoryAtEveryAlignment) {
   for (bool odd : {false, true}) {
     hz4_sys_fake.odd_places = odd;
-    for (size_t align = hz4_os_page_bytes(); align <= 64 * kMiB; align *= 2) {
-      for (size_t bytes : {hz4_os_page_bytes(), 5 * hz4_os_page_bytes(), 3 * kMiB}) {
+    for (size_t align = hz4_sys_page_bytes(); align <= 64 * kMiB; align *= 2) {
+      for (size_t bytes : {hz4_sys_page_bytes(), 5 * hz4_sys_page_bytes(), 3 * kMiB}) {
         auto *base = static_cast<char *>(hz4_os_map(bytes, align));
         ASSERT_NE(base, nullptr);
         EXPECT_TRUE(hz4_is_aligned(base, align));
@@ -79,7 +79,7 @@ TEST_F(Os, MapThatFailsGivesNullAndIsCounted) {
 
 // One mapping is placed below the other: a single page, and what follows is misplaced.
 TEST_F(Os, MisplacedMappingIsTriedJustBelow) {
-  const size_t page = hz4_os_page_bytes();
+  const size_t page = hz4_sys_page_bytes();
   if (page == 64 * kKiB) GTEST_SKIP() << "every mapping is well placed";
   EXPECT_TRUE(hz4_os_unmap(hz4_os_map(kMiB, 64 * kKiB), kMiB)) << "the first of a process, which has a hint of its own";
   hz4_sys_fake.low_places = true;
@@ -125,7 +125,7 @@ TEST_F(Os, EndsThatCannotBeCutOffStay) {
 }
 
 TEST_F(Os, SizesNearTheEndOfTheAddressSpaceFail) {
-  const size_t page = hz4_os_page_bytes();
+  const size_t page = hz4_sys_page_bytes();
   const size_t half = static_cast<size_t>(1) << 63;
   for (size_t bytes : {half - page, half, SIZE_MAX - page + 1}) {
     for (size_t align : {page, 64 * kKiB, static_cast<size_t>(1) << 62, half}) {
@@ -160,7 +160,7 @@ TEST_F(Os, HugePagesAreAskedForWhereTheyAreWanted) {
   const uint64_t asked = Stats().huge_bytes;
   EXPECT_EQ(wished(HZ4_HUGE_BYTES, 64 * kKiB), HZ4_HUGE_BYTES);
   EXPECT_EQ(wished(5 * kMiB, 32 * kMiB), 5 * kMiB);
-  EXPECT_EQ(wished(HZ4_HUGE_BYTES - hz4_os_page_bytes(), 64 * kKiB), 0u);
+  EXPECT_EQ(wished(HZ4_HUGE_BYTES - hz4_sys_page_bytes(), 64 * kKiB), 0u);
   hz4_sys_fake.limit_bytes = 1;
   EXPECT_EQ(hz4_os_map(4 * kMiB, 64 * kKiB), nullptr);
   hz4_os_configure(HZ4_OS_HUGE_AUTO, nullptr);
@@ -208,7 +208,7 @@ TEST_F(Os, PurgeThatFailsSaysSo) {
 
 TEST_F(Os, ManyRunsArePurgedByOneCallWhereThereIsOne) {
   constexpr size_t kRuns = 10;
-  const size_t page = hz4_os_page_bytes();
+  const size_t page = hz4_sys_page_bytes();
   // 0: by one call; 1: there is none; 2: it fails half way; 3: and so does what follows.
   for (int kind = 0; kind < 4; ++kind) {
     auto *base = static_cast<char *>(hz4_os_map(2 * kRuns * page, page));

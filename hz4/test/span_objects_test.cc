@@ -154,7 +154,7 @@ TEST_F(SpanObjects, WhatIsNoObjectThatIsOutIsNotedAndLeftOut) {
 // Objects of 3,072 bytes do not end where system pages do.
 TEST_F(SpanObjects, PartsWithoutAnObjectThatIsOutGoBack) {
   Cut(3072);
-  const size_t granule = std::max(hz4_os_page_bytes(), span_->bytes / 64);
+  const size_t granule = std::max(hz4_sys_page_bytes(), span_->bytes / 64);
   const uint32_t all = span_->object_count;
   std::vector<void *> objects = Take(all);
   for (void *object : objects) std::memset(object, 7, 3072);
@@ -182,7 +182,7 @@ TEST_F(SpanObjects, PartsWithoutAnObjectThatIsOutGoBack) {
 
 // The most runs there can be: every other system page.
 TEST_F(SpanObjects, EveryOtherPartIsARunOfItsOwn) {
-  const size_t page = hz4_os_page_bytes();
+  const size_t page = hz4_sys_page_bytes();
   Cut(page);
   const std::vector<void *> objects = Take(span_->object_count);
   std::vector<void *> half;

@@ -199,7 +199,7 @@ bool hz4_os_unmap(void *base, size_t bytes) {
   return true;
 }
 
-size_t hz4_os_page_bytes(void) {
+size_t hz4_sys_page_bytes(void) {
   return 4096;
 }
 

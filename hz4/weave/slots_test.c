@@ -26,9 +26,6 @@ bool hz4_pagemap_reserve(const void *base, size_t pages) {
 void hz4_pagemap_set(const void *base, size_t pages, struct hz4_span *span, uint32_t size_class) {
   weave_check(base == span->base && pages != 0 && size_class == 0);
 }
-size_t hz4_sys_page_bytes(void) {
-  return PAGE;
-}
 bool hz4_sys_guard(void *base, size_t bytes) {
   return base != NULL && bytes != 0;
 }
