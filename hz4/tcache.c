@@ -126,6 +126,7 @@ static void grow(struct hz4_held *held, uint32_t wanted) {
   hz4_bin_set_capacity(held, wanted);
   held->bin->missed = false;
   held->bin->spilled = held->bin->one_way = 0;
+  hz4_count_here(held->size_class, HZ4_COUNT_bin_grow, 1);
 }
 
 static uint32_t length_for(uint32_t objects) {
@@ -134,42 +135,42 @@ static uint32_t length_for(uint32_t objects) {
   return length;
 }
 
+// The same where that takes a longer array, which is made while the bin is nobody's: it may be another's, or larger, when it is
+// claimed again. False: it is not to be had then.
+static bool grow_into_new_array(struct hz4_held *held, uint32_t wanted) {
+  uint32_t size_class = held->size_class, length = length_for(wanted);
+  hz4_bin_publish(held);
+  void **slots = hz4_bin_new_array(length);
+  bool claimed = hz4_bin_claim(size_class, held);
+  if (slots == NULL) return claimed;
+  if (claimed && held->bin->capacity < wanted && hz4_bin_length(held->bin) < length) {
+    uint32_t old_length = hz4_bin_length(held->bin);
+    slots = hz4_bin_set_array(held, slots, length);
+    length = old_length;
+    if (slots == NULL) {
+      held->bin->refill = hz4_option.harden != 0 ? HZ4_HARDEN_REFILL : 1;
+      held->bin->declines = (uint8_t)hz4_mid_declines(size_class);
+    }
+    grow(held, wanted);
+  }
+  if (slots != NULL) hz4_bin_free_array(slots, length);
+  return claimed;
+}
+
 // At each miss and each overflow: claims the bin, larger if it should be. False: it is not to be had.
 static bool claim_in_need(uint32_t size_class, bool missed, struct hz4_held *held) {
   note_direction(missed);
   bool over_budget = false;
   if (!hz4_bin_claim(size_class, held)) return false;
-  uint32_t wanted = note_need(held, missed, &over_budget), length = length_for(wanted);
+  uint32_t wanted = note_need(held, missed, &over_budget);
   if (over_budget && (hz4_fetch_add_relaxed(&held->cache->denied, 1) + 1) % HZ4_BIN_SHRINK_AFTER == 0) {
     hz4_bin_publish(held);
     shrink_some_bin(held->cache, false);
     return hz4_bin_claim(size_class, held);
   }
   if (wanted <= held->bin->capacity) return true;
-  bool grown = length <= hz4_bin_length(held->bin);
-  if (grown) {
-    grow(held, wanted);
-  } else {
-    // The array is made while the bin is nobody's: it may be another's, or larger, when it is claimed again.
-    hz4_bin_publish(held);
-    void **slots = hz4_bin_new_array(length);
-    if (!hz4_bin_claim(size_class, held)) {
-      if (slots != NULL) hz4_bin_free_array(slots, length);
-      return false;
-    }
-    if (slots != NULL && held->bin->capacity < wanted && hz4_bin_length(held->bin) < length) {
-      length = hz4_bin_length(held->bin);
-      slots = hz4_bin_set_array(held, slots, length_for(wanted));
-      if (slots == NULL) {
-        held->bin->refill = hz4_option.harden != 0 ? HZ4_HARDEN_REFILL : 1;
-        held->bin->declines = (uint8_t)hz4_mid_declines(size_class);
-      }
-      grow(held, wanted);
-      grown = true;
-    }
-    if (slots != NULL) hz4_bin_free_array(slots, length);
-  }
-  if (grown) hz4_count_here(size_class, HZ4_COUNT_bin_grow, 1);
+  if (length_for(wanted) > hz4_bin_length(held->bin)) return grow_into_new_array(held, wanted);
+  grow(held, wanted);
   return true;
 }
 
