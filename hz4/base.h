@@ -86,12 +86,6 @@ size_t hz4_read_file(const char *path, char *text, size_t size);
 
 HZ4_END_DECLS
 
-// Always on: for invariants whose test costs nothing where it stands. pre: as hz4_panic.
-#define HZ4_CHECK(condition, what)                  \
-  do {                                              \
-    if (HZ4_UNLIKELY(!(condition))) hz4_panic(what); \
-  } while (0)
-
 // For functions that look whether a structure is whole while it is locked: they return what is broken, or NULL, to who
 // reports it afterwards.
 #define HZ4_HOLDS(condition, what)               \

@@ -37,18 +37,22 @@
 // A huge page on x86-64, and on aarch64 with system pages of 4 KiB. Segments have as much beyond 4 MiB of them.
 #define HZ4_HUGE_BYTES ((size_t)2 << 20)
 
-// Segments in huge pages (huge.h): of small ones at least so much is resident, less 1/2^this (what is thinned or touched in
-// part has a fifth, programs from 92% on); so many in a row; a segment that takes longer than with small pages (512 faults cost
-// 250 us, or 850 in a virtual machine; a huge page 110 to 290, but 4 ms where the hypervisor must find it first); and so many
-// without then, as where it was sparse: either is lost once in 128 MiB.
 // A process that has mapped more than this is no small one any more: only then is the system asked for what it says in files
 // (16 us, of the 90 that the first malloc takes and the library's loading: as much as nine page faults).
 #define HZ4_GROWN_BYTES ((size_t)8 << 20)
-// A mapping from this size on is one block's, of which a huge page at its end is little: what the system makes of it is left to it.
+// A mapping from this size on is one block's. A huge page at its end is little of it: so what the system makes of it is left to
+// the system.
 #define HZ4_HUGE_LEFT_BYTES ((size_t)16 << 20)
+
+// Segments in huge pages (huge.h). They come when of a segment of small pages all but 1/2^this is resident (programs have from
+// 92% on, what is thinned or touched in part a fifth);
 #define HZ4_HUGE_SPARSE_SHIFT 3
+// so many in a row, and then one of small pages;
 #define HZ4_HUGE_TURN 7
+// and none for a while after one that took longer than this, which is longer than with small pages: 512 faults cost 250 us, or
+// 850 in a virtual machine; a huge page 110 to 290, but 4 ms where the hypervisor must find it first;
 #define HZ4_HUGE_SLOW_NS 1000000
+// nor after one that was found sparse: a while is so many segments. So either is lost once in 128 MiB.
 #define HZ4_HUGE_PAUSE 32
 
 // A segment has at most as many pages as a word has bits: 4 MiB.

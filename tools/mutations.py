@@ -8,7 +8,7 @@ import re
 # No logic in them: numbers that only a benchmark can judge, orders that the model checker judges, declarations.
 NOT_CHANGED = ["atomic.h", "config.h", "hz4.h"]
 # Asserts and checks of invariants are there for tests, and no part of what is tested; tables are data.
-NOT_A_LINE = re.compile(r"HZ4_ASSERT|HZ4_CHECK|hz4_lock_assert_held|_Static_assert|extern|__attribute__|"
+NOT_A_LINE = re.compile(r"HZ4_ASSERT|HZ4_HOLDS|hz4_lock_assert_held|_Static_assert|extern|__attribute__|"
                         r"^\s*(?:X\(|#|//)")
 
 SWAPS = [

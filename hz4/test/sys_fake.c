@@ -12,6 +12,11 @@
 #define LOW_END ((uintptr_t)1 << 39)
 #define KIB64 ((size_t)64 << 10)
 
+#define HZ4_CHECK(condition, what)     \
+  do {                                 \
+    if (!(condition)) hz4_panic(what); \
+  } while (0)
+
 struct hz4_sys_fake hz4_sys_fake;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
