@@ -25,7 +25,7 @@ HZ4_BEGIN_DECLS
 struct hz4_bin {
   void **slots;       // NULL: no array; anybody may peek. NULL in the first slot, and in that above `capacity` objects; in none between
   uint16_t capacity;  // objects it may hold
-  uint16_t spilled;   // objects that left it since it grew, or was missed by who is alone; or 1: it was found full
+  uint16_t spilled;   // objects that left it since it grew, or since a miss while `alone`; 1 also where it was found full
   uint8_t refill;     // objects that the next refill asks for: doubles, so that who needs one gets one
   uint8_t length_log2 : 4;  // of the slots in the array
   uint8_t swings : 4;  // misses after something had left, while nobody else came to the class; up to HZ4_BIN_SWINGS

@@ -100,8 +100,8 @@
 
 // ---- what is kept ----
 
-// Of free pages, and of free large ranges, what may keep its addresses without memory. (maps_test with many large blocks: 51 mappings with 16 MiB of free
-// segments, 41 with 256.)
+// Of free pages, and likewise of free large ranges, so much keeps its addresses without memory. (maps_test with many large
+// blocks: 51 mappings with 16 MiB of free segments, 41 with 256.)
 #define HZ4_RETAIN_BYTES ((size_t)256 << 20)
 
 // ---- thrashing ----
@@ -209,14 +209,15 @@
 // A fall by less than both of these is no decline.
 #define HZ4_DECLINE_OBJECTS_MIN 32
 #define HZ4_DECLINE_BYTES_MIN ((size_t)256 << 10)
-// The heap declines when 1/2^this of what was out at most is not, and so many bytes at least: then all caches of CPUs are emptied.
+// The heap has declined when of the most that was out 1/2^this, and at least so many bytes, are out no more: then all caches of
+// CPUs are emptied.
 // (256 MB of blocks of 2 to 256 KiB made by eight threads, freed by eight others: 3 MB stay, at most 8; at half 2 and 4, but up
 // to 143 instead of 116 of 16 bytes to 4 KiB when a tenth is still live; by the visits to each cache 19 and 22.)
 #define HZ4_HEAP_DECLINE_SHIFT 2
 #define HZ4_HEAP_DECLINE_BYTES_MIN ((size_t)4 << 20)
 // What a class has more or less out than was last known is told when it is so much.
 #define HZ4_DECLINE_REPORT_BYTES ((size_t)64 << 10)
-// Declines in a row until free memory inside spans is purged (1/2^this of the most is still out). At the first, mt_remote with
+// So many declines in a row, each to a half, until free memory inside spans is purged. At the first, mt_remote with
 // 16 threads, which fall idle one by one at its end, had 0.95 and 0.87 of the speed; at the second 0.98 and 0.96.
 #define HZ4_DECLINES_TO_PURGE 2
 // And of which spans: where so many of 8 parts are free.
@@ -270,10 +271,10 @@
 
 // ---- limit ----
 
-// A trim is due from so much (1/2^this of the limit) below it on; the next when that much more is used than after the last. With
-// less, a program that swings by more would pay for its pages again at each pause; with more, less may be live undisturbed.
+// A trim is due above all but 1/2^this of the limit; the next when that much more is used than after the last. If it were less, a
+// program that swings by more would pay for its pages again at each pause; if it were more, less could be live undisturbed.
 #define HZ4_LIMIT_NEAR_SHIFT 4
-// So much below it the next is due as at first.
+// When use has fallen to all but 1/2^this of the limit, the next trim is due as the first was.
 #define HZ4_LIMIT_OVER_SHIFT 2
 // From one trim to the next, at least, and for each byte that went back, which costs 0.5 ns to purge and to fault in again: so
 // that trims take about an eighth of the time at most.

@@ -44,8 +44,9 @@ struct hz4_guarded_block {
   uint32_t allocated_depth, freed_depth;
 };
 
-// The block that the address lies in, or whose guard it lies in: one before a block from an alignment of 64 KiB on is not
-// known, nor one behind a block of HZ4_GUARD_LOOK_BYTES. False: none. Async-signal-safe; while others free, it may be wrong.
+// The block that the address lies in, or in one of whose guards. False: there is none; or it is the guard before a block that is
+// aligned to 64 KiB or more, or the one behind a block of HZ4_GUARD_LOOK_BYTES, which are not looked for. Async-signal-safe;
+// wrong, maybe, while others free.
 bool hz4_guarded_find(const void *address, struct hz4_guarded_block *out);
 
 HZ4_END_DECLS

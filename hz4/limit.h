@@ -1,16 +1,16 @@
 // Rank 2. How much memory hz4 has, and how much it may have.
 //
-// Counted is what may be resident: pages in spans, but for what is purged inside them; free pages and free ranges that are dirty;
-// large blocks, whole, whether they are touched or not; metadata in blocks of up to 8 KiB. Not counted are addresses without memory
-// (clean, fresh), the page map, the caches of CPUs (a few KiB each where they are used), the arrays of large depots, and what the
-// program maps by itself. Who takes memory
-// into use asks before, who has given it back says so: on ways that lead to the system or come near, never on others.
+// What is counted is what may be resident: pages of spans (without what is purged inside them); free pages and free ranges that
+// are dirty; large blocks, whole, whether they are touched or not; metadata in blocks of up to 8 KiB. What is not: addresses
+// without memory (clean, fresh); the page map; the caches of CPUs, a few KiB each; the arrays of large depots; and what the
+// program maps itself. Who takes memory into use asks before, and who gives it back says so afterwards: only where the system is
+// called, or nearly.
 //
-// hard: more is refused, and malloc fails, after a trim.
-// soft: from 1/2^HZ4_LIMIT_NEAR_SHIFT below it on all that is free goes back to the system: again when 1/2^HZ4_LIMIT_NEAR_SHIFT
-// more is used than after the last time, or as at first if it was 1/2^HZ4_LIMIT_OVER_SHIFT less meanwhile; and when some time has
-// passed, which is longer the more went back. There is no thread: whoever comes to malloc's slow path, or resizes a large block,
-// when it is due does it.
+// hard: no more than this. Malloc fails, after a trim.
+// soft: near it, that is, above all but 1/2^HZ4_LIMIT_NEAR_SHIFT of it, all that is free goes back to the system. That is done
+// again when use has grown by as much since, or when it comes near again after it had fallen 1/2^HZ4_LIMIT_OVER_SHIFT below
+// `soft`; but not before a pause is over, which is the longer the more went back. There is no thread for it: it is done by
+// whoever comes to malloc's slow path, or resizes a large block.
 // Where only `hard` is given, it is `soft` as well.
 //
 // No lock. What is counted, and `hard`, is exact; the rest are hints, and threads may interleave as they like.

@@ -18,8 +18,9 @@ void *hz4_meta_alloc(size_t bytes);
 // `bytes` as given to hz4_meta_alloc. Never fails, never waits for fork.
 void hz4_meta_free(void *block, size_t bytes);
 
-// What a shard has, zeroed, and begun by `begin` by whoever comes to it first; that of shard 0, which is always there, where there
-// is no memory, or fork is on. Fork takes `first_lock` before it looks at `shards`.
+// Makes what a layer has for a shard, `bytes` of zeros, of which `begin` makes what it is to be. Of several threads at once all get
+// what one of them has made. Where there is no memory, or fork is on: what shard 0 has, which is always there. first_lock: the
+// first that fork takes of those in `shards`.
 void *hz4_meta_make_shard(_Atomic(void *) *shards, uint32_t shard, size_t bytes, void (*begin)(void *made, uint32_t shard),
                           struct hz4_lock *first_lock);
 

@@ -11,10 +11,13 @@
 
 HZ4_BEGIN_DECLS
 
-// What the system is told of huge pages (HZ4_HUGE_PAGES): nothing; to make them of all mappings that can hold one; to make none
-// of those below HZ4_HUGE_LEFT_BYTES, for nobody knows yet whether all of it will be used (huge.h): which is said only where
-// its setting is "always", or while less than HZ4_GROWN_BYTES are mapped. When more are, `grown` is called, if it is not NULL: by
-// who maps, with locks in hand that may be held over system calls. Set once, before threads.
+// What the system is told of huge pages (HZ4_HUGE_PAGES):
+//   NEVER  nothing.
+//   ALL    to make them of each mapping that can hold one.
+//   AUTO   to make none of mappings below HZ4_HUGE_LEFT_BYTES, for nobody knows yet whether all of them will be used (huge.h).
+//          It is told so where its own setting is "always", and while that is not known.
+// That setting is asked for once HZ4_GROWN_BYTES are mapped. Then `grown` is called too, if it is not NULL: by the thread that
+// maps, which may hold locks that are held over system calls. Called before there are threads.
 enum hz4_os_huge { HZ4_OS_HUGE_NEVER, HZ4_OS_HUGE_ALL, HZ4_OS_HUGE_AUTO };
 void hz4_os_configure(enum hz4_os_huge huge_pages, void (*grown)(void));
 
@@ -40,8 +43,8 @@ bool hz4_os_purge(void *base, size_t bytes);
 // The same for many runs, in as few calls as the system allows. True when one of them went back.
 bool hz4_os_purge_runs(const struct hz4_sys_run *runs, size_t count);
 
-// Grows a mapping where it lies. Otherwise nothing has changed: there is no room, and it may be moved; or the system grows and
-// moves it in no way, for it is several mappings (as where the program has advised the kernel of a part), or a filter refuses.
+// Grows a mapping where it lies. NO_ROOM: it has not grown, but may be moved. REFUSED: the system neither grows nor moves it: to
+// the kernel it is several mappings (the program has advised it of a part), or a filter forbids the call.
 enum hz4_os_resized { HZ4_OS_RESIZED, HZ4_OS_NO_ROOM, HZ4_OS_REFUSED };
 enum hz4_os_resized hz4_os_resize(void *base, size_t old_bytes, size_t new_bytes);
 

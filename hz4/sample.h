@@ -6,17 +6,18 @@
 // their weights are unbiased. Each use has a mean of its own; one process, with the least mean, serves them all, and is
 // thinned for the others.
 //
-// How: while there is sampling, no size is small enough for malloc's fast path (sizeclass.h), so that each allocation goes by
-// another (alloc.h), which takes its size off what is left until the next sample, and pops from the bin as usual; or, where less
-// is left, by the slow path, which asks. Where there is no sampling nothing is done, and the fast path is the same.
+// How: while there is sampling, no size is small enough for malloc's fast path (sizeclass.h). Allocations go by a second one
+// (alloc.h), which takes the size off the bytes that are left until the next sample, and pops from the bin as usual. Where fewer
+// bytes are left they go by the slow path, which asks whether this is a sample. Without sampling the fast path is as it was.
 //
-// A gap is counted in strides: after each the cache looks whether the mean is another. A change of means ends the strides of
-// all caches at once, as a rule: that is a plain store, over which the owner's may come. Small sampled objects are Mid's, in spans of their own, whose pages have class 0
-// in the page map: so free comes to the slow path as well, and finds the record in the span.
+// The gap to the next sample is counted in strides: after each the cache looks whether the mean has changed. Who changes it also
+// ends the strides of all caches; but that is a plain store, and a cache may overwrite it by what it had read: then it looks at
+// the end of its stride. Small sampled objects are Mid's, in spans of their own, whose pages have class 0 in the page map: so
+// free comes to the slow path as well, and finds the record in the span.
 //
-// A cache whose threads have samples faster than HZ4_SAMPLE_PACE in HZ4_SAMPLE_PACE_NS draws with twice the mean, and so on, until they
-// come at that pace, and goes back when they come slowly; each sample then stands for more. A gap's mean depends on the past
-// alone, so that the sums stay unbiased. Means below HZ4_SAMPLE_PACED_MIN are kept, whatever they cost.
+// A cache that has samples faster than HZ4_SAMPLE_PACE in HZ4_SAMPLE_PACE_NS doubles its mean, again and again until they come
+// at that pace, and halves it when they come slowly; each sample then stands for more, or less. What a gap's mean is depends on
+// the past alone, so that the sums stay unbiased. Means below HZ4_SAMPLE_PACED_MIN are kept, whatever they cost.
 //
 // An object that realloc leaves in place keeps its record, size and all. A large block that realloc resizes counts as freed
 // and allocated, as if it had been copied.

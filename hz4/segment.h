@@ -35,8 +35,8 @@ bool hz4_segment_free(struct hz4_segment *segment, char *base, size_t pages, boo
 #define HZ4_SEGMENT_KEEP_NO_REFAULT (SIZE_MAX - 1)  // and nothing more: new memory is needed that pages cannot serve
 bool hz4_segment_purge(size_t keep_bytes);
 
-// So many bytes of used pages hold no memory now; are to hold some again (false: the limit does not allow it); will be freed,
-// and then count as dirty. pre: the caller keeps them used.
+// Of pages that the caller keeps used so many bytes hold no memory now (purged_inside); are to hold memory again (fill; false:
+// the limit does not allow it); or still held none when their span was closed, and will count as dirty (closed).
 void hz4_segment_purged_inside(size_t bytes);
 bool hz4_segment_fill(size_t bytes);
 void hz4_segment_closed(size_t bytes);

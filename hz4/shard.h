@@ -1,9 +1,9 @@
 // Rank 2. Shards: CPUs that share a last-level cache, up to HZ4_SHARD_CPUS of them, share depots, spans and segments, and
 // share them with no others.
 //
-// Which shard it is tells the CPU that a thread runs on, which tells its area (sequence.h). It is a hint: the thread may be on
-// another one a moment later, and then works on what is farther away. There is one shard, 0, until it is known that there are
-// more; and threads whose CPU is not known are at shard 0.
+// A thread's shard is that of the CPU which it runs on, as its area says (sequence.h). It is a hint: the thread may be on another
+// one a moment later, and then works on what is farther away. There is one shard, 0, until it is known that there are more;
+// threads whose CPU is not known are at shard 0.
 #ifndef HZ4_SHARD_H_
 #define HZ4_SHARD_H_
 

@@ -10,9 +10,10 @@
 
 HZ4_BEGIN_DECLS
 
-// Gives objects to Mid, and what waited for the end of a fork with them. True when the class has declined since `*declines`, which
-// is brought up to date. declines may be NULL. purge: HZ4_PURGE_BYTES of pages and as much inside spans go back to the system, if
-// it is time; for one of all that a call of malloc or free gives. What `objects` holds afterwards is of no use; also below.
+// Gives objects to Mid, and with them what has waited for the end of a fork. declines (or NULL): the class's count of declines as
+// the caller knows it, which is brought up to date; true when that has changed. purge: HZ4_PURGE_BYTES of free pages, and as much
+// inside spans, go back to the system if it is time; a call of malloc or free says so once. Afterwards `objects` holds nothing
+// of use; so also below.
 bool hz4_transfer_give(uint32_t size_class, void **objects, uint32_t count, uint8_t *declines, bool purge);
 
 // Gives what has left a bin to its owner, or to Mid. True when the class has declined: then nothing of it waits in any inbox.
