@@ -227,26 +227,22 @@ static struct hz4_span *cut_block_locked(struct hz4_extent *extent, size_t bytes
   return to_span(descriptor, hz4_extents_cut(&book, extent, bytes), bytes, island);
 }
 
-static struct hz4_extent *find_locked(enum hz4_extent_state state, size_t bytes, size_t align) {
-  return hz4_extents_find(&book, state, bytes, align);
-}
-
 // The range to take a block from; NULL: new memory is needed. *zeroed as for hz4_large_alloc.
 static struct hz4_extent *choose_locked(size_t bytes, size_t align, bool *zeroed) {
   struct hz4_extent *extent = NULL;
   if (*zeroed) {
     // What the system says that it purged is not trusted to be zero, and to clear much would bring all of it into memory.
-    if ((extent = find_locked(HZ4_EXTENT_FRESH, bytes, align)) != NULL) return extent;
+    if ((extent = hz4_extents_find(&book, HZ4_EXTENT_FRESH, bytes, align)) != NULL) return extent;
     if (bytes > HZ4_LARGE_CLEAR_MAX) return NULL;
   }
   *zeroed = false;
-  if ((extent = find_locked(HZ4_EXTENT_DIRTY, bytes, align)) != NULL) {
+  if ((extent = hz4_extents_find(&book, HZ4_EXTENT_DIRTY, bytes, align)) != NULL) {
     hz4_fetch_add_relaxed(&cache_hits, 1);
     return extent;
   }
-  if ((extent = find_locked(HZ4_EXTENT_CLEAN, bytes, align)) != NULL) return extent;
+  if ((extent = hz4_extents_find(&book, HZ4_EXTENT_CLEAN, bytes, align)) != NULL) return extent;
   *zeroed = true;
-  return find_locked(HZ4_EXTENT_FRESH, bytes, align);
+  return hz4_extents_find(&book, HZ4_EXTENT_FRESH, bytes, align);
 }
 
 // New memory, of which any page may be the first of a block. NULL: no memory.
@@ -368,7 +364,7 @@ void *hz4_large_reuse(size_t bytes) {
   if (hz4_guards || bytes <= HZ4_LARGE_REUSE_MIN || bytes > PTRDIFF_MAX / HZ4_LARGE_ROOM) return NULL;
   bytes = hz4_round_up(bytes, HZ4_PAGE_BYTES);
   if (!enter_with_spares()) return NULL;
-  struct hz4_extent *extent = find_locked(HZ4_EXTENT_DIRTY, bytes * HZ4_LARGE_ROOM, HZ4_PAGE_BYTES);
+  struct hz4_extent *extent = hz4_extents_find(&book, HZ4_EXTENT_DIRTY, bytes * HZ4_LARGE_ROOM, HZ4_PAGE_BYTES);
   struct hz4_span *span = NULL;
   if (extent != NULL) {
     note_taken_locked(bytes, true);
