@@ -5,10 +5,10 @@
 // nobody uses. The arenas and caches that flags name are ignored: what would end with its arena is never freed.
 #include <string.h>
 
-#include "hz4/alloc.h"
 #include "hz4/block.h"
 #include "hz4/guard.h"
-#include "hz4/os.h"
+#include "hz4/hz4.h"
+#include "hz4/sys.h"
 
 enum { FLAG_LG_ALIGN = 0x3f, FLAG_ZERO = 0x40 };  // jemalloc's ABI: MALLOCX_LG_ALIGN(lg), MALLOCX_ZERO
 
@@ -18,18 +18,18 @@ static size_t align_of(int flags) {
 }
 
 static void *clear_from(void *block, size_t from) {
-  size_t usable = hz4_alloc_usable_size(block);
+  size_t usable = hz4_malloc_usable_size(block);
   if (from < usable) memset((char *)block + from, 0, usable - from);
   return block;
 }
 
 static void *resize(void *ptr, size_t had, size_t size, size_t align) {
-  if (align == 16) return hz4_alloc_realloc(ptr, size);
+  if (align == 16) return hz4_realloc(ptr, size);
   if (hz4_is_aligned(ptr, align) && hz4_block_stays(had, size)) return ptr;
-  void *block = hz4_alloc_aligned(align, size);
+  void *block = hz4_aligned_alloc(align, size);
   if (block == NULL) return NULL;
   memcpy(block, ptr, had < size ? had : size);
-  hz4_alloc_free(ptr);
+  hz4_free(ptr);
   return block;
 }
 
@@ -44,16 +44,16 @@ EXPORT(void *, mallocx, (size_t size, int flags)) {
   bool zero = (flags & FLAG_ZERO) != 0;
   if (size == 0) size = 1;
   if (align != 16) {
-    void *block = hz4_alloc_aligned(align, size);
+    void *block = hz4_aligned_alloc(align, size);
     return block != NULL && zero ? clear_from(block, 0) : block;
   }
-  if (!zero) return hz4_alloc_malloc(size);
-  void *block = hz4_alloc_calloc(1, size);
+  if (!zero) return hz4_malloc(size);
+  void *block = hz4_calloc(1, size);
   return block != NULL ? clear_from(block, size) : NULL;
 }
 
 EXPORT(void *, rallocx, (void *ptr, size_t size, int flags)) {
-  size_t had = hz4_alloc_usable_size(ptr);
+  size_t had = hz4_malloc_usable_size(ptr);
   void *block = resize(ptr, had, size != 0 ? size : 1, align_of(flags));
   return block != NULL && (flags & FLAG_ZERO) != 0 ? clear_from(block, had) : block;
 }
@@ -61,21 +61,21 @@ EXPORT(void *, rallocx, (void *ptr, size_t size, int flags)) {
 // Nothing is resized: it has what it has.
 EXPORT(size_t, xallocx, (void *ptr, size_t size, size_t extra, int flags)) {
   (void)size, (void)extra, (void)flags;
-  return hz4_alloc_usable_size(ptr);
+  return hz4_malloc_usable_size(ptr);
 }
 
 EXPORT(size_t, sallocx, (const void *ptr, int flags)) {
   (void)flags;
-  return hz4_alloc_usable_size(ptr);
+  return hz4_malloc_usable_size((void *)(uintptr_t)ptr);
 }
 
 EXPORT(void, dallocx, (void *ptr, int flags)) {
   (void)flags;
-  hz4_alloc_free(ptr);
+  hz4_free(ptr);
 }
 
 EXPORT(void, sdallocx, (void *ptr, size_t size, int flags)) {
-  hz4_alloc_free_sized(ptr, align_of(flags), size);
+  hz4_free_aligned_sized(ptr, align_of(flags), size);
 }
 
 // What mallocx would give room for; 0: more than there ever is.
