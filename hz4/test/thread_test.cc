@@ -521,11 +521,11 @@ TEST(ThreadDeathTest, WhatAForkEndsWithIsReported) {
       {
         hz4_thread_attach();
         void *object = Take(5);
-        hz4_mid_fork_prepare();
+        hz4_mid_fork(hz4_lock_fork_acquire);
         std::thread([object]() mutable {
           for (int i = 0; i < 2; ++i) hz4_transfer_give(5, &object, 1, nullptr, false);
         }).join();
-        hz4_mid_fork_parent();
+        hz4_mid_fork(hz4_lock_fork_release);
         fork();
         _exit(0);
       },
