@@ -24,11 +24,17 @@ _Static_assert(sizeof(struct hz4_area) == AREA_BYTES && offsetof(struct hz4_area
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned int __rseq_size __attribute__((weak));
 
-// Whether the kernel keeps ids. getauxval sets errno where it does not even know the entry.
-static bool has_ids(void) {
+// 0: the kernel does not know the entry, which getauxval tells by errno too.
+static unsigned long auxiliary(unsigned long entry) {
   int saved = errno;
-  unsigned long feature_bytes = HZ4_SEQUENCE_RESTARTS ? getauxval(AUXV_FEATURE_BYTES) : 0;
+  unsigned long value = getauxval(entry);
   errno = saved;
+  return value;
+}
+
+// Whether the kernel keeps ids.
+static bool has_ids(void) {
+  unsigned long feature_bytes = HZ4_SEQUENCE_RESTARTS ? auxiliary(AUXV_FEATURE_BYTES) : 0;
   return feature_bytes >= offsetof(struct hz4_area, id) + sizeof(int32_t);
 }
 
@@ -56,7 +62,7 @@ struct hz4_area *hz4_rseq_area(void) {
   if (&__rseq_size == NULL || __rseq_size == 0) return NULL;
   struct hz4_area *area = (struct hz4_area *)((char *)__builtin_thread_pointer() + __rseq_offset);
   bool registered = is_registered(area, AREA_BYTES);
-  unsigned long feature_bytes = getauxval(AUXV_FEATURE_BYTES), align = getauxval(AUXV_ALIGN);
+  unsigned long feature_bytes = auxiliary(AUXV_FEATURE_BYTES), align = auxiliary(AUXV_ALIGN);
   // glibc 2.41 and later register all that the kernel knows of.
   if (!registered && feature_bytes > AREA_BYTES && hz4_is_power_of_two(align)) {
     registered = is_registered(area, hz4_round_up(feature_bytes, align));
