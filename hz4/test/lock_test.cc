@@ -238,7 +238,7 @@ TEST(ForkGate, SleepersAreTurnedAway) {
 }
 
 TEST(ForkGate, AcquireWaits) {
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < 40; ++round) {
     Lock lock(HZ4_RANK_TEST);
     ForkAcquire(&lock);
     int value = 0;
