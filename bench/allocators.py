@@ -11,11 +11,11 @@ import sys
 import compare_stats
 
 PROGRAM = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-COMPARATORS = {  # Debian's packages: libtcmalloc-minimal4, libjemalloc2, libmimalloc2.0
+COMPARATORS = {  # Debian's packages: libtcmalloc-minimal4, libjemalloc2, libmimalloc2.0 or libmimalloc3
     "glibc": None,
     "tcmalloc": ["libtcmalloc_minimal.so.4"],
     "jemalloc": ["libjemalloc.so.2"],
-    "mimalloc": ["libmimalloc.so.2.0", "libmimalloc.so.2"],
+    "mimalloc": ["libmimalloc.so.2.0", "libmimalloc.so.2", "libmimalloc.so.3"],
 }
 
 
