@@ -80,7 +80,7 @@ void hz4_maps_read(void (*each)(void *context, const char *line, const struct hz
     parse(in.line, &map);
     bool same = strcmp(map.path, last_path) == 0 && map.offset != 0;
     if (!same) map.image = map.offset == 0 && map.path[0] != '\0' ? map.start : 0;
-    if (!same) memcpy(last_path, map.path, strlen(map.path) + 1);
+    for (size_t i = 0; !same && i <= strlen(map.path); ++i) last_path[i] = map.path[i];
     each(context, in.line, &map);
   }
   hz4_syscall(SYS_close, fd);
