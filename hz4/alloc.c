@@ -369,8 +369,8 @@ HZ4_NOINLINE static void *realloc_by_copy(void *ptr, size_t old_usable, size_t s
   if (mean != 0) block = take_sample(size, mean, with_room, 16, &zeroed, HZ4_FRAME());
   if (block == NULL) block = hz4_large_reuse(size);
   if (block == NULL) block = alloc_uncounted(with_room, 16, &zeroed, HZ4_FRAME());
-  if (block == NULL && (size > old_usable || hz4_option.harden != 0)) return NULL;
   if (block == NULL) {
+    if (size > old_usable || hz4_option.harden != 0) return NULL;
     errno = saved;
     return ptr;
   }

@@ -34,7 +34,7 @@ static void *resize(void *ptr, size_t had, size_t size, size_t align) {
 }
 
 // No header that is always there declares them.
-#define EXPORT(result, name, parameters)                             \
+#define EXPORT(result, name, parameters)                         \
   __attribute__((visibility("default"))) result name parameters; \
   result name parameters
 
@@ -53,9 +53,13 @@ EXPORT(void *, mallocx, (size_t size, int flags)) {
 }
 
 EXPORT(void *, rallocx, (void *ptr, size_t size, int flags)) {
+  size_t align = align_of(flags);
+  bool zero = (flags & FLAG_ZERO) != 0;
+  if (size == 0) size = 1;
+  if (align == 16 && !zero) return hz4_realloc(ptr, size);
   size_t had = hz4_malloc_usable_size(ptr);
-  void *block = resize(ptr, had, size != 0 ? size : 1, align_of(flags));
-  return block != NULL && (flags & FLAG_ZERO) != 0 ? clear_from(block, had) : block;
+  void *block = resize(ptr, had, size, align);
+  return block != NULL && zero ? clear_from(block, had) : block;
 }
 
 // Nothing is resized: it has what it has.

@@ -120,7 +120,7 @@ size_t hz4_sample_due(size_t size, int64_t left) {
   left += hz4_load_relaxed(&mine->beyond);
   if (hz4_load_acquire(&mine->epoch) != epoch) {  // pairs with the release below: there is a mean
     left = draw(mine) - (int64_t)size;
-    hz4_store_release(&mine->epoch, epoch);
+    hz4_store_release(&mine->epoch, epoch);  // pairs with the acquire above, of who counts here as well
   }
   size_t mean = hz4_load_relaxed(&mine->mean);
   bool is_sample = left < 0;
