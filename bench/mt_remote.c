@@ -5,7 +5,9 @@
 // ring is ever too full, also the same frees.
 #define _POSIX_C_SOURCE 200809L
 #include <sched.h>
+#include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "bench/bench_common.h"
 #include "bench/ring.h"
@@ -130,6 +132,17 @@ static void add_up(struct bench_result *result, struct run *run) {
   result->remote_received += result->left_in_rings;
 }
 
+// Without arguments it is run by who sees hz4 for the first time, and the first thing that ran was Bazel, whose server is still
+// busy: so once more, up to twice, in a process as new.
+static void try_again(char **argv) {
+  const char *tries = getenv("MT_REMOTE_TRIES");
+  if (tries != NULL && strcmp(tries, "2") == 0) return;
+  puts("[NOTE] once more\n");
+  fflush(stdout);
+  setenv("MT_REMOTE_TRIES", tries == NULL ? "1" : "2", 1);
+  execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv) {
   bench_parse(&tool, argc, argv);
   unsigned threads = (unsigned)args[THREADS].value;
@@ -147,5 +160,6 @@ int main(int argc, char **argv) {
   result.peak_rss_kb = bench_peak_rss_kb();
   add_up(&result, &run);
   bench_report(&tool, &result);
+  if (argc == 1 && bench_invalid_reason(&result, bench_cpus()) != NULL) try_again(argv);
   return 0;
 }
